@@ -1,0 +1,63 @@
+//! Every limit of DFOS, with its reason. Nothing that comes from the wire can raise one.
+
+use std::time::Duration;
+
+/// Bytes of a line with its ending. RENAME takes two paths of 4,095 bytes, each byte three when encoded: 24,570.
+pub const LINE: usize = 32 * 1024;
+
+/// Bytes of one piece of a body. Between pieces a sender can stop, so a piece must pass quickly on a slow line.
+pub const PIECE: usize = 1 << 20;
+
+/// Bytes of a decoded path: PATH_MAX of Linux without its NUL.
+pub const PATH: usize = 4095;
+
+/// Bytes of a decoded component: NAME_MAX of Linux.
+pub const NAME: usize = 255;
+
+/// The reserved component: staging, partial uploads, usage. At the top of each mount in a user's tree.
+pub const RESERVED: &str = ".dfos";
+
+/// Largest number on the wire: an `off_t`.
+pub const NUMBER: u64 = i64::MAX as u64;
+
+/// What VIEW sends when not told otherwise.
+pub const VIEW_DEFAULT: u64 = 1024;
+
+/// The most that VIEW sends: a preview, not a second DOWNLOAD.
+pub const VIEW: u64 = 64 * 1024;
+
+/// Bytes of a password once decoded. Longer ones only cost hashing time.
+pub const PASSWORD: usize = 1024;
+
+/// Refused logins after which a connection is closed.
+pub const LOGIN_ATTEMPTS: u32 = 3;
+
+/// Requests answered with `ERR` before login, after which a connection is closed.
+pub const ERRORS_BEFORE_LOGIN: u32 = 10;
+
+/// A WAIT line is due when a request has been silent for this long; the protocol promises five seconds.
+pub const WAIT_EVERY: Duration = Duration::from_secs(3);
+
+/// A body that moves no byte for this long ends the session: long enough for a suspended laptop's TCP to come back.
+pub const STALL: Duration = Duration::from_secs(60);
+
+/// How long a goodbye (an ERR before a close) may take to leave.
+pub const GOODBYE: Duration = Duration::from_secs(2);
+
+/// Unfinished uploads older than this are swept at their user's login.
+pub const PARTIAL_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Finished uploads whose flushes are shared in one commit, at most: bounds open descriptors.
+pub const BATCH_FILES: usize = 128;
+
+/// Bytes of finished uploads in one commit, at most: bounds how long the first waits for the last.
+pub const BATCH_BYTES: u64 = 32 << 20;
+
+/// Directories held open by one walk of a tree; deeper ones are closed and found again.
+pub const WALK_OPEN: usize = 32;
+
+/// Bytes a transfer reads or writes at once: at 256 KiB the system call no longer shows beside the copy.
+pub const BUFFER: usize = 256 * 1024;
+
+/// Answers that gather before they are sent, in bytes.
+pub const OUTPUT: usize = 64 * 1024;
