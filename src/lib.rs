@@ -1,1 +1,9 @@
+//! DFOS: a multi-user file server for Linux and its client. This is the map of the house.
+//!
+//! An arrow goes downward only; [`server`] and [`client`] never import each other. `docs/ARCHITECTURE.md` tells how the
+//! processes live, `docs/PROTOCOL.md` what travels between them.
 
+pub mod client;
+pub mod net;
+pub mod proto;
+pub mod sys;

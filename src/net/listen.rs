@@ -1,0 +1,115 @@
+//! Listening on an address, and accepting from it.
+
+use super::{Address, Peer};
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrStorage, UnixAddr, bind, getsockname,
+    getsockopt, listen, setsockopt, socket, sockopt,
+};
+use std::fs::Permissions;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+/// Connections that may wait to be accepted: a burst, while the listener forks for those before them.
+const BACKLOG: i32 = 1024;
+
+/// A socket that accepts connections.
+pub struct Listener {
+    socket: OwnedFd,
+    /// Where it really listens: port 0 has become a number.
+    pub address: Address,
+}
+
+/// Listens on every address that `address` names: a host name may have several.
+pub fn listen_on(address: &Address) -> io::Result<Vec<Listener>> {
+    match address {
+        Address::Unix(path) => Ok(vec![listen_unix(path)?]),
+        Address::Tcp { host, port } => (host.as_str(), *port).to_socket_addrs()?.map(listen_tcp).collect(),
+    }
+}
+
+fn listen_tcp(at: SocketAddr) -> io::Result<Listener> {
+    let family = if at.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
+    setsockopt(&socket, sockopt::ReuseAddr, &true)?; // a restart binds at once, old connections in TIME_WAIT or not
+    match at {
+        SocketAddr::V4(v4) => bind(socket.as_raw_fd(), &SockaddrIn::from(v4))?,
+        SocketAddr::V6(v6) => {
+            setsockopt(&socket, sockopt::Ipv6V6Only, &true)?; // so that 0.0.0.0 and [::] can stand side by side
+            bind(socket.as_raw_fd(), &SockaddrIn6::from(v6))?
+        }
+    }
+    listen(&socket, Backlog::new(BACKLOG)?)?;
+    let real = peer_of(getsockname::<SockaddrStorage>(socket.as_raw_fd())?).unwrap_or(at);
+    Ok(Listener { socket, address: Address::Tcp { host: real.ip().to_string(), port: real.port() } })
+}
+
+fn listen_unix(path: &Path) -> io::Result<Listener> {
+    remove_stale(path)?;
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+    std::fs::set_permissions(path, Permissions::from_mode(0o666))?; // everybody may knock; the login decides
+    listen(&socket, Backlog::new(BACKLOG)?)?;
+    Ok(Listener { socket, address: Address::Unix(path.into()) })
+}
+
+/// Removes a socket that a killed server left behind; one that still answers, or anything else, is left alone.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
+    match is_socket.then(|| UnixStream::connect(path)) {
+        Some(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
+        _ => Ok(()),
+    }
+}
+
+fn peer_of(address: SockaddrStorage) -> Option<SocketAddr> {
+    if let Some(v4) = address.as_sockaddr_in() {
+        return Some(SocketAddr::V4((*v4).into()));
+    }
+    address.as_sockaddr_in6().map(|v6| SocketAddr::V6((*v6).into()))
+}
+
+impl Listener {
+    /// Accepts one connection, if one waits.
+    pub fn accept(&self) -> io::Result<Option<(OwnedFd, Peer)>> {
+        use nix::errno::Errno::*;
+        let socket = match crate::sys::accept::accept(self.socket.as_fd()) {
+            Ok(socket) => socket,
+            // Errors of the connection that was being accepted, not of this socket (accept(2)).
+            Err(EAGAIN | EINTR | ECONNABORTED | EPROTO | ENETDOWN | EHOSTDOWN | EHOSTUNREACH | ENETUNREACH) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let peer = match &self.address {
+            Address::Unix(_) => Some(Peer::Unix(getsockopt(&socket, sockopt::PeerCredentials)?.uid())),
+            Address::Tcp { .. } => {
+                setsockopt(&socket, sockopt::TcpNoDelay, &true)?;
+                setsockopt(&socket, sockopt::KeepAlive, &true)?;
+                nix::sys::socket::getpeername::<SockaddrStorage>(socket.as_raw_fd())
+                    .ok()
+                    .and_then(peer_of)
+                    .map(Peer::Tcp)
+            }
+        };
+        Ok(peer.map(|peer| (socket, peer))) // a peer without a name has already gone
+    }
+
+    /// Whether only this machine can connect.
+    pub fn is_local(&self) -> bool {
+        match &self.address {
+            Address::Unix(_) => true,
+            Address::Tcp { host, .. } => host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback()),
+        }
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}

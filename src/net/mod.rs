@@ -1,0 +1,14 @@
+//! Addresses, listening and dialling, and the wire: buffered, interruptible reading and writing of one connection.
+#![forbid(unsafe_code)]
+
+pub mod address;
+pub mod dial;
+pub mod listen;
+pub mod peer;
+pub mod wait;
+pub mod wire;
+
+pub use address::Address;
+pub use peer::Peer;
+pub use wait::{Cut, Until, Waiter};
+pub use wire::{Side, Wire};

@@ -1,0 +1,147 @@
+//! The one function that waits. Everything that blocks at either end waits here, for three things at once: the socket,
+//! the signal pipe, and a deadline. So no signal and no time-out is ever missed.
+
+use crate::proto::line::BadLine;
+use crate::sys::signals::StopPipe;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+use thiserror::Error;
+
+/// Why a connection cannot go on.
+#[derive(Debug, Error)]
+pub enum Cut {
+    /// The other end closed, or vanished.
+    #[error("the other end closed the connection")]
+    Closed,
+    /// The deadline passed.
+    #[error("the other end kept still for too long")]
+    TimedOut,
+    /// This process was asked to end, and its patience is used up.
+    #[error("interrupted")]
+    Stopping,
+    /// A line was not a line.
+    #[error(transparent)]
+    Line(#[from] BadLine),
+    /// The socket failed.
+    #[error("the connection failed: {0}")]
+    Io(io::Error),
+}
+
+impl From<io::Error> for Cut {
+    fn from(error: io::Error) -> Self {
+        use io::ErrorKind::*;
+        match error.kind() {
+            ConnectionReset | ConnectionAborted | BrokenPipe | NotConnected | UnexpectedEof => Cut::Closed,
+            _ => Cut::Io(error),
+        }
+    }
+}
+
+impl From<nix::Error> for Cut {
+    fn from(error: nix::Error) -> Self {
+        io::Error::from(error).into()
+    }
+}
+
+/// How long to wait, and whether something is in hand.
+#[derive(Debug, Clone, Copy)]
+pub struct Until {
+    deadline: Option<Instant>,
+    idle: bool,
+}
+
+impl Until {
+    /// Until `deadline`, between two requests: a request to stop ends the wait at once.
+    pub fn idle(deadline: Instant) -> Self {
+        Until { deadline: Some(deadline), idle: true }
+    }
+
+    /// Until `deadline`, with an operation in hand: a request to stop leaves it the grace period.
+    pub fn busy(deadline: Instant) -> Self {
+        Until { deadline: Some(deadline), idle: false }
+    }
+
+    /// For `span` from now, with an operation in hand.
+    pub fn within(span: Duration) -> Self {
+        Self::busy(Instant::now() + span)
+    }
+}
+
+/// What waits; knows whether this process has been asked to end.
+pub struct Waiter {
+    stop: Option<StopPipe>,
+    /// How long an operation in hand may go on after a request to stop.
+    grace: Duration,
+    /// When the operation in hand must have ended, once a stop was requested.
+    stop_at: Option<Instant>,
+}
+
+impl Waiter {
+    /// A waiter that no signal interrupts.
+    pub fn deaf() -> Self {
+        Waiter { stop: None, grace: Duration::ZERO, stop_at: None }
+    }
+
+    /// A waiter that heeds `stop`, giving the operation in hand `grace` to end.
+    pub fn new(stop: StopPipe, grace: Duration) -> Self {
+        Waiter { stop: Some(stop), grace, stop_at: None }
+    }
+
+    /// Looks for a request to stop without waiting.
+    pub fn stop_requested(&mut self) -> bool {
+        if let Some(stop) = &self.stop {
+            let now = Instant::now();
+            let heard = stop.take();
+            if heard.urgent {
+                self.stop_at = Some(now);
+            } else if heard.gentle {
+                self.stop_at.get_or_insert(now + self.grace);
+            }
+        }
+        self.stop_at.is_some()
+    }
+
+    /// Whether the operation in hand must break off now.
+    pub fn must_stop(&mut self) -> bool {
+        self.stop_requested() && self.stop_at.is_some_and(|at| at <= Instant::now())
+    }
+
+    /// Forgets a request to stop, as the client's shell does at its next prompt.
+    pub fn forget_stop(&mut self) {
+        self.stop_requested();
+        self.stop_at = None;
+    }
+
+    /// Waits until `fd` is ready for `events`. Returns what it is ready for.
+    pub fn wait(&mut self, fd: BorrowedFd, events: PollFlags, until: Until) -> Result<PollFlags, Cut> {
+        loop {
+            if self.stop_requested() && (until.idle || self.must_stop()) {
+                return Err(Cut::Stopping);
+            }
+            let deadline = [until.deadline, self.stop_at].into_iter().flatten().min();
+            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            let mut fds = [Some(PollFd::new(fd, events)), None];
+            let mut count = 1;
+            if let Some(stop) = &self.stop {
+                fds[1] = Some(PollFd::new(stop.fd(), PollFlags::POLLIN));
+                count = 2;
+            }
+            let mut fds: Vec<PollFd> = fds.into_iter().take(count).flatten().collect();
+            match ppoll(&mut fds, left.map(TimeSpec::from), None) {
+                Err(nix::Error::EINTR) => continue,
+                Err(error) => return Err(error.into()),
+                Ok(_) => {}
+            }
+            let ready = fds[0].revents().unwrap_or(PollFlags::empty());
+            if !ready.is_empty() {
+                return Ok(ready);
+            }
+            if until.deadline.is_some_and(|at| at <= Instant::now()) {
+                return Err(Cut::TimedOut);
+            }
+        }
+    }
+}

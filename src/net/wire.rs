@@ -1,0 +1,258 @@
+//! One connection: lines and bodies in, answers and bodies out. The socket never blocks by itself; all waiting is
+//! [`Waiter::wait`].
+
+use super::wait::{Cut, Until, Waiter};
+use crate::proto::{limits, line};
+use nix::errno::Errno;
+use nix::poll::PollFlags;
+use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+/// Bytes of input held at once; at least a line.
+const INPUT: usize = 2 * limits::LINE;
+/// Answers that a client holds unread before it takes the server for mad: some 100,000 lines.
+const CLIENT_INPUT: usize = 16 << 20;
+
+/// Which end this is: a server stops reading while its answers stand unread, a client reads while it sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Reads only when it does not send.
+    Server,
+    /// Reads at any time, so that the two ends never wait for each other to read.
+    Client,
+}
+
+/// What an attempt to read brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Filled {
+    /// There are more bytes than before.
+    More,
+    /// The peer has sent nothing more so far.
+    Nothing,
+}
+
+/// A connection with its buffers.
+pub struct Wire {
+    socket: OwnedFd,
+    side: Side,
+    /// Waits for this connection.
+    pub waiter: Waiter,
+    input: Vec<u8>,
+    taken: usize,
+    output: Vec<u8>,
+}
+
+impl Wire {
+    /// Takes a connected socket, which is made non-blocking.
+    pub fn new(socket: OwnedFd, side: Side, waiter: Waiter) -> Result<Self, Cut> {
+        use nix::fcntl::{FcntlArg, OFlag, fcntl};
+        let flags = OFlag::from_bits_retain(fcntl(&socket, FcntlArg::F_GETFL)?);
+        fcntl(&socket, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+        Ok(Wire { socket, side, waiter, input: Vec::new(), taken: 0, output: Vec::new() })
+    }
+
+    /// The socket, to look at and not to read from.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// What has been read and not yet taken.
+    pub fn buffered(&self) -> &[u8] {
+        &self.input[self.taken..]
+    }
+
+    /// Drops `n` of the buffered bytes.
+    pub fn take(&mut self, n: usize) {
+        self.taken += n;
+        debug_assert!(self.taken <= self.input.len());
+        if self.taken == self.input.len() {
+            self.input.clear();
+            self.taken = 0;
+        }
+    }
+
+    /// Reads what has arrived, without waiting.
+    pub fn fill(&mut self) -> Result<Filled, Cut> {
+        let limit = if self.side == Side::Client { CLIENT_INPUT } else { INPUT };
+        if self.buffered().len() >= limit {
+            return Err(Cut::Line(line::BadLine::TooLong));
+        }
+        self.input.drain(..self.taken);
+        self.taken = 0;
+        let held = self.input.len();
+        self.input.resize(held + INPUT.min(limit - held), 0);
+        let got = receive(self.socket.as_fd(), &mut self.input[held..]);
+        self.input.truncate(held + got.as_ref().ok().copied().flatten().unwrap_or(0));
+        match got? {
+            Some(0) => Err(Cut::Closed),
+            Some(_) => Ok(Filled::More),
+            None => Ok(Filled::Nothing),
+        }
+    }
+
+    /// Waits until there is something to read.
+    pub fn wait_readable(&mut self, until: Until) -> Result<(), Cut> {
+        self.waiter.wait(self.socket.as_fd(), PollFlags::POLLIN, until).map(drop)
+    }
+
+    /// Takes a whole line out of the buffer, if one is there.
+    pub fn buffered_line(&mut self) -> Result<Option<String>, Cut> {
+        let Some(length) = line::end(self.buffered())? else { return Ok(None) };
+        let text = line::text(&self.buffered()[..length]).map(str::to_owned);
+        self.take(length);
+        Ok(Some(text?))
+    }
+
+    /// Reads one line, its ending removed. A line that is malformed but whole has been taken when the error returns.
+    pub fn read_line(&mut self, until: Until) -> Result<String, Cut> {
+        loop {
+            if let Some(line) = self.buffered_line()? {
+                return Ok(line);
+            }
+            if self.fill()? == Filled::Nothing {
+                self.wait_readable(until)?;
+            }
+        }
+    }
+
+    /// Reads some bytes of a body into `buffer`, from what is buffered or straight from the socket; `None` if the peer
+    /// has sent nothing more so far.
+    pub fn read_some(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, Cut> {
+        let held = self.buffered();
+        if !held.is_empty() {
+            let n = held.len().min(buffer.len());
+            buffer[..n].copy_from_slice(&held[..n]);
+            self.take(n);
+            return Ok(Some(n));
+        }
+        match receive(self.socket.as_fd(), buffer)? {
+            Some(0) => Err(Cut::Closed),
+            other => Ok(other),
+        }
+    }
+
+    /// Adds a line to what will be sent; the ending is added here.
+    pub fn queue_line(&mut self, line: impl std::fmt::Display) {
+        use std::io::Write;
+        let _ = writeln!(self.output, "{line}"); // writing to a Vec cannot fail
+    }
+
+    /// Adds bytes to what will be sent.
+    pub fn queue(&mut self, bytes: &[u8]) {
+        self.output.extend_from_slice(bytes);
+    }
+
+    /// Bytes that wait to be sent.
+    pub fn queued(&self) -> usize {
+        self.output.len()
+    }
+
+    /// Sends all that is queued.
+    pub fn flush(&mut self, until: Until) -> Result<(), Cut> {
+        let output = std::mem::take(&mut self.output);
+        let result = self.send_all(&output, until);
+        self.output = output;
+        self.output.clear();
+        result
+    }
+
+    /// Sends what is queued, then `bytes`.
+    pub fn send(&mut self, bytes: &[u8], until: Until) -> Result<(), Cut> {
+        self.flush(until)?;
+        self.send_all(bytes, until)
+    }
+
+    fn send_all(&mut self, mut bytes: &[u8], until: Until) -> Result<(), Cut> {
+        while !bytes.is_empty() {
+            match send(self.socket.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL) {
+                Ok(n) => bytes = &bytes[n..],
+                Err(Errno::EAGAIN) => self.wait_writable(until)?,
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the socket takes more. A client meanwhile reads what the server says.
+    fn wait_writable(&mut self, until: Until) -> Result<(), Cut> {
+        loop {
+            let mut events = PollFlags::POLLOUT;
+            if self.side == Side::Client {
+                events |= PollFlags::POLLIN;
+            }
+            let ready = self.waiter.wait(self.socket.as_fd(), events, until)?;
+            if ready.contains(PollFlags::POLLIN) {
+                self.fill()?;
+            }
+            if ready.intersects(PollFlags::POLLOUT | PollFlags::POLLERR | PollFlags::POLLHUP) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Sends up to `count` bytes of `file` from `*offset` on without a copy through this process, after what is queued.
+    /// Moves `*offset`; returns how many bytes went, 0 if the file ends there.
+    pub fn send_file(
+        &mut self,
+        file: BorrowedFd,
+        offset: &mut i64,
+        count: usize,
+        until: Until,
+    ) -> Result<usize, SendFile> {
+        self.flush(until)?;
+        loop {
+            match nix::sys::sendfile::sendfile64(&self.socket, file, Some(offset), count) {
+                Ok(n) => return Ok(n),
+                Err(Errno::EAGAIN) => self.wait_writable(until)?,
+                Err(Errno::EINTR) => {}
+                Err(error @ (Errno::EPIPE | Errno::ECONNRESET | Errno::ENOTCONN | Errno::ETIMEDOUT)) => {
+                    return Err(SendFile::Cut(error.into()));
+                }
+                Err(error) => return Err(SendFile::File(error)),
+            }
+        }
+    }
+
+    /// Sends what is queued, says that no more will come, and reads on until the peer closes too, for a short while:
+    /// closing with unread input would reset the connection and could take the last answer with it.
+    pub fn goodbye(&mut self) {
+        let until = Until::within(limits::GOODBYE);
+        if self.flush(until).is_err() || shutdown(self.socket.as_raw_fd(), Shutdown::Write).is_err() {
+            return;
+        }
+        let mut dust = [0; 4096];
+        while let Ok(got) = self.read_some(&mut dust) {
+            if got.is_none() && self.wait_readable(until).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Why [`Wire::send_file`] stopped.
+#[derive(Debug)]
+pub enum SendFile {
+    /// The connection.
+    Cut(Cut),
+    /// The file could not be read.
+    File(Errno),
+}
+
+impl From<Cut> for SendFile {
+    fn from(cut: Cut) -> Self {
+        SendFile::Cut(cut)
+    }
+}
+
+/// Receives what is there; `None` if nothing is.
+fn receive(socket: BorrowedFd, buffer: &mut [u8]) -> Result<Option<usize>, Cut> {
+    loop {
+        match recv(socket.as_raw_fd(), buffer, MsgFlags::empty()) {
+            Ok(n) => return Ok(Some(n)),
+            Err(Errno::EAGAIN) => return Ok(None),
+            Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! fork(2), and leaving a forked child.
+
+use nix::unistd::Pid;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+
+/// Which process goes on.
+pub enum Fork {
+    /// The one that forked; the child's id.
+    Parent(Pid),
+    /// The new one.
+    Child,
+}
+
+/// Forks. Refuses in a process with several threads: only the calling thread would live on in the child, and a lock
+/// held by another would stay locked there for ever.
+pub fn fork() -> io::Result<Fork> {
+    // A directory's link count is 2 and one for each directory in it: one for each thread.
+    let threads = std::fs::metadata("/proc/self/task")?.nlink().saturating_sub(2);
+    if threads > 1 {
+        return Err(io::Error::other(format!("refusing to fork with {threads} threads")));
+    }
+    // SAFETY: the process has one thread (checked above), so the child holds no lock of a thread it lacks.
+    match unsafe { nix::unistd::fork() }? {
+        nix::unistd::ForkResult::Parent { child } => Ok(Fork::Parent(child)),
+        nix::unistd::ForkResult::Child => Ok(Fork::Child),
+    }
+}
+
+/// Ends a forked child at once: no destructors, no flushing of what the parent had buffered.
+pub fn exit_child(status: u8) -> ! {
+    // SAFETY: _exit(2) has no preconditions.
+    unsafe { libc::_exit(i32::from(status)) }
+}

@@ -1,0 +1,10 @@
+//! The fence: every `unsafe` block and every raw system call of DFOS, each with its contract. What `nix` already offers
+//! safely is used where it is needed; what stands here is what nix lacks, and what must not be got wrong twice.
+
+pub mod accept;
+pub mod dirent;
+pub mod fork;
+pub mod shared;
+pub mod signals;
+pub mod statx;
+pub mod xattr;

@@ -1,0 +1,103 @@
+//! Signals as something to poll for: a handler only sets a flag and writes one byte into a pipe.
+
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use signal_hook::SigId;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A set of signals that arrive as readable bytes. Installing it also undoes an inherited "ignored", as a shell leaves
+/// it for jobs started with `&`. Dropping it forgets the signals: a forked child drops its parent's before it makes its own.
+pub struct SignalPipe {
+    pipe: UnixStream,
+    flags: Vec<(Signal, Arc<AtomicBool>)>,
+    ids: Vec<SigId>,
+}
+
+impl SignalPipe {
+    /// Catches `signals` from now on.
+    pub fn new(signals: &[Signal]) -> io::Result<Self> {
+        let (pipe, end) = UnixStream::pair()?;
+        pipe.set_nonblocking(true)?;
+        let mut caught = SignalPipe { pipe, flags: Vec::new(), ids: Vec::new() };
+        for &signal in signals {
+            let flag = Arc::new(AtomicBool::new(false));
+            // The flag is set before the byte is written: who reads the byte sees the flag.
+            caught.ids.push(signal_hook::flag::register(signal as i32, flag.clone())?);
+            caught.ids.push(signal_hook::low_level::pipe::register(signal as i32, end.try_clone()?)?);
+            caught.flags.push((signal, flag));
+        }
+        Ok(caught)
+    }
+
+    /// What to poll for input.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
+    }
+
+    /// Empties the pipe. To be called before the flags are asked.
+    pub fn drain(&self) {
+        let mut bytes = [0; 64];
+        while matches!((&self.pipe).read(&mut bytes), Ok(n) if n > 0) {}
+    }
+
+    /// Whether `signal` has come since the last time this was asked.
+    pub fn came(&self, signal: Signal) -> bool {
+        self.flags.iter().any(|(of, flag)| *of == signal && flag.swap(false, Ordering::SeqCst))
+    }
+}
+
+impl Drop for SignalPipe {
+    fn drop(&mut self) {
+        for id in self.ids.drain(..) {
+            signal_hook::low_level::unregister(id);
+        }
+    }
+}
+
+/// The two requests to end that a session and a client know.
+pub struct StopPipe(SignalPipe);
+
+/// What a [`StopPipe`] has heard.
+#[derive(Debug, Clone, Copy)]
+pub struct Heard {
+    /// SIGINT: finish what is in hand.
+    pub gentle: bool,
+    /// SIGTERM: break off.
+    pub urgent: bool,
+}
+
+impl StopPipe {
+    /// Catches SIGINT and SIGTERM from now on.
+    pub fn new() -> io::Result<Self> {
+        SignalPipe::new(&[Signal::SIGINT, Signal::SIGTERM]).map(StopPipe)
+    }
+
+    /// What to poll for input.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.0.fd()
+    }
+
+    /// What has been heard since the last time.
+    pub fn take(&self) -> Heard {
+        self.0.drain();
+        Heard { gentle: self.0.came(Signal::SIGINT), urgent: self.0.came(Signal::SIGTERM) }
+    }
+}
+
+/// Runs `work` with all signals blocked and restores the mask: across a fork, so that no signal meant for the parent runs
+/// a handler in a child that still has the parent's pipe. `work` gets the mask to restore in a child that goes its own way.
+pub fn blocked<T>(work: impl FnOnce(&SigSet) -> T) -> nix::Result<T> {
+    let mut before = SigSet::empty();
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
+    let result = work(&before);
+    restore(&before)?;
+    Ok(result)
+}
+
+/// Sets the signal mask, as given by [`blocked`].
+pub fn restore(mask: &SigSet) -> nix::Result<()> {
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(mask), None)
+}
