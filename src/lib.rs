@@ -6,4 +6,5 @@
 pub mod client;
 pub mod net;
 pub mod proto;
+pub mod store;
 pub mod sys;

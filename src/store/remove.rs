@@ -1,0 +1,73 @@
+//! Removing directories. A recursive removal never leaves the tree, follows no link, and does not recurse on the stack.
+
+use super::names::flush;
+use super::walk::Walk;
+use super::{Pulse, Result, Tree, Trouble, beneath};
+use crate::proto::{Code, RemotePath};
+use crate::store::read::{Meta, meta_at};
+use crate::sys::dirent::Hint;
+use nix::errno::Errno;
+use nix::unistd::{UnlinkatFlags, unlinkat};
+use std::os::fd::AsFd;
+
+impl Tree {
+    /// Removes the directory `path`, which must be empty unless `recursive`. Returns how many names went.
+    pub fn remove_dir(&mut self, path: &RemotePath, recursive: bool, pulse: &mut dyn Pulse) -> Result<u64> {
+        if path.is_root() {
+            return Err(Trouble::new(Code::BadPath, "your own directory cannot be removed"));
+        }
+        let (parent, name) = beneath::open_parent(self.root(), path)?;
+        let mut removed = 0;
+        if recursive {
+            let mut freed = 0;
+            let emptied = Walk::new(beneath::open_dir(&parent, path.name().unwrap_or(b"."))?)
+                .and_then(|walk| empty(walk, &mut removed, &mut freed, pulse));
+            self.refund(freed, pulse);
+            emptied?;
+        }
+        unlinkat(&parent, name, UnlinkatFlags::RemoveDir).map_err(|errno| match errno {
+            Errno::EEXIST => Trouble::of(Code::NotEmpty),
+            other => other.into(),
+        })?;
+        flush(&[parent.as_fd()], pulse)?;
+        Ok(removed + 1)
+    }
+}
+
+/// Removes all that is in the directory where `walk` begins. `removed` and `freed` count names and bytes also when it fails.
+fn empty(mut walk: Walk, removed: &mut u64, freed: &mut u64, pulse: &mut dyn Pulse) -> Result<()> {
+    let mut name = Vec::new();
+    loop {
+        pulse.check()?;
+        let Some(hint) = walk.next(&mut name)? else {
+            let Some(left) = walk.leave()? else { return Ok(()) };
+            match unlinkat(walk.dir()?, left.as_slice(), UnlinkatFlags::RemoveDir) {
+                Ok(()) => *removed += 1,
+                Err(Errno::ENOENT) => {}
+                Err(error) => return Err(Trouble::from(error)),
+            }
+            continue;
+        };
+        let meta = match meta_at(walk.dir()?, &name) {
+            Ok(meta) => meta,
+            Err(Errno::ENOENT) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        if hint != Hint::NotDir && is_dir(&meta) {
+            walk.enter(&name)?;
+            continue;
+        }
+        match unlinkat(walk.dir()?, name.as_slice(), UnlinkatFlags::NoRemoveDir) {
+            Ok(()) => {
+                *removed += 1;
+                *freed += if meta.links == 1 { meta.size } else { 0 };
+            }
+            Err(Errno::ENOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn is_dir(meta: &Meta) -> bool {
+    meta.kind == crate::proto::EntryKind::Dir
+}

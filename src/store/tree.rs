@@ -1,0 +1,64 @@
+//! One user's tree: the descriptor that all else starts from.
+
+use super::quota::Quota;
+use super::reserved::Reserved;
+use super::{Pulse, Result, beneath, stage};
+use crate::proto::RemotePath;
+use nix::errno::Errno;
+use nix::sys::stat::{Mode, mkdirat};
+use nix::unistd::fsync;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+
+/// A user's directory and what is remembered of it while a session lasts.
+pub struct Tree {
+    root: OwnedFd,
+    /// Reserved directories in use, one a mount.
+    pub(super) reserved: Vec<Rc<Reserved>>,
+    /// Directories that hold the targets of uploads not yet committed. Forgotten with each commit: a name may lead elsewhere a moment later.
+    pub(super) parents: Vec<(RemotePath, Rc<OwnedFd>)>,
+    /// What published files may have of read, write and execute.
+    pub(super) file_mode: Mode,
+    pub(super) quota: Option<Quota>,
+}
+
+/// What the operator decides about trees.
+#[derive(Debug, Clone, Copy)]
+pub struct Policy {
+    /// Bits that published files do not get.
+    pub umask: Mode,
+    /// Bytes that one user may store; `None` for no limit but the disk.
+    pub quota: Option<u64>,
+}
+
+impl Tree {
+    /// Opens the directory `user` in the storage directory, durably making it at the user's first login, and sweeps
+    /// what old broken uploads left there.
+    pub fn open(storage: BorrowedFd, user: &str, policy: Policy, pulse: &mut dyn Pulse) -> Result<Tree> {
+        let root = match beneath::open_dir(storage, user.as_bytes()) {
+            Err(Errno::ENOENT) => {
+                match mkdirat(storage, user, Mode::S_IRWXU | Mode::S_IRWXG | Mode::S_IRWXO) {
+                    Ok(()) => fsync(storage)?,
+                    Err(Errno::EEXIST) => {} // another session of the same user was faster
+                    Err(error) => return Err(error.into()),
+                }
+                beneath::open_dir(storage, user.as_bytes())?
+            }
+            other => other?,
+        };
+        let file_mode = Mode::from_bits_truncate(0o666) & !policy.umask;
+        let mut tree =
+            Tree { root, reserved: Vec::new(), parents: Vec::new(), file_mode, quota: policy.quota.map(Quota::new) };
+        if let Some(reserved) = Reserved::open(tree.root(), false)? {
+            Quota::forget_unless(&reserved, policy.quota.is_some());
+            tree.reserved.push(Rc::new(reserved));
+            stage::sweep(&mut tree, pulse)?;
+        }
+        Ok(tree)
+    }
+
+    /// The user's own directory.
+    pub fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+}

@@ -1,0 +1,103 @@
+//! Walking down a tree, depth first, without recursion and with a bounded number of open directories: a tree may be
+//! deeper than the stack, the descriptor limit and PATH_MAX.
+
+use super::Result;
+use super::beneath;
+use crate::proto::{Code, limits};
+use crate::store::Trouble;
+use crate::sys::dirent::{DirStream, Hint};
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::{FileStat, Mode, fstat};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// A place in a tree: the directories from where the walk began down to the one being read.
+pub struct Walk {
+    levels: Vec<Level>,
+}
+
+struct Level {
+    /// The name by which the directory above holds it.
+    name: Vec<u8>,
+    /// Closed in the middle of a deep descent.
+    stream: Option<DirStream>,
+    /// Where to go on when it is opened again.
+    place: i64,
+    /// What it must be when it is found again.
+    identity: (u64, u64),
+}
+
+fn identity(stat: &FileStat) -> (u64, u64) {
+    (stat.st_dev, stat.st_ino)
+}
+
+impl Level {
+    fn new(name: Vec<u8>, fd: OwnedFd) -> Result<Level> {
+        let identity = identity(&fstat(&fd)?);
+        Ok(Level { name, stream: Some(DirStream::new(fd)), place: 0, identity })
+    }
+}
+
+impl Walk {
+    /// Begins in the directory that `fd` has open for reading.
+    pub fn new(fd: OwnedFd) -> Result<Self> {
+        Ok(Walk { levels: vec![Level::new(Vec::new(), fd)?] })
+    }
+
+    fn stream(&mut self) -> Result<&mut DirStream> {
+        self.levels.last_mut().and_then(|level| level.stream.as_mut()).ok_or_else(|| Trouble::of(Code::Internal))
+    }
+
+    /// The directory being read.
+    pub fn dir(&self) -> Result<BorrowedFd<'_>> {
+        let stream = self.levels.last().and_then(|level| level.stream.as_ref());
+        stream.map(AsFd::as_fd).ok_or_else(|| Trouble::of(Code::Internal))
+    }
+
+    /// Directories between where the walk began and here.
+    pub fn depth(&self) -> usize {
+        self.levels.len() - 1
+    }
+
+    /// The next name in the directory being read, copied into `name`; `None` at its end.
+    pub fn next(&mut self, name: &mut Vec<u8>) -> Result<Option<Hint>> {
+        Ok(self.stream()?.next(name)?)
+    }
+
+    /// Goes down into the directory `name` of the one being read. A symbolic link there is an error, not a way.
+    pub fn enter(&mut self, name: &[u8]) -> Result<()> {
+        let fd = beneath::open_dir(self.dir()?, name)?;
+        let level = Level::new(name.to_vec(), fd)?;
+        self.levels.push(level);
+        if let Some(at) = self.levels.len().checked_sub(limits::WALK_OPEN + 1) {
+            let level = &mut self.levels[at];
+            if let Some(stream) = level.stream.take() {
+                level.place = stream.place();
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes up again; the name of the directory that was left. `None` where the walk began.
+    ///
+    /// A directory above that was closed is found again through `..` of the one left, and must be the same one: a tree
+    /// that is moved meanwhile leads nowhere else.
+    pub fn leave(&mut self) -> Result<Option<Vec<u8>>> {
+        if self.levels.len() < 2 {
+            return Ok(None);
+        }
+        let Some(left) = self.levels.pop() else { return Ok(None) };
+        let Some(level) = self.levels.last_mut() else { return Ok(None) };
+        if level.stream.is_none() {
+            let from = left.stream.as_ref().ok_or_else(|| Trouble::of(Code::Internal))?;
+            let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            let fd = openat(from, "..", flags, Mode::empty())?;
+            if identity(&fstat(&fd)?) != level.identity {
+                return Err(Trouble::new(Code::Changed, "the directory was moved meanwhile"));
+            }
+            let mut stream = DirStream::new(fd);
+            stream.seek(level.place)?;
+            level.stream = Some(stream);
+        }
+        Ok(Some(left.name))
+    }
+}
