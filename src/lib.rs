@@ -3,6 +3,7 @@
 //! An arrow goes downward only; [`server`] and [`client`] never import each other. `docs/ARCHITECTURE.md` tells how the
 //! processes live, `docs/PROTOCOL.md` what travels between them.
 
+pub mod auth;
 pub mod client;
 pub mod net;
 pub mod proto;

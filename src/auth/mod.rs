@@ -1,0 +1,22 @@
+//! Who is who: user names, passwords and what is kept of them, the users file, the login itself (SCRAM).
+//!
+//! A password becomes a [`Verifier`] as early as possible; from a verifier nobody can log in. The file is read in
+//! [`users_file`], changed in [`edit`], and handed to the sessions as a [`table`] without path or password. A login is a
+//! [`UserName`] that comes out of [`table::Found::check`] or [`scram::Awaiting::finish`].
+#![forbid(unsafe_code)]
+
+pub mod edit;
+mod keys;
+pub mod name;
+pub mod password;
+pub mod scram;
+pub mod table;
+pub mod trust;
+pub mod users_file;
+pub mod verifier;
+
+pub use name::UserName;
+pub use password::Password;
+pub use scram::{Binding, ClientExchange, ScramError, ServerExchange};
+pub use users_file::ParsedUsers;
+pub use verifier::Verifier;

@@ -1,0 +1,290 @@
+//! The users as sessions look them up: records in memory without a name (memfd), written once and sealed.
+//!
+//! The helper that loads the users file calls [`create`], [`write`] and [`seal`]; the listener keeps the descriptor and
+//! nothing else; a session calls [`lookup`] once. Every record has the same length, so that a scan has no pieces to join; the
+//! first holds the secret, each other one user as in the users file: `name:verifier`, filled up with spaces, LF.
+//!
+//! A lookup reads the whole table whatever it finds, and finds something for every name, so that neither its result nor
+//! its time tells who is a user.
+
+use super::keys;
+use super::users_file::{ParsedUsers, Secret};
+use super::verifier::{ITERATIONS, SALT};
+use super::{Password, UserName, Verifier};
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use zeroize::Zeroizing;
+
+/// Bytes of a record. The longest name with the longest verifier takes 236.
+const RECORD: usize = 256;
+/// Records read at once.
+const CHUNK: usize = 256;
+
+/// What a table holds for a name: a user's verifier, or one that nobody can satisfy.
+#[derive(Debug)]
+pub struct Found {
+    verifier: Verifier,
+    name: Option<UserName>,
+}
+
+impl Found {
+    /// A true user.
+    pub(super) fn user(name: UserName, verifier: Verifier) -> Self {
+        Found { verifier, name: Some(name) }
+    }
+
+    /// Nobody: whatever the verifier, no login comes of it.
+    pub(super) fn nobody(verifier: Verifier) -> Self {
+        Found { verifier, name: None }
+    }
+
+    /// The verifier, for an exchange that ends in [`name_if`](Self::name_if).
+    pub(super) fn verifier(&self) -> &Verifier {
+        &self.verifier
+    }
+
+    /// The login: only where the proof is right and the user exists.
+    pub(super) fn name_if(self, right: bool) -> Option<UserName> {
+        self.name.filter(|_| right)
+    }
+
+    /// Who logs in with this password; `None` for a wrong password and for nobody, after the same work.
+    pub fn check(self, password: &Password) -> Option<UserName> {
+        let right = self.verifier.matches(password);
+        self.name_if(right)
+    }
+}
+
+/// The salt of a name that has none of its own: always the same, and without the secret not told from a random one.
+fn salt_of(secret: &[u8; 32], name: &str) -> [u8; SALT] {
+    let mut salt = [0; SALT];
+    salt.iter_mut().zip(keys::hmac(secret, &[name.as_bytes()]).iter()).for_each(|(to, from)| *to = *from);
+    salt
+}
+
+/// A new empty table: a file in memory that can be sealed.
+pub fn create() -> io::Result<File> {
+    Ok(memfd_create(c"dfos-users", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?.into())
+}
+
+/// Writes the table. Clear passwords are hashed here, once, not at each login: some milliseconds each. `secret` must stay
+/// the same over restarts, or the salts of all who are not in the file change and so give them away.
+pub fn write(users: &ParsedUsers, secret: &[u8; 32], out: &mut File) -> io::Result<()> {
+    out.write_all(&*record(&Zeroizing::new(hex::encode(secret)))?)?;
+    for entry in &users.entries {
+        let verifier = match &entry.secret {
+            Secret::Scram(verifier) => verifier.clone(),
+            Secret::Clear(password) => Verifier::derive(password, ITERATIONS, &salt_of(secret, entry.name.as_str())),
+        };
+        let line = format!("{}:{verifier}", entry.name);
+        out.write_all(&*record(&Zeroizing::new(line))?)?;
+    }
+    Ok(())
+}
+
+/// A record: the text, spaces, LF.
+fn record(text: &str) -> io::Result<Zeroizing<[u8; RECORD]>> {
+    let mut record = Zeroizing::new([b' '; RECORD]);
+    let (last, room) = record.split_last_mut().ok_or(io::ErrorKind::InvalidInput)?;
+    *last = b'\n';
+    room.get_mut(..text.len()).ok_or(io::ErrorKind::InvalidInput)?.copy_from_slice(text.as_bytes());
+    Ok(record)
+}
+
+/// Makes the table unchangeable for good, for this process as for all that hold the descriptor.
+pub fn seal(table: &File) -> io::Result<()> {
+    let all = SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_SEAL;
+    fcntl(table, FcntlArg::F_ADD_SEALS(all))?;
+    Ok(())
+}
+
+/// Looks a name up, any text. Reads at stated offsets only: a descriptor that was forked shares its position with others.
+pub fn lookup(table: &File, name: &str) -> io::Result<Found> {
+    scan(table, table.metadata()?.len(), name)
+}
+
+/// The lookup itself, over anything that can be read at an offset.
+fn scan(table: &impl FileExt, length: u64, name: &str) -> io::Result<Found> {
+    if !length.is_multiple_of(RECORD as u64) {
+        return Err(damaged());
+    }
+    let secret = read_secret(table)?;
+    // The decoy goes through the same text as a user's record, so that only the choice at the end differs.
+    let decoy = Zeroizing::new(Verifier::decoy(&salt_of(&secret, name))?.to_string());
+    let mut known = false;
+    let mut hit = record(&format!("_:{}", *decoy))?;
+
+    let mut chunk = Zeroizing::new(vec![0; CHUNK * RECORD]);
+    let mut at = RECORD as u64;
+    while at < length {
+        let size = (length - at).min(chunk.len() as u64) as usize;
+        let bytes = chunk.get_mut(..size).ok_or(io::ErrorKind::InvalidData)?;
+        table.read_exact_at(bytes, at)?;
+        for record in bytes.as_chunks::<RECORD>().0 {
+            if name_of(record) == name.as_bytes() {
+                *hit = *record;
+                known = true;
+            }
+        }
+        at += size as u64;
+    }
+    let (holder, verifier) = parse(&*hit).ok_or_else(damaged)?;
+    Ok(if known { Found::user(holder, verifier) } else { Found::nobody(verifier) })
+}
+
+/// The first record: the secret.
+fn read_secret(table: &impl FileExt) -> io::Result<Zeroizing<[u8; 32]>> {
+    let (mut first, mut secret) = (Zeroizing::new([0; RECORD]), Zeroizing::new([0; 32]));
+    table.read_exact_at(&mut *first, 0)?;
+    hex::decode_to_slice(first.trim_ascii_end(), &mut *secret).map_err(|_| damaged())?;
+    Ok(secret)
+}
+
+/// What stands before the colon. A claimed name that holds a colon itself therefore equals none.
+fn name_of(record: &[u8; RECORD]) -> &[u8] {
+    let end = record.iter().position(|&b| b == b':').unwrap_or(0);
+    record.get(..end).unwrap_or_default()
+}
+
+fn parse(record: &[u8; RECORD]) -> Option<(UserName, Verifier)> {
+    let (name, verifier) = std::str::from_utf8(record).ok()?.trim_ascii_end().split_once(':')?;
+    Some((name.parse().ok()?, verifier.parse().ok()?))
+}
+
+fn damaged() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "the table of users is damaged; reload it")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::users_file;
+    use crate::auth::verifier::{FEWEST_ITERATIONS, LONGEST_SALT, MOST_ITERATIONS};
+    use std::cell::RefCell;
+
+    const SECRET: [u8; 32] = [5; 32];
+
+    fn password(text: &str) -> Password {
+        Password::new(text).unwrap()
+    }
+
+    fn quick(text: &str) -> Verifier {
+        Verifier::derive(&password(text), FEWEST_ITERATIONS, b"salt")
+    }
+
+    fn table_of(text: &str) -> File {
+        let mut table = create().unwrap();
+        write(&users_file::parse(text.as_bytes()), &SECRET, &mut table).unwrap();
+        seal(&table).unwrap();
+        table
+    }
+
+    /// Writes down which bytes are read.
+    struct Watched<'a>(&'a File, RefCell<Vec<(u64, usize)>>);
+
+    impl FileExt for Watched<'_> {
+        fn read_at(&self, bytes: &mut [u8], at: u64) -> io::Result<usize> {
+            self.1.borrow_mut().push((at, bytes.len()));
+            self.0.read_at(bytes, at)
+        }
+        fn write_at(&self, _: &[u8], _: u64) -> io::Result<usize> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+    }
+
+    #[test]
+    fn users_log_in_with_their_own_password_only() {
+        let table = table_of(&format!("alice:secret\nbob:{}\n", quick("builder")));
+        assert_eq!(lookup(&table, "alice").unwrap().check(&password("secret")).unwrap().as_str(), "alice");
+        assert_eq!(lookup(&table, "bob").unwrap().check(&password("builder")).unwrap().as_str(), "bob");
+        assert!(lookup(&table, "bob").unwrap().check(&password("secret")).is_none());
+    }
+
+    #[test]
+    fn nobody_logs_in_even_with_a_password_that_matches() {
+        assert!(Found::user("a".parse().unwrap(), quick("x")).check(&password("x")).is_some());
+        assert!(Found::nobody(quick("x")).check(&password("x")).is_none());
+    }
+
+    #[test]
+    fn an_unknown_user_looks_like_one_with_a_clear_password() {
+        let table = table_of("alice:secret\n");
+        let known = lookup(&table, "alice").unwrap();
+        let unknown = lookup(&table_of(""), "alice").unwrap();
+        assert_eq!(known.verifier.salt(), unknown.verifier.salt());
+        assert_eq!(known.verifier.iterations(), unknown.verifier.iterations());
+        assert_ne!(unknown.verifier.salt(), lookup(&table, "bob").unwrap().verifier.salt());
+        assert!(unknown.name.is_none());
+    }
+
+    #[test]
+    fn known_and_unknown_names_cost_the_same_reads() {
+        let line = quick("x").to_string();
+        let users: String = (0..1000).map(|n| format!("u{n}:{line}\n")).collect();
+        let table = table_of(&users);
+        let length = table.metadata().unwrap().len();
+        let reads = |name: &str| {
+            let watched = Watched(&table, RefCell::default());
+            let found = scan(&watched, length, name).unwrap();
+            (watched.1.into_inner(), found.name.is_some())
+        };
+        let (all, known) = reads("u0");
+        assert!(known);
+        assert_eq!(all.iter().map(|(_, size)| *size as u64).sum::<u64>(), length);
+        for (name, known) in [("u500", true), ("u999", true), ("nobody", false), ("", false), ("Not A Name", false)] {
+            assert_eq!(reads(name), (all.clone(), known), "{name}");
+        }
+    }
+
+    #[test]
+    fn no_claimed_name_reaches_into_a_record() {
+        let table = table_of(&format!("alice:{}\n", quick("x")));
+        let secret = hex::encode(SECRET);
+        for name in [
+            "alice:",
+            "alice:SCRAM-SHA-256$4096",
+            "alic",
+            "alice ",
+            "_",
+            "",
+            " ",
+            &secret,
+            "alice\0",
+            &"a".repeat(5000),
+        ] {
+            assert!(lookup(&table, name).unwrap().name.is_none(), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_longest_entry_fits_a_record() {
+        let verifier = quick("x").to_string().replacen("4096:c2FsdA==", "10000000:c2FsdA==", 1);
+        let salt = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, [1; LONGEST_SALT]);
+        let longest = format!("{}:{}", "a".repeat(32), verifier.replacen("c2FsdA==", &salt, 1));
+        assert_eq!(lookup(&table_of(&longest), &"a".repeat(32)).unwrap().verifier.iterations(), MOST_ITERATIONS);
+    }
+
+    #[test]
+    fn a_sealed_table_cannot_change_and_a_lookup_moves_no_position() {
+        let mut table = table_of("a:b\n");
+        assert!(table.write_all(b"x").is_err());
+        assert!(table.set_len(0).is_err());
+        assert!(seal(&table).is_err());
+        let before = io::Seek::stream_position(&mut table).unwrap();
+        lookup(&table, "a").unwrap();
+        assert_eq!(io::Seek::stream_position(&mut table).unwrap(), before);
+    }
+
+    #[test]
+    fn a_damaged_table_is_an_error_and_no_login() {
+        assert!(lookup(&create().unwrap(), "a").is_err());
+        let (table, mut copy) = (table_of("a:b\n"), create().unwrap());
+        let mut half = [0; 300];
+        table.read_exact_at(&mut half, 0).unwrap();
+        copy.write_all(&half).unwrap();
+        assert!(lookup(&copy, "a").is_err());
+    }
+}
