@@ -1,9 +1,10 @@
 //! Changes to the users file, as `dfos-forkd user add|passwd|remove|list` makes them.
 //!
 //! The file is replaced in one step, so a server that reloads at any moment sees the old or the new; all lines but the
-//! user's own stay byte for byte. Two editors wait for each other by a lock on the users file itself: a lock file beside it
-//! would be one more thing to own and to leave behind, and a lock on the directory could be held by anyone who can
-//! read that. Since each change puts a new file in its place, the lock counts only if the name still means the locked file.
+//! user's own stay byte for byte. Two editors wait for each other by a lock on the users file itself: a lock file beside
+//! it would be one more thing to own and to leave behind, and a lock on the directory could be held by anyone who can
+//! read that. Since each change puts a new file in its place, the lock counts only if the name still means the locked
+//! file.
 
 use super::keys;
 use super::trust::{self, TrustError};
@@ -32,6 +33,9 @@ pub enum EditError {
     /// The file belongs to somebody else, and the new one could not be given to them.
     #[error("cannot keep the owner and group of {0}: {1}; run this as root or as the file's owner")]
     Owner(PathBuf, #[source] io::Error),
+    /// The new file has its name, but its directory could not be flushed.
+    #[error("{0} was changed, but a power cut may bring the old one back: {1}; check the disk")]
+    Uncertain(PathBuf, #[source] io::Error),
     /// The disk or the kernel says no.
     #[error("cannot change {0}: {1}")]
     Io(PathBuf, #[source] io::Error),
@@ -92,8 +96,8 @@ fn appended(old: &[u8], name: &UserName, verifier: &Verifier) -> Zeroizing<Vec<u
     new
 }
 
-/// The file with the user's first line replaced, or removed. Further lines of the user go as well, damaged ones too: left
-/// behind they would come to count again with an old password. `None` if the user has no line.
+/// The file with the user's first line replaced, or removed. Further lines of the user go as well, damaged ones too:
+/// left behind they would come to count again with an old password. `None` if the user has no line.
 fn replaced(old: &[u8], name: &UserName, verifier: Option<&Verifier>) -> Option<Zeroizing<Vec<u8>>> {
     let (bom, lines) = users_file::lines(old);
     let mut new = room_for(old);
@@ -169,8 +173,8 @@ impl Drop for Beside {
     }
 }
 
-/// Puts the contents in the place of `old`, flushed to the disk, with its owner and group. The group may go on reading if
-/// it could, so that a server that has left root can reload; others never may.
+/// Puts the contents in the place of `old`, flushed to the disk, with its owner and group. The group may go on reading
+/// if it could, so that a server that has left root can reload; others never may.
 fn replace(path: &Path, old: &File, contents: &[u8]) -> Result<(), EditError> {
     let io = |why| EditError::Io(path.into(), why);
     let before = old.metadata().map_err(io)?;
@@ -184,7 +188,8 @@ fn replace(path: &Path, old: &File, contents: &[u8]) -> Result<(), EditError> {
     new.file.set_permissions(Permissions::from_mode(0o600 | before.mode() & 0o040)).map_err(io)?;
     new.file.sync_all().map_err(io)?;
     fs::rename(&new.path, path).map_err(io)?;
-    File::open(trust::directory_of(path)).and_then(|directory| directory.sync_all()).map_err(io)
+    let flushed = File::open(trust::directory_of(path)).and_then(|directory| directory.sync_all());
+    flushed.map_err(|why| EditError::Uncertain(path.into(), why))
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Who is who: user names, passwords and what is kept of them, the users file, the login itself (SCRAM).
 //!
-//! A password becomes a [`Verifier`] as early as possible; from a verifier nobody can log in. The file is read in
-//! [`users_file`], changed in [`edit`], and handed to the sessions as a [`table`] without path or password. A login is a
-//! [`UserName`] that comes out of [`table::Found::check`] or [`scram::Awaiting::finish`].
+//! A password becomes a [`Verifier`] as early as possible; from a verifier nobody can log in. The file is opened with
+//! care in [`trust`], read in [`users_file`], changed in [`edit`], and handed to the sessions as a [`table`] without path
+//! or password. A login is a [`UserName`] that comes out of [`table::Found::check`] or [`scram::Awaiting::finish`].
 #![forbid(unsafe_code)]
 
 pub mod edit;

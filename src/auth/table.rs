@@ -1,8 +1,9 @@
 //! The users as sessions look them up: records in memory without a name (memfd), written once and sealed.
 //!
-//! The helper that loads the users file calls [`create`], [`write`] and [`seal`]; the listener keeps the descriptor and
-//! nothing else; a session calls [`lookup`] once. Every record has the same length, so that a scan has no pieces to join; the
-//! first holds the secret, each other one user as in the users file: `name:verifier`, filled up with spaces, LF.
+//! The helper that loads the users file calls [`create`], [`write()`] and [`seal`]; the listener keeps the descriptor and
+//! nothing else; a session calls [`lookup`] once. Every record has the same length, so that a scan has no pieces to
+//! join; the first holds the secret, each other one user as in the users file: `name:verifier`, filled up with spaces,
+//! LF. What a scan has read of other users is wiped before it returns.
 //!
 //! A lookup reads the whole table whatever it finds, and finds something for every name, so that neither its result nor
 //! its time tells who is a user.
@@ -131,7 +132,7 @@ fn scan(table: &impl FileExt, length: u64, name: &str) -> io::Result<Found> {
         }
         at += size as u64;
     }
-    let (holder, verifier) = parse(&*hit).ok_or_else(damaged)?;
+    let (holder, verifier) = parse(&hit).ok_or_else(damaged)?;
     Ok(if known { Found::user(holder, verifier) } else { Found::nobody(verifier) })
 }
 
