@@ -7,5 +7,6 @@ pub mod auth;
 pub mod client;
 pub mod net;
 pub mod proto;
+pub mod server;
 pub mod store;
 pub mod sys;

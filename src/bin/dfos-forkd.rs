@@ -1,1 +1,5 @@
-fn main() {}
+//! The server; see [`dfos::server`].
+
+fn main() -> std::process::ExitCode {
+    dfos::server::program::main()
+}

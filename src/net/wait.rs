@@ -25,6 +25,9 @@ pub enum Cut {
     /// A line was not a line.
     #[error(transparent)]
     Line(#[from] BadLine),
+    /// The other end broke the protocol, and has been told.
+    #[error("the other end does not speak the protocol")]
+    Protocol,
     /// The socket failed.
     #[error("the connection failed: {0}")]
     Io(io::Error),

@@ -1,6 +1,6 @@
 //! Signals as something to poll for: a handler only sets a flag and writes one byte into a pipe.
 
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
 use signal_hook::SigId;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -87,17 +87,22 @@ impl StopPipe {
     }
 }
 
-/// Runs `work` with all signals blocked and restores the mask: across a fork, so that no signal meant for the parent runs
-/// a handler in a child that still has the parent's pipe. `work` gets the mask to restore in a child that goes its own way.
-pub fn blocked<T>(work: impl FnOnce(&SigSet) -> T) -> nix::Result<T> {
-    let mut before = SigSet::empty();
-    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
-    let result = work(&before);
-    restore(&before)?;
-    Ok(result)
+/// Sets what a signal does to the default or to nothing.
+pub fn set(signal: Signal, handler: SigHandler) -> nix::Result<()> {
+    debug_assert!(matches!(handler, SigHandler::SigIgn | SigHandler::SigDfl));
+    // SAFETY: no function of ours is installed as a handler.
+    unsafe { nix::sys::signal::signal(signal, handler) }.map(drop)
 }
 
-/// Sets the signal mask, as given by [`blocked`].
+/// Blocks all signals and returns the mask to [`restore`]: across a fork, so that no signal runs a handler in a child that
+/// still has its parent's pipe.
+pub fn block() -> nix::Result<SigSet> {
+    let mut before = SigSet::empty();
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
+    Ok(before)
+}
+
+/// Sets the signal mask, as given by [`block`].
 pub fn restore(mask: &SigSet) -> nix::Result<()> {
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(mask), None)
 }

@@ -1,0 +1,94 @@
+//! How a session ended, as its exit status: the only thing that a child tells its parent.
+
+use nix::sys::wait::WaitStatus;
+use std::fmt;
+
+/// Why a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Ending {
+    /// LOGOUT.
+    LoggedOut = 0,
+    /// The client closed, or vanished.
+    Vanished = 1,
+    /// The client kept still for too long.
+    TimedOut = 2,
+    /// Nobody logged in within the time given for it.
+    LoginTimedOut = 3,
+    /// Three refused logins.
+    LoginRefused = 4,
+    /// The client does not speak the protocol.
+    Protocol = 5,
+    /// The server is ending.
+    ShutDown = 6,
+    /// Something on the server failed.
+    Failed = 7,
+}
+
+impl Ending {
+    const ALL: [Ending; 8] = [
+        Ending::LoggedOut,
+        Ending::Vanished,
+        Ending::TimedOut,
+        Ending::LoginTimedOut,
+        Ending::LoginRefused,
+        Ending::Protocol,
+        Ending::ShutDown,
+        Ending::Failed,
+    ];
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Ending::LoggedOut => "logged out",
+            Ending::Vanished => "the client closed the connection",
+            Ending::TimedOut => "idle for too long",
+            Ending::LoginTimedOut => "no login in time",
+            Ending::LoginRefused => "three refused logins",
+            Ending::Protocol => "not the DFOS protocol",
+            Ending::ShutDown => "the server is ending",
+            Ending::Failed => "the session failed",
+        })
+    }
+}
+
+/// What the kernel says of a child's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It ended by itself.
+    Ended(Ending),
+    /// It exited with a status that is no [`Ending`]: 101 after a panic.
+    Status(i32),
+    /// A signal ended it.
+    Killed(nix::sys::signal::Signal),
+}
+
+impl Fate {
+    /// The fate in a wait status; `None` if the child still lives.
+    pub fn of(status: WaitStatus) -> Option<Fate> {
+        match status {
+            WaitStatus::Exited(_, code) => {
+                let ending = Ending::ALL.into_iter().find(|ending| *ending as i32 == code);
+                Some(ending.map_or(Fate::Status(code), Fate::Ended))
+            }
+            WaitStatus::Signaled(_, signal, _) => Some(Fate::Killed(signal)),
+            _ => None,
+        }
+    }
+
+    /// Whether an operator should look at it.
+    pub fn is_alarming(&self) -> bool {
+        !matches!(self, Fate::Ended(ending) if *ending != Ending::Failed)
+    }
+}
+
+impl fmt::Display for Fate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fate::Ended(ending) => ending.fmt(f),
+            Fate::Status(code) => write!(f, "unexpected exit status {code}"),
+            Fate::Killed(signal) => write!(f, "killed by {signal}"),
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Before login: a stranger can ask for help, log in, and nothing else. There is no tree here to touch.
+
+use super::ending::Ending;
+use super::record::{Level, Log};
+use super::talk::Talk;
+use crate::auth::scram::{self, Awaiting, Binding, ServerExchange};
+use crate::auth::{Password, UserName, table};
+use crate::net::{Cut, Peer, Until};
+use crate::proto::line::BadLine;
+use crate::proto::{Answer, Code, Fields, Incoming, Request, Verb, incoming, limits, path};
+use std::fs::File;
+use std::time::Instant;
+
+/// The one mechanism of a channel without TLS.
+const MECHANISM: &str = "SCRAM-SHA-256";
+
+/// A client of whom nothing is known but its address.
+pub struct Stranger {
+    /// The conversation.
+    pub talk: Talk,
+    /// Where it comes from.
+    pub peer: Peer,
+    /// The users, sealed.
+    pub users: File,
+    /// When it must have logged in; trickled bytes do not extend it.
+    pub login_by: Instant,
+}
+
+/// What a request of a stranger comes to.
+enum Step {
+    /// Next request, please.
+    Go,
+    /// A login exchange has begun.
+    Challenged(Awaiting),
+    /// This user has logged in.
+    Admitted(UserName),
+    /// A login was refused.
+    Refused,
+    /// The stranger says goodbye.
+    Leaves,
+}
+
+/// Greets a client and lets it log in. The users' table is dropped with the stranger.
+pub fn admit(mut stranger: Stranger, log: &Log) -> Result<(Talk, UserName), Ending> {
+    match stranger.converse(log) {
+        Ok(Ok(user)) => Ok((stranger.talk, user)),
+        Ok(Err(ending)) => Err(ending),
+        Err(cut) => Err(stranger.part(cut)),
+    }
+}
+
+impl Stranger {
+    fn converse(&mut self, log: &Log) -> Result<Result<UserName, Ending>, Cut> {
+        let ways = if self.peer.is_local() { "SCRAM-SHA-256,LOGIN" } else { MECHANISM };
+        self.talk.say(Answer::Ok(Fields::words("dfos/1 ready").with("auth", ways)))?;
+        let (mut refused, mut errors, mut awaiting) = (0, 0, None);
+        while errors < limits::ERRORS_BEFORE_LOGIN {
+            self.talk.flush()?;
+            let line = self.talk.wire.read_line(Until::idle(self.login_by))?;
+            let exchange = awaiting.take();
+            match self.step(&line, exchange) {
+                Ok(Step::Go) => {}
+                Ok(Step::Challenged(next)) => awaiting = Some(next),
+                Ok(Step::Admitted(user)) => {
+                    log.line(Level::Info, format!("login of {user}"));
+                    return Ok(Ok(user));
+                }
+                Ok(Step::Refused) => {
+                    refused += 1;
+                    log.line(Level::Warning, format!("login refused, attempt {refused} of {}", limits::LOGIN_ATTEMPTS));
+                    if refused >= limits::LOGIN_ATTEMPTS {
+                        self.talk.farewell(Code::LoginRefused, "wrong name or password; that was the last attempt");
+                        return Ok(Err(Ending::LoginRefused));
+                    }
+                    self.talk.say(Answer::Err(Code::LoginRefused, "wrong name or password".into()))?;
+                }
+                Ok(Step::Leaves) => {
+                    self.talk.say(Answer::Ok(Fields::words("bye")))?;
+                    self.talk.wire.goodbye();
+                    return Ok(Err(Ending::LoggedOut));
+                }
+                Err(refusal) if refusal.fatal => {
+                    self.talk.farewell(refusal.code, &refusal.text);
+                    return Ok(Err(Ending::Protocol));
+                }
+                Err(refusal) => {
+                    errors += 1;
+                    self.talk.say(refusal)?;
+                }
+            }
+        }
+        self.talk.farewell(Code::BadRequest, "too many requests that are errors; log in first");
+        Ok(Err(Ending::Protocol))
+    }
+
+    /// Carries out one line.
+    fn step(&mut self, line: &str, exchange: Option<Awaiting>) -> Result<Step, incoming::Refusal> {
+        use incoming::Refusal;
+        let request = match incoming::parse(line) {
+            Ok(Incoming::Request(request)) => request,
+            Ok(_) => return Err(Refusal::fatal(Code::BadRequest, "log in before you send a body")),
+            Err(_) if incoming::looks_like_http(line) => {
+                return Err(Refusal::fatal(Code::BadRequest, "this is a DFOS server; it does not speak HTTP"));
+            }
+            Err(refusal) => return Err(refusal),
+        };
+        match request.verb {
+            Verb::Auth => self.auth(&request, exchange),
+            Verb::Login => self.login(&request),
+            Verb::Help => {
+                super::verbs::help::lines(&request)?.for_each(|line| self.talk.wire.queue_line(line));
+                Ok(Step::Go)
+            }
+            Verb::Ping => {
+                self.talk.wire.queue_line(Answer::Ok(Fields::words("pong")));
+                Ok(Step::Go)
+            }
+            Verb::Logout => Ok(Step::Leaves),
+            _ => Err(Refusal::new(Code::Denied, "log in first")),
+        }
+    }
+
+    /// `AUTH mechanism base64`: one message of a SCRAM exchange. Whatever is wrong with it, the answer is the same.
+    fn auth(&mut self, request: &Request, exchange: Option<Awaiting>) -> Result<Step, incoming::Refusal> {
+        let (mechanism, word) = (request.word(0).unwrap_or(""), request.word(1).unwrap_or(""));
+        if mechanism != MECHANISM {
+            return Err(incoming::Refusal::new(Code::BadRequest, format!("the mechanism here is {MECHANISM}")));
+        }
+        let Ok(message) = scram::decode(word) else { return Ok(Step::Refused) };
+        match exchange {
+            None => Ok(self.challenge(&message).unwrap_or(Step::Refused)),
+            Some(awaiting) => match awaiting.finish(&message) {
+                Ok((user, signature)) => {
+                    self.note_welcome(&user, Some(&signature));
+                    Ok(Step::Admitted(user))
+                }
+                Err(_) => Ok(Step::Refused),
+            },
+        }
+    }
+
+    fn challenge(&mut self, message: &str) -> Option<Step> {
+        let exchange = ServerExchange::begin(message, Binding::None).ok()?;
+        let found = table::lookup(&self.users, exchange.user()).ok()?;
+        let (awaiting, challenge) = exchange.challenge(found).ok()?;
+        self.talk.wire.queue_line(Answer::Challenge(scram::encode(&challenge)));
+        Some(Step::Challenged(awaiting))
+    }
+
+    /// `LOGIN user password`: in clear text, so only where nobody can listen.
+    fn login(&mut self, request: &Request) -> Result<Step, incoming::Refusal> {
+        if !self.peer.is_local() {
+            let text = "LOGIN sends the password in clear text: here only AUTH is taken (dfos-client does it)";
+            return Err(incoming::Refusal::new(Code::Denied, text));
+        }
+        let user = request.word(0).unwrap_or("");
+        let password = path::decode(request.word(1).unwrap_or("")).ok().and_then(|bytes| Password::new(bytes).ok());
+        let found = table::lookup(&self.users, user).ok();
+        let admitted = found.zip(password).and_then(|(found, password)| found.check(&password));
+        Ok(admitted.map_or(Step::Refused, |user| {
+            self.note_welcome(&user, None);
+            Step::Admitted(user)
+        }))
+    }
+
+    /// Queues the welcome; it is sent once the user's directory has been opened.
+    fn note_welcome(&mut self, user: &UserName, signature: Option<&str>) {
+        let fields = Fields::words(format!("welcome {user}")).maybe("scram", signature.map(scram::encode));
+        self.talk.wire.queue_line(Answer::Ok(fields));
+    }
+
+    /// Ends a conversation that cannot go on.
+    fn part(&mut self, cut: Cut) -> Ending {
+        match cut {
+            Cut::Closed | Cut::Io(_) => Ending::Vanished,
+            Cut::Protocol => Ending::Protocol,
+            Cut::TimedOut => {
+                self.talk.farewell(Code::Timeout, "the time to log in is over");
+                Ending::LoginTimedOut
+            }
+            Cut::Stopping => {
+                self.talk.farewell(Code::ShuttingDown, "the server is ending");
+                Ending::ShutDown
+            }
+            Cut::Line(why @ (BadLine::TooLong | BadLine::NotUtf8 | BadLine::Control)) => {
+                self.talk.farewell(Code::BadRequest, &why.to_string());
+                Ending::Protocol
+            }
+        }
+    }
+}

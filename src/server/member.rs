@@ -1,0 +1,225 @@
+//! A user who is logged in: the conversation, the tree, and the uploads that wait to be committed together.
+//!
+//! Answers go out in the order of the requests. While uploads wait for their commit, nothing that follows them is said; and
+//! before the session waits for anything, what waits is committed.
+
+use super::record::{Level, Log};
+use super::scoreboard::{Figure, Tally};
+use super::talk::Talk;
+use crate::net::wire::Filled;
+use crate::net::{Cut, Until};
+use crate::proto::line::BadLine;
+use crate::proto::{Answer, Code, Fields, RemotePath, limits};
+use crate::store::stage::Complete;
+use crate::store::{Tree, Trouble};
+use std::time::{Duration, Instant};
+
+/// A session after login.
+pub struct Member {
+    /// The conversation.
+    pub talk: Talk,
+    /// The user's tree.
+    pub tree: Tree,
+    /// Where log records go.
+    pub log: Log,
+    /// This session's figures.
+    pub tally: Tally,
+    /// A body that follows belongs to a refused upload.
+    pub discarding: bool,
+    idle: Duration,
+    /// A request that was read where a body was due.
+    put_back: Option<String>,
+    batch: Vec<Pending>,
+    /// READY of the upload in hand, kept back while earlier uploads wait.
+    ready: Option<Answer>,
+    buffer: Vec<u8>,
+}
+
+/// An upload that waits for its commit, and the READY that has not been said yet.
+struct Pending {
+    ready: Option<Answer>,
+    path: RemotePath,
+    complete: Complete,
+    began: Instant,
+}
+
+impl Member {
+    /// A member of the house.
+    pub fn new(talk: Talk, tree: Tree, log: Log, tally: Tally, idle: Duration) -> Self {
+        Member {
+            talk,
+            tree,
+            log,
+            tally,
+            idle,
+            discarding: false,
+            put_back: None,
+            batch: Vec::new(),
+            ready: None,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Sends the welcome that the login has queued.
+    pub fn welcome(&mut self, user: &str) -> Result<(), Cut> {
+        self.log.line(Level::Debug, format!("{user}'s directory is open"));
+        self.talk.flush()
+    }
+
+    /// The next request; `None` after a line that was answered with an error.
+    pub fn next_request(&mut self) -> Result<Option<String>, Cut> {
+        if let Some(line) = self.put_back.take() {
+            return Ok(Some(line));
+        }
+        match self.next_line(Until::idle(Instant::now() + self.idle)) {
+            Err(Cut::Line(why @ (BadLine::NotUtf8 | BadLine::Control))) => {
+                self.refuse(Code::BadRequest, &why.to_string())?;
+                Ok(None)
+            }
+            other => other.map(Some),
+        }
+    }
+
+    /// The next line of a body.
+    pub fn body_line(&mut self) -> Result<String, Cut> {
+        self.next_line(Until::within(limits::STALL))
+    }
+
+    /// Keeps a line that is not what was due, to be carried out next.
+    pub fn put_back(&mut self, line: String) {
+        self.put_back = Some(line);
+    }
+
+    fn next_line(&mut self, until: Until) -> Result<String, Cut> {
+        loop {
+            if let Some(line) = self.talk.wire.buffered_line()? {
+                return Ok(line);
+            }
+            if self.talk.wire.fill()? == Filled::Nothing {
+                self.wait(until)?;
+            }
+        }
+    }
+
+    /// Waits for input, after everything owed has been paid.
+    fn wait(&mut self, until: Until) -> Result<(), Cut> {
+        self.settle()?;
+        self.talk.flush()?;
+        self.talk.wire.wait_readable(until)
+    }
+
+    /// Hands `count` bytes of a body to `take`, piece by piece as they arrive.
+    pub fn receive(
+        &mut self,
+        count: usize,
+        mut take: impl FnMut(&mut Member, &[u8]) -> Result<(), Trouble>,
+    ) -> Result<Result<(), Trouble>, Cut> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.resize(limits::BUFFER, 0);
+        let mut left = count;
+        let mut result = Ok(Ok(()));
+        while left > 0 {
+            let want = left.min(buffer.len());
+            match self.talk.wire.read_some(&mut buffer[..want]) {
+                Ok(Some(n)) => {
+                    left -= n;
+                    if let Ok(Ok(())) = result {
+                        result = Ok(take(self, &buffer[..n])); // after a failure the rest is only counted
+                    }
+                }
+                Ok(None) => {
+                    if let Err(cut) = self.wait(Until::within(limits::STALL)) {
+                        result = Err(cut);
+                        break;
+                    }
+                }
+                Err(cut) => {
+                    result = Err(cut);
+                    break;
+                }
+            }
+        }
+        self.buffer = buffer;
+        result
+    }
+
+    /// Throws `count` bytes of a body away.
+    pub fn skip(&mut self, count: usize) -> Result<(), Cut> {
+        self.receive(count, |_, _| Ok(())).map(drop)
+    }
+
+    /// Answers, after the answers that came before.
+    pub fn answer(&mut self, answer: Answer) -> Result<(), Cut> {
+        self.settle()?;
+        self.talk.say(answer)
+    }
+
+    /// Answers `ERR`.
+    pub fn refuse(&mut self, code: Code, text: &str) -> Result<(), Cut> {
+        self.answer(Answer::Err(code, text.into()))
+    }
+
+    /// Answers what the store said, or ends the session where nobody waits any more.
+    pub fn refuse_for(&mut self, trouble: &Trouble) -> Result<(), Cut> {
+        match trouble {
+            Trouble::Refused { code, text } => self.refuse(*code, text),
+            Trouble::Interrupted => Err(self.talk.interruption()),
+        }
+    }
+
+    /// Says READY for an upload: at once, or after the uploads that wait.
+    pub fn ready(&mut self, fields: Fields) -> Result<(), Cut> {
+        let ready = Answer::Ready(fields);
+        if self.batch.is_empty() {
+            return self.talk.say(ready);
+        }
+        self.ready = Some(ready);
+        Ok(())
+    }
+
+    /// Adds a whole upload to those that wait. It is committed before the session waits for input, or when enough have gathered.
+    pub fn enlist(&mut self, path: RemotePath, complete: Complete, began: Instant) -> Result<(), Cut> {
+        self.batch.push(Pending { ready: self.ready.take(), path, complete, began });
+        let bytes: u64 = self.batch.iter().map(|pending| pending.complete.size).sum();
+        if self.batch.len() >= limits::BATCH_FILES || bytes >= limits::BATCH_BYTES { self.settle() } else { Ok(()) }
+    }
+
+    /// Commits the uploads that wait and answers them, in order.
+    pub fn settle(&mut self) -> Result<(), Cut> {
+        let (mut said, mut batch) = (Vec::new(), Vec::new());
+        for Pending { ready, path, complete, began } in self.batch.drain(..) {
+            let fields = Fields::new().with("size", complete.size).with("sha256", complete.digest);
+            said.push((ready, path, fields, complete.size, began));
+            batch.push(complete);
+        }
+        self.talk.work_begins();
+        let results = self.tree.commit(batch, &mut self.talk);
+        for ((ready, path, fields, size, began), result) in said.into_iter().zip(results) {
+            if let Some(ready) = ready {
+                self.talk.say(ready)?;
+            }
+            match result {
+                Ok(()) => {
+                    self.tally.add(Figure::FilesIn, 1);
+                    self.tally.add(Figure::BytesIn, size);
+                    self.tell(Level::Info, began, format!("UPLOAD {path} {}", fields.as_str()));
+                    self.talk.say(Answer::Ok(fields))?;
+                }
+                Err(trouble) => {
+                    let level = if trouble.code() == Code::IoError { Level::Error } else { Level::Info };
+                    self.tell(level, began, format!("UPLOAD {path} failed: {} {trouble}", trouble.code()));
+                    self.talk.say(Answer::Err(trouble.code(), trouble.to_string()))?;
+                }
+            }
+        }
+        match self.ready.take() {
+            Some(ready) => self.talk.say(ready),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes a line about a request to the log.
+    pub fn tell(&self, level: Level, began: Instant, text: String) {
+        self.log.line(level, format!("{text} {:.3}s", began.elapsed().as_secs_f64()));
+    }
+}

@@ -1,0 +1,22 @@
+//! The server: one parent that listens, a child forked per client, and a scribe that writes down what they do.
+//!
+//! [`listener`] is the parent's life, [`session`] a child's, [`scribe`] the scribe's. The parent never reads a byte from a
+//! client and never touches a user's file.
+#![forbid(unsafe_code)]
+
+pub mod children;
+pub mod ending;
+pub mod listener;
+pub mod login;
+pub mod member;
+pub mod options;
+pub mod program;
+pub mod record;
+pub mod scoreboard;
+pub mod scribe;
+pub mod session;
+pub mod syslog_output;
+pub mod talk;
+pub mod user_command;
+pub mod users;
+pub mod verbs;

@@ -1,0 +1,152 @@
+//! The command line of `dfos-forkd`.
+
+use crate::net::Address;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A multi-user file server: each user logs in and keeps files in a directory of their own.
+///
+/// Run it, then connect with dfos-client (or nc). Ctrl+C ends it: uploads in hand are finished or kept to be resumed.
+#[derive(Debug, Parser)]
+#[command(name = "dfos-forkd", version, args_conflicts_with_subcommands = true)]
+pub struct Options {
+    #[command(flatten)]
+    /// Without a subcommand: serve.
+    pub serve: ServeOptions,
+    #[command(subcommand)]
+    /// What to do.
+    pub command: Option<Command>,
+}
+
+/// What `dfos-forkd` can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve files (what happens without a subcommand, too)
+    Serve(ServeOptions),
+    /// Add, change, remove or list users
+    User(UserOptions),
+}
+
+/// Where log lines go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogTarget {
+    /// Standard error.
+    Stderr,
+    /// The system log, facility daemon.
+    Syslog,
+}
+
+/// How to serve.
+#[derive(Debug, Clone, Args)]
+pub struct ServeOptions {
+    /// Listen on tcp://HOST:PORT or unix:/PATH; may be given several times [default: tcp://127.0.0.1:9000]
+    #[arg(long, value_name = "URL")]
+    pub listen: Vec<Address>,
+    /// Listen on this address: the short way for one listener
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "listen")]
+    pub ip: Option<IpAddr>,
+    /// Listen on this port, 0 for any free one: the short way for one listener
+    #[arg(long, value_name = "N", conflicts_with = "listen")]
+    pub port: Option<u16>,
+    /// The storage directory; each user's files lie in a directory of their name in it
+    #[arg(long, value_name = "PATH", default_value = "./server_storage")]
+    pub dir: PathBuf,
+    /// The users file
+    #[arg(long, value_name = "FILE", default_value = "./id_passwd.txt")]
+    pub users: PathBuf,
+    /// Clients at a time; more are told to try again
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_clients: u32,
+    /// Clients at a time from one address
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_clients_per_ip: u32,
+    /// How long running operations may go on after Ctrl+C
+    #[arg(long, value_name = "SECS", default_value = "10", value_parser = seconds)]
+    pub grace: Duration,
+    /// How long a client may take from connecting to being logged in
+    #[arg(long, value_name = "SECS", default_value = "30", value_parser = seconds)]
+    pub login_timeout: Duration,
+    /// How long a client that is logged in may send nothing
+    #[arg(long, value_name = "SECS", default_value = "900", value_parser = seconds)]
+    pub idle_timeout: Duration,
+    /// Bytes that each user may store, as 500MB or 20GiB [default: no limit but the disk]
+    #[arg(long, value_name = "SIZE")]
+    pub quota: Option<bytesize::ByteSize>,
+    /// Where log lines go
+    #[arg(long, value_name = "TARGET", value_enum, default_value_t = LogTarget::Stderr)]
+    pub log_target: LogTarget,
+    /// Log each request, also those that change nothing
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// What to do with the users file.
+#[derive(Debug, Args)]
+pub struct UserOptions {
+    #[command(subcommand)]
+    /// What to do.
+    pub action: UserAction,
+    /// The users file
+    #[arg(long, value_name = "FILE", default_value = "./id_passwd.txt", global = true)]
+    pub users: PathBuf,
+    /// Read the password from standard input (its first line) instead of asking for it
+    #[arg(long, global = true)]
+    pub password_stdin: bool,
+}
+
+/// One change of the users file.
+#[derive(Debug, Subcommand)]
+pub enum UserAction {
+    /// Add a user
+    Add {
+        /// The user's name: small letters, digits, '_', '.', '-'; at most 32
+        name: String,
+    },
+    /// Give a user a new password
+    Passwd {
+        /// The user's name
+        name: String,
+    },
+    /// Remove a user; the user's files stay
+    Remove {
+        /// The user's name
+        name: String,
+    },
+    /// List the users, and what is wrong with the file
+    List,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse::<u32>() {
+        Ok(n) if n > 0 => Ok(Duration::from_secs(n.into())),
+        _ => Err("a number of seconds from 1 on".into()),
+    }
+}
+
+impl ServeOptions {
+    /// Where to listen.
+    pub fn addresses(&self) -> Vec<Address> {
+        if !self.listen.is_empty() {
+            return self.listen.clone();
+        }
+        let host = self.ip.map_or("127.0.0.1".into(), |ip| ip.to_string());
+        vec![Address::Tcp { host, port: self.port.unwrap_or(crate::net::address::DEFAULT_PORT) }]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Options::command().debug_assert();
+        let bare = Options::parse_from(["dfos-forkd", "--port", "0"]);
+        assert_eq!(bare.serve.addresses()[0].to_string(), "tcp://127.0.0.1:0");
+        let serve = Options::parse_from(["dfos-forkd", "serve", "--listen", "tcp://[::1]:0", "--listen", "unix:/x"]);
+        assert!(matches!(serve.command, Some(Command::Serve(o)) if o.addresses().len() == 2));
+    }
+}

@@ -1,0 +1,162 @@
+//! What travels to the scribe: one record a datagram, over a socket on which the kernel names the sender. No session can
+//! speak for another.
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{MsgFlags, send};
+use nix::unistd::Pid;
+use std::cell::Cell;
+use std::fmt::Display;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+/// How much a line matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Something failed that the operator must know of.
+    Error,
+    /// Something that the operator may want to change.
+    Warning,
+    /// What happened.
+    Info,
+    /// What else happened (`-v`).
+    Debug,
+}
+
+impl Level {
+    /// As it stands in a line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Level::Error => "error",
+            Level::Warning => "warning",
+            Level::Info => "info",
+            Level::Debug => "debug",
+        }
+    }
+
+    fn from_byte(byte: u8) -> Option<Level> {
+        [Level::Error, Level::Warning, Level::Info, Level::Debug].into_iter().find(|level| *level as u8 + b'0' == byte)
+    }
+}
+
+/// One record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Record {
+    /// Of the listener: this child serves this peer.
+    Opened(Pid, String),
+    /// Of the listener: this child has been reaped.
+    Closed(Pid),
+    /// Of the listener: nothing more will come.
+    End,
+    /// Of a session: this user has logged in.
+    User(String),
+    /// Of anybody: a line for the log.
+    Line(Level, String),
+}
+
+impl Record {
+    fn encode(&self) -> String {
+        match self {
+            Record::Opened(pid, peer) => format!("O{pid} {peer}"),
+            Record::Closed(pid) => format!("C{pid}"),
+            Record::End => "E".into(),
+            Record::User(name) => format!("U{name}"),
+            Record::Line(level, text) => format!("{}{text}", *level as u8),
+        }
+    }
+
+    /// Reads a record; `None` for what is none, since a session that was taken over can send anything.
+    pub fn decode(bytes: &[u8]) -> Option<Record> {
+        let text = std::str::from_utf8(bytes).ok()?;
+        let (kind, rest) = (*bytes.first()?, text.get(1..)?);
+        match kind {
+            b'O' => {
+                let (pid, peer) = rest.split_once(' ')?;
+                Some(Record::Opened(Pid::from_raw(pid.parse().ok()?), peer.into()))
+            }
+            b'C' => Some(Record::Closed(Pid::from_raw(rest.parse().ok()?))),
+            b'E' => Some(Record::End),
+            b'U' => Some(Record::User(rest.into())),
+            _ => Some(Record::Line(Level::from_byte(kind)?, rest.into())),
+        }
+    }
+}
+
+/// Bytes of a record: a line with two paths of the greatest length.
+pub const LARGEST: usize = 32 * 1024;
+
+/// Milliseconds that a record may wait for a scribe that is behind. After that it is dropped and counted: no log stalls a session.
+const PATIENCE: u8 = 100;
+
+/// The sending end, inherited by every process of the server.
+pub struct Log {
+    socket: OwnedFd,
+    dropped: Cell<u64>,
+}
+
+impl Log {
+    /// Sends over `socket`.
+    pub fn new(socket: OwnedFd) -> Self {
+        Log { socket, dropped: Cell::new(0) }
+    }
+
+    /// Sends a record, and first how many were dropped before it.
+    pub fn send(&self, record: &Record) {
+        let dropped = self.dropped.get();
+        if dropped > 0 {
+            let confession =
+                Record::Line(Level::Warning, format!("{dropped} log lines were lost: the log was too slow"));
+            if !self.deliver(&confession) {
+                return self.dropped.set(dropped + 1);
+            }
+            self.dropped.set(0);
+        }
+        if !self.deliver(record) {
+            self.dropped.set(self.dropped.get() + 1);
+        }
+    }
+
+    /// Sends a line.
+    pub fn line(&self, level: Level, text: impl Display) {
+        self.send(&Record::Line(level, text.to_string()));
+    }
+
+    fn deliver(&self, record: &Record) -> bool {
+        let text = record.encode();
+        let bytes = text.get(..text.floor_char_boundary(LARGEST)).unwrap_or_default().as_bytes();
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        loop {
+            match send(self.socket.as_raw_fd(), bytes, flags) {
+                Ok(_) => return true,
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => {
+                    let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLOUT)];
+                    if !matches!(poll(&mut fds, PollTimeout::from(PATIENCE)), Ok(1)) {
+                        return false;
+                    }
+                }
+                Err(_) => return false,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_survive_the_way_and_rubbish_is_none() {
+        for record in [
+            Record::Opened(Pid::from_raw(7), "127.0.0.1:5".into()),
+            Record::Closed(Pid::from_raw(7)),
+            Record::End,
+            Record::User("alice".into()),
+            Record::Line(Level::Debug, "text with spaces".into()),
+        ] {
+            assert_eq!(Record::decode(record.encode().as_bytes()), Some(record));
+        }
+        for rubbish in [&b""[..], b"O", b"Ox y", b"C", b"9x", b"\xff", "é".as_bytes()] {
+            assert_eq!(Record::decode(rubbish), None, "{rubbish:?}");
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! The life of a session, straight down the page: greet, log in, open the user's tree, answer requests, say goodbye.
+
+use super::ending::Ending;
+use super::login::{self, Stranger};
+use super::member::Member;
+use super::record::{Level, Log, Record};
+use super::scoreboard::{Figure, Tally};
+use super::talk::Talk;
+use super::verbs;
+use crate::net::{Cut, Peer, Side, Waiter, Wire};
+use crate::proto::{Code, Incoming, incoming};
+use crate::store::tree::{Policy, Tree};
+use crate::sys::signals::StopPipe;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// What the listener hands to a child.
+pub struct Brief {
+    /// The accepted connection.
+    pub socket: OwnedFd,
+    /// Who is there.
+    pub peer: Peer,
+    /// The storage directory.
+    pub storage: OwnedFd,
+    /// The users, sealed.
+    pub users: File,
+    /// Where log records go.
+    pub log: Log,
+    /// This session's figures.
+    pub tally: Tally,
+    /// The operator's times.
+    pub times: Times,
+    /// The operator's decisions about trees.
+    pub policy: Policy,
+}
+
+/// The operator's times.
+#[derive(Debug, Clone, Copy)]
+pub struct Times {
+    /// From accept to login.
+    pub login_by: Instant,
+    /// Between two requests.
+    pub idle: Duration,
+    /// For the operation in hand when the server ends.
+    pub grace: Duration,
+}
+
+/// Serves one client. `stop` has been installed already, so that no signal is missed.
+pub fn run(brief: Brief, stop: StopPipe) -> Ending {
+    let waiter = Waiter::new(stop, brief.times.grace);
+    let wire = match Wire::new(brief.socket, Side::Server, waiter) {
+        Ok(wire) => wire,
+        Err(cut) => return failed(&brief.log, &format!("cannot use the connection: {cut}")),
+    };
+    let stranger =
+        Stranger { talk: Talk::new(wire), peer: brief.peer, users: brief.users, login_by: brief.times.login_by };
+    let (mut talk, user) = match login::admit(stranger, &brief.log) {
+        Ok(admitted) => admitted,
+        Err(ending) => return ending,
+    };
+    brief.log.send(&Record::User(user.to_string()));
+    brief.tally.add(Figure::Logins, 1);
+    let tree = match Tree::open(brief.storage.as_fd(), user.as_str(), brief.policy, &mut talk) {
+        Ok(tree) => tree,
+        Err(trouble) => {
+            talk.farewell(trouble.code(), &format!("your directory cannot be used: {trouble}"));
+            return failed(&brief.log, &format!("{user}'s directory cannot be used: {trouble}"));
+        }
+    };
+    drop(brief.storage);
+    let mut member = Member::new(talk, tree, brief.log, brief.tally, brief.times.idle);
+    let cut = match member.welcome(user.as_str()).and_then(|()| serve(&mut member)) {
+        Ok(()) => return Ending::LoggedOut,
+        Err(cut) => cut,
+    };
+    let ending = part(&mut member, &cut);
+    member.log.line(Level::Debug, format!("ends: {ending}"));
+    ending
+}
+
+fn failed(log: &Log, why: &str) -> Ending {
+    log.line(Level::Error, why);
+    Ending::Failed
+}
+
+/// Answers requests until LOGOUT.
+fn serve(member: &mut Member) -> Result<(), Cut> {
+    loop {
+        let Some(line) = member.next_request()? else { continue };
+        match incoming::parse(&line) {
+            Ok(Incoming::Request(request)) => {
+                member.discarding = false;
+                if verbs::carry_out(member, &request)? == verbs::Next::Goodbye {
+                    return Ok(());
+                }
+            }
+            Ok(Incoming::Data(count)) => {
+                if !member.discarding {
+                    member.refuse(Code::BadRequest, "no upload is open for this DATA")?;
+                    member.discarding = true;
+                }
+                member.skip(count)?;
+            }
+            Ok(Incoming::End(_) | Incoming::Abort(_)) if member.discarding => member.discarding = false,
+            Ok(Incoming::From(_)) if member.discarding => {}
+            Ok(Incoming::End(_) | Incoming::Abort(_) | Incoming::From(_)) => {
+                member.refuse(Code::BadRequest, "no upload is open for this line")?;
+            }
+            Err(_) if member.discarding && line.starts_with("END ") => member.discarding = false,
+            Err(refusal) => {
+                member.refuse(refusal.code, &refusal.text)?;
+                if refusal.fatal {
+                    member.log.line(Level::Warning, format!("connection closed: {}", refusal.text));
+                    return Err(Cut::Protocol);
+                }
+            }
+        }
+    }
+}
+
+/// Settles what is whole, tells the client why this is the end where it can still hear, and names the ending.
+fn part(member: &mut Member, cut: &Cut) -> Ending {
+    let settled = member.settle();
+    let ending = match cut {
+        Cut::Closed | Cut::Io(_) => return Ending::Vanished,
+        Cut::TimedOut => Ending::TimedOut,
+        Cut::Stopping => Ending::ShutDown,
+        Cut::Line(_) | Cut::Protocol => Ending::Protocol,
+    };
+    if settled.is_err() {
+        return ending;
+    }
+    match cut {
+        Cut::TimedOut => member.talk.farewell(Code::Timeout, "you kept still for too long; log in again"),
+        Cut::Stopping => {
+            member.talk.farewell(Code::ShuttingDown, "the server is ending; what is unfinished can be resumed")
+        }
+        Cut::Line(why) => member.talk.farewell(Code::BadRequest, &why.to_string()),
+        _ => member.talk.wire.goodbye(),
+    }
+    ending
+}

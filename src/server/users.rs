@@ -1,0 +1,153 @@
+//! Loading the users file. A short-lived helper reads it, so that no password and no verifier is ever in the listener's
+//! memory, which every session inherits; what it leaves is a sealed table in memory that a session looks one user up in.
+
+use crate::auth::{table, trust, users_file};
+use crate::proto::limits;
+use crate::sys::fork::{Fork, exit_child, fork};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::Path;
+use zeroize::Zeroizing;
+
+/// The file in the storage's reserved directory from which the salts of unknown users come. It lies there so that all servers that
+/// share a storage give the same.
+const SECRET: &str = "login-secret";
+/// Bytes that a helper may say about a users file.
+const NOTES: usize = 60 * 1024;
+
+/// The users, as the listener has them: a descriptor.
+#[derive(Debug)]
+pub struct Users {
+    /// The sealed table.
+    pub table: File,
+    /// Whether it holds users whose passwords everybody knows.
+    pub demonstration: bool,
+}
+
+/// A helper at work.
+pub struct Loading {
+    /// The helper.
+    pub pid: Pid,
+    table: File,
+    notes: PipeReader,
+}
+
+/// What a helper came to: the users unless it failed, and what the operator should read.
+pub type Loaded = (Option<Users>, Vec<String>);
+
+/// Starts a helper that loads `path`. `storage` holds the secret.
+pub fn begin(path: &Path, storage: &Path) -> io::Result<Loading> {
+    let mut table = table::create()?;
+    let (notes, mut pen) = io::pipe()?;
+    match fork()? {
+        Fork::Parent(pid) => Ok(Loading { pid, table, notes }),
+        Fork::Child => {
+            drop(notes);
+            let loaded = load(path, storage, &mut table, &mut pen);
+            if let Err(why) = &loaded {
+                let _ = writeln!(pen, "{why}"); // the exit status says it too
+            }
+            exit_child(u8::from(loaded.is_err()))
+        }
+    }
+}
+
+/// Loads `path` and waits for it, as at start-up.
+pub fn load_now(path: &Path, storage: &Path) -> io::Result<Loaded> {
+    let loading = begin(path, storage)?;
+    let status = loop {
+        match waitpid(loading.pid, None) {
+            Err(nix::Error::EINTR) => {}
+            other => break other?,
+        }
+    };
+    loading.finish(status)
+}
+
+impl Loading {
+    /// Takes what the helper left, once it has ended.
+    pub fn finish(mut self, status: WaitStatus) -> io::Result<Loaded> {
+        let mut text = String::new();
+        self.notes.read_to_string(&mut text)?;
+        let demonstration = text.lines().any(|line| line == users_file::MARKER);
+        let notes = text.lines().filter(|line| *line != users_file::MARKER).map(str::to_owned).collect();
+        if !matches!(status, WaitStatus::Exited(_, 0)) {
+            return Ok((None, notes));
+        }
+        table::seal(&self.table)?;
+        Ok((Some(Users { table: self.table, demonstration }), notes))
+    }
+}
+
+/// The helper's work.
+fn load(path: &Path, storage: &Path, table: &mut File, notes: &mut PipeWriter) -> Result<(), String> {
+    let file = trust::open(path).map_err(|why| {
+        let hint = if why.is_missing() { "; 'dfos-forkd user add NAME' makes it" } else { "" };
+        format!("the users file cannot be used: {why}{hint}")
+    })?;
+    let bytes = users_file::contents(&file).map_err(|why| format!("cannot read the users file: {why}"))?;
+    let users = users_file::parse(&bytes);
+    let secret = secret(storage).map_err(|why| format!("cannot keep the login secret in the storage: {why}"))?;
+    table::write(&users, &secret, table).map_err(|why| format!("cannot load the users: {why}"))?;
+    let mut text = String::new();
+    if users.demonstration {
+        text += &format!("{}\n", users_file::MARKER);
+    }
+    for problem in &users.problems {
+        if text.len() > NOTES {
+            text += "(more such lines)\n";
+            break;
+        }
+        text += &format!("{} {problem}\n", path.display());
+    }
+    notes.write_all(text.as_bytes()).map_err(|why| why.to_string())
+}
+
+/// The secret behind the salts of unknown users, made at the first start. It must outlive restarts: a salt that changes tells
+/// that there is no such user.
+fn secret(storage: &Path) -> io::Result<Zeroizing<[u8; 32]>> {
+    let dir = storage.join(limits::RESERVED);
+    match DirBuilder::new().mode(0o700).create(&dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    let path = dir.join(SECRET);
+    let mut secret = Zeroizing::new([0; 32]);
+    if let Ok(file) = File::open(&path) {
+        file.read_exact_at(&mut *secret, 0)?;
+        return Ok(secret);
+    }
+    getrandom::fill(&mut *secret).map_err(io::Error::other)?;
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(io::Error::other)?;
+    let draft = dir.join(format!("{SECRET}.{}", hex::encode(random)));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    file.write_all(&*secret)?;
+    file.sync_all()?;
+    // Another server on the same storage may be making one too: the first link wins, and both read that.
+    let linked = std::fs::hard_link(&draft, &path)
+        .or_else(|_| if path.exists() { Ok(()) } else { std::fs::rename(&draft, &path) });
+    let _ = std::fs::remove_file(&draft);
+    linked?;
+    File::open(&dir)?.sync_all()?;
+    File::open(&path)?.read_exact_at(&mut *secret, 0)?;
+    Ok(secret)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_secret_is_made_once_and_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = secret(dir.path()).unwrap();
+        assert_ne!(*first, [0; 32]);
+        assert_eq!(first, secret(dir.path()).unwrap());
+        let left: Vec<_> = std::fs::read_dir(dir.path().join(".dfos")).unwrap().collect();
+        assert_eq!(left.len(), 1);
+    }
+}

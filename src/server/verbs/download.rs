@@ -1,0 +1,184 @@
+//! DOWNLOAD: a file in pieces, then the digest of the whole.
+//!
+//! Where the digest is known beforehand, the bytes go from the file to the socket within the kernel; otherwise they pass
+//! through this process and are hashed on the way.
+
+use super::Stop;
+use crate::net::wire::SendFile;
+use crate::net::{Cut, Until};
+use crate::proto::{Answer, Code, Digest, Fields, Refusal, Request, limits};
+use crate::server::member::Member;
+use crate::server::record::Level;
+use crate::server::scoreboard::Figure;
+use crate::store::digest as store_digest;
+use crate::store::read::Reading;
+use crate::store::trouble::{Trouble, code_of};
+use sha2::{Digest as _, Sha256};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+use std::time::Instant;
+
+/// How a body ended.
+enum Sent {
+    /// All of it, with this digest of the whole file.
+    Whole(Digest),
+    /// It broke off; of the last piece so many bytes are good.
+    Broken(Code, u64, &'static str),
+}
+
+/// The part of a file that is asked for.
+struct Range {
+    offset: u64,
+    length: u64,
+}
+
+pub(super) fn download(member: &mut Member, request: &Request) -> Result<(), Stop> {
+    let began = Instant::now();
+    let path = request.path(0)?;
+    let reading = member.tree.read(&path)?;
+    let range = range(request, reading.meta.size)?;
+    let digest = known(member, request, &reading, &range)?;
+    let fields = Fields::new().with("size", reading.meta.size).with("mtime", reading.meta.mtime);
+    let fields = fields.with("offset", range.offset).with("length", range.length).maybe("sha256", digest);
+    member.answer(Answer::Ready(fields))?;
+    let sent = match digest {
+        Some(digest) => send_known(member, &reading, &range, digest)?,
+        None => send_hashing(member, &reading, range.length)?,
+    };
+    match sent {
+        Sent::Whole(digest) => {
+            if request.flag("fresh") || reading.known_digest().is_none() {
+                reading.keep_digest(digest);
+            }
+            member.tally.add(Figure::FilesOut, 1);
+            member.tell(Level::Info, began, format!("DOWNLOAD {path} bytes={} sha256={digest}", range.length));
+            Ok(member.answer(Answer::End(Fields::new().with("sha256", digest)))?)
+        }
+        Sent::Broken(code, good, text) => {
+            member.tell(Level::Info, began, format!("DOWNLOAD {path} broke off: {code} {text}"));
+            Ok(member.answer(Answer::Abort(code, good, text.into()))?)
+        }
+    }
+}
+
+fn range(request: &Request, size: u64) -> Result<Range, Refusal> {
+    let offset = request.number("offset")?.unwrap_or(0);
+    let rest = size.checked_sub(offset).ok_or_else(|| {
+        Refusal::new(Code::BadRequest, format!("the offset lies beyond the end: the file has {size} bytes"))
+    })?;
+    Ok(Range { offset, length: request.number("length")?.unwrap_or(rest).min(rest) })
+}
+
+/// The digest, if it is known or must be before anything is sent: for a part of a file, or to compare it.
+fn known(member: &mut Member, request: &Request, reading: &Reading, range: &Range) -> Result<Option<Digest>, Stop> {
+    let wanted = request.digest("if")?;
+    let mut digest = if request.flag("fresh") { None } else { reading.known_digest() };
+    let is_part = range.length < reading.meta.size;
+    if digest.is_none() && (wanted.is_some() || is_part) {
+        let computed = store_digest::compute(&reading.file, reading.meta.size, &mut member.talk)?;
+        reading.keep_digest(computed);
+        digest = Some(computed);
+    }
+    if wanted.is_some_and(|wanted| Some(wanted) != digest) {
+        return Err(Trouble::new(Code::Changed, "the file has another digest now").into());
+    }
+    Ok(digest)
+}
+
+/// What is the matter with a file that does not read as it did.
+const CHANGED: &str = "the file changed while it was sent; ask again";
+
+fn send_known(member: &mut Member, reading: &Reading, range: &Range, digest: Digest) -> Result<Sent, Cut> {
+    if range.length <= limits::OUTPUT as u64 {
+        return send_small(member, reading, range, digest);
+    }
+    let mut offset = range.offset as i64;
+    let end = offset + range.length as i64;
+    let mut last = 0;
+    while offset < end {
+        if member.talk.wire.waiter.must_stop() {
+            return Ok(Sent::Broken(Code::ShuttingDown, last, "the server is ending; resume later"));
+        }
+        let piece = (end - offset).min(limits::PIECE as i64) as usize;
+        member.talk.say(Answer::Data(piece))?;
+        let good = send_piece(member, reading, &mut offset, piece)?;
+        member.tally.add(Figure::BytesOut, good as u64);
+        if good < piece {
+            return Ok(Sent::Broken(Code::Changed, good as u64, CHANGED));
+        }
+        last = piece as u64;
+    }
+    Ok(if reading.is_unchanged() { Sent::Whole(digest) } else { Sent::Broken(Code::Changed, last, CHANGED) })
+}
+
+/// Sends a piece of the file from `offset` on; what the file no longer has is filled with zeros. Returns how much was good.
+fn send_piece(member: &mut Member, reading: &Reading, offset: &mut i64, piece: usize) -> Result<usize, Cut> {
+    let mut good = 0;
+    while good < piece {
+        let until = Until::within(limits::STALL);
+        match member.talk.wire.send_file(reading.file.as_fd(), offset, piece - good, until) {
+            Ok(0) | Err(SendFile::File(_)) => {
+                let zeros = [0; 4096];
+                let mut owed = piece - good;
+                while owed > 0 {
+                    let n = owed.min(zeros.len());
+                    member.talk.wire.send(&zeros[..n], Until::within(limits::STALL))?;
+                    owed -= n;
+                }
+                return Ok(good);
+            }
+            Ok(n) => good += n,
+            Err(SendFile::Cut(cut)) => return Err(cut),
+        }
+    }
+    Ok(good)
+}
+
+/// A small file goes out together with the lines around it.
+fn send_small(member: &mut Member, reading: &Reading, range: &Range, digest: Digest) -> Result<Sent, Cut> {
+    let mut bytes = vec![0; range.length as usize];
+    if let Err(error) = reading.file.read_exact_at(&mut bytes, range.offset) {
+        return Ok(broken(&error, 0));
+    }
+    if !bytes.is_empty() {
+        member.talk.say(Answer::Data(bytes.len()))?;
+        member.talk.wire.queue(&bytes);
+        member.tally.add(Figure::BytesOut, range.length);
+    }
+    Ok(if reading.is_unchanged() { Sent::Whole(digest) } else { Sent::Broken(Code::Changed, range.length, CHANGED) })
+}
+
+/// Sends the whole file and hashes it on the way. A piece is announced when it has been read: there is never anything to fill.
+fn send_hashing(member: &mut Member, reading: &Reading, length: u64) -> Result<Sent, Cut> {
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; (limits::BUFFER as u64).min(length) as usize];
+    let (mut at, mut last) = (0, 0);
+    while at < length {
+        if member.talk.wire.waiter.must_stop() {
+            return Ok(Sent::Broken(Code::ShuttingDown, last, "the server is ending; resume later"));
+        }
+        let want = (length - at).min(buffer.len() as u64) as usize;
+        match reading.file.read_at(&mut buffer[..want], at) {
+            Ok(0) => return Ok(Sent::Broken(Code::Changed, last, CHANGED)),
+            Ok(n) => {
+                hasher.update(&buffer[..n]);
+                member.talk.say(Answer::Data(n))?;
+                member.talk.wire.send(&buffer[..n], Until::within(limits::STALL))?;
+                member.tally.add(Figure::BytesOut, n as u64);
+                at += n as u64;
+                last = n as u64;
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Ok(broken(&error, last)),
+        }
+    }
+    let digest = store_digest::finish(hasher);
+    Ok(if reading.is_unchanged() { Sent::Whole(digest) } else { Sent::Broken(Code::Changed, last, CHANGED) })
+}
+
+fn broken(error: &std::io::Error, last: u64) -> Sent {
+    match error.raw_os_error() {
+        Some(errno) => Sent::Broken(code_of(nix::errno::Errno::from_raw(errno)), last, "the server could not read on"),
+        None => Sent::Broken(Code::Changed, last, CHANGED),
+    }
+}

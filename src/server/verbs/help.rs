@@ -1,0 +1,31 @@
+//! HELP: the verbs, or one of them.
+
+use super::Stop;
+use crate::proto::{Answer, Code, Fields, Refusal, Request, verb};
+use crate::server::member::Member;
+
+pub(super) fn help(member: &mut Member, request: &Request) -> Result<(), Stop> {
+    for line in lines(request)? {
+        member.answer(line)?;
+    }
+    Ok(())
+}
+
+/// The answer to HELP, the same before and after login.
+pub fn lines(request: &Request) -> Result<impl Iterator<Item = Answer>, Refusal> {
+    let asked = request.word(0);
+    let rows: Vec<_> = match asked {
+        None => verb::TABLE.iter().collect(),
+        Some(word) => {
+            let found = verb::find(word).map(|(row, ..)| row);
+            vec![found.ok_or_else(|| Refusal::new(Code::NotFound, "there is no such verb; HELP lists them"))?]
+        }
+    };
+    let info = rows.into_iter().map(|row| {
+        let aliases =
+            if row.aliases.is_empty() { String::new() } else { format!(" (also {})", row.aliases.join(", ")) };
+        let usage = format!("{} {}", row.name, row.usage);
+        Answer::Info(format!("{:<58} {}{aliases}", usage.trim_end(), row.help))
+    });
+    Ok(info.chain([Answer::Ok(Fields::words("paths are percent-encoded: a space is %20"))]))
+}

@@ -1,0 +1,154 @@
+//! UPLOAD: a body in pieces, staged, hashed on the way, and published whole or not at all.
+
+use super::Stop;
+use crate::net::Cut;
+use crate::proto::{Code, Digest, Fields, Incoming, RemotePath, Request, incoming};
+use crate::server::member::Member;
+use crate::server::record::Level;
+use crate::store::Trouble;
+use crate::store::stage::{Staged, Wanted};
+use std::time::Instant;
+
+pub(super) fn upload(member: &mut Member, request: &Request) -> Result<(), Stop> {
+    let began = Instant::now();
+    let staged = match stage(member, request) {
+        Ok(staged) => staged,
+        Err(stop) => {
+            member.discarding = true; // its body may be on the way already
+            return Err(stop);
+        }
+    };
+    let path = request.path(0)?;
+    let staged = match agree(member, request, staged)? {
+        Some(staged) => staged,
+        None => return Ok(()),
+    };
+    Ok(receive(member, staged, path, began)?)
+}
+
+fn stage(member: &mut Member, request: &Request) -> Result<Staged, Stop> {
+    let wanted = Wanted {
+        path: request.path(0)?,
+        size: request.number("size")?,
+        mtime: request.time("mtime")?,
+        new: request.flag("new"),
+    };
+    if request.flag("resume") {
+        member.settle()?; // the client waits for READY
+        return Ok(member.tree.stage_again(wanted, &mut member.talk)?);
+    }
+    Ok(member.tree.stage(wanted, &mut member.talk)?)
+}
+
+/// Says READY, and with `resume` hears from where on the body will come. `None` if the client breaks off here.
+fn agree(member: &mut Member, request: &Request, mut staged: Staged) -> Result<Option<Staged>, Cut> {
+    let offset = staged.written();
+    let fields = Fields::new().with("offset", offset);
+    if !request.flag("resume") {
+        member.ready(fields)?;
+        return Ok(Some(staged));
+    }
+    member.ready(fields.maybe("sha256", (offset > 0).then(|| staged.digest_so_far())))?;
+    let line = match member.body_line() {
+        Ok(line) => line,
+        Err(cut) => {
+            member.tree.keep(staged, &mut member.talk);
+            return Err(cut);
+        }
+    };
+    let trouble = match incoming::parse(&line) {
+        Ok(Incoming::From(from)) if from == offset => return Ok(Some(staged)),
+        Ok(Incoming::From(0)) => match staged.restart() {
+            Ok(()) => return Ok(Some(staged)),
+            Err(trouble) => trouble,
+        },
+        _ => Trouble::new(Code::BadRequest, format!("FROM {offset} or FROM 0 is due")),
+    };
+    member.tree.keep(staged, &mut member.talk);
+    member.discarding = true;
+    if !line.starts_with("FROM") {
+        member.put_back(line);
+    }
+    member.refuse_for(&trouble)?;
+    Ok(None)
+}
+
+/// What became of a body.
+enum Body {
+    Ended(Option<Digest>),
+    Aborted(String),
+    /// Another request stands where the body should go on.
+    Interrupted(String),
+    /// A line that is none of these; it may end the connection.
+    Malformed(incoming::Refusal),
+    Failed(Trouble),
+}
+
+fn receive(member: &mut Member, mut staged: Staged, path: RemotePath, began: Instant) -> Result<(), Cut> {
+    let body = match body(member, &mut staged) {
+        Ok(body) => body,
+        Err(cut) => {
+            let kept = staged.written();
+            member.tree.keep(staged, &mut member.talk);
+            member.tell(Level::Info, began, format!("UPLOAD {path} broke off: {cut}; {kept} bytes can be resumed"));
+            return Err(cut);
+        }
+    };
+    let trouble = match body {
+        Body::Ended(claimed) => match staged.finish(&member.tree, claimed) {
+            Ok(complete) => return member.enlist(path, complete, began),
+            Err((trouble, staged)) => {
+                member.tree.discard(*staged, &mut member.talk);
+                trouble
+            }
+        },
+        Body::Aborted(text) => {
+            member.tree.keep(staged, &mut member.talk);
+            Trouble::new(Code::Aborted, format!("given up by the client: {text}"))
+        }
+        Body::Interrupted(line) => {
+            member.tree.keep(staged, &mut member.talk);
+            member.put_back(line);
+            Trouble::new(Code::BadRequest, "the body of the upload did not end before the next request")
+        }
+        Body::Malformed(refusal) => {
+            member.tree.keep(staged, &mut member.talk);
+            if refusal.fatal {
+                member.refuse(refusal.code, &refusal.text)?;
+                return Err(Cut::Protocol);
+            }
+            member.discarding = true;
+            Trouble::new(refusal.code, refusal.text)
+        }
+        Body::Failed(trouble) => {
+            member.tree.discard(staged, &mut member.talk);
+            member.discarding = true; // the rest of the body is on the way
+            trouble
+        }
+    };
+    member.tell(Level::Info, began, format!("UPLOAD {path} failed: {} {trouble}", trouble.code()));
+    member.refuse_for(&trouble)
+}
+
+/// Takes the body in, up to its end or the first thing that goes wrong.
+fn body(member: &mut Member, staged: &mut Staged) -> Result<Body, Cut> {
+    loop {
+        let line = member.body_line()?;
+        match incoming::parse(&line) {
+            Ok(Incoming::Data(count)) => {
+                let taken =
+                    member.receive(count, |member, bytes| staged.write(&mut member.tree, bytes, &mut member.talk))?;
+                if let Err(trouble) = taken {
+                    return Ok(Body::Failed(trouble));
+                }
+            }
+            Ok(Incoming::End(claimed)) => return Ok(Body::Ended(claimed)),
+            Ok(Incoming::Abort(text)) => return Ok(Body::Aborted(text.to_owned())),
+            Ok(Incoming::Request(_)) => return Ok(Body::Interrupted(line)),
+            Ok(Incoming::From(_)) => {
+                return Ok(Body::Failed(Trouble::new(Code::BadRequest, "FROM is due only after READY to a resume")));
+            }
+            Err(refusal) => return Ok(Body::Malformed(refusal)),
+        }
+    }
+}
