@@ -17,10 +17,15 @@ use std::io::{self, IoSliceMut, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
 
 /// How long a record may wait for the listener's word of who its sender is: the child may be faster than its parent.
 const HOLD: Duration = Duration::from_secs(1);
+
+/// RFC 3339 in UTC, with microseconds.
+const STAMP: &[BorrowedFormatItem] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
 
 /// Makes the socket that records travel over: the end to send to, for all, and the end to read.
 pub fn socket() -> io::Result<(Log, OwnedFd)> {
@@ -150,9 +155,7 @@ impl Scribe {
         let text = printable(text);
         match &mut self.output {
             Output::Stderr => {
-                let now = OffsetDateTime::now_utc();
-                let now = now.replace_nanosecond(now.nanosecond() / 1000 * 1000).unwrap_or(now);
-                let stamp = now.format(&Rfc3339).unwrap_or_default();
+                let stamp = OffsetDateTime::now_utc().format(STAMP).unwrap_or_default();
                 let line = format!("{stamp} dfos-forkd[{sender}] {} {who}{text}\n", level.as_str());
                 let _ = io::stderr().write_all(line.as_bytes()); // nobody is left to tell
             }
