@@ -138,6 +138,9 @@ impl Waiter {
                 Err(error) => return Err(error.into()),
                 Ok(_) => {}
             }
+            if let (Some(stop), Some(true)) = (&self.stop, fds.get(1).and_then(PollFd::any)) {
+                stop.drain();
+            }
             let ready = fds[0].revents().unwrap_or(PollFlags::empty());
             if !ready.is_empty() {
                 return Ok(ready);

@@ -217,6 +217,7 @@ impl Wire {
     /// Sends what is queued, says that no more will come, and reads on until the peer closes too, for a short while:
     /// closing with unread input would reset the connection and could take the last answer with it.
     pub fn goodbye(&mut self) {
+        self.waiter = Waiter::deaf(); // this is the end already
         let until = Until::within(limits::GOODBYE);
         if self.flush(until).is_err() || shutdown(self.socket.as_raw_fd(), Shutdown::Write).is_err() {
             return;

@@ -37,6 +37,11 @@ pub fn text(line: &[u8]) -> Result<&str, BadLine> {
     std::str::from_utf8(line).map_err(|_| BadLine::NotUtf8)
 }
 
+/// Whether the beginning of a line holds a byte that no line can hold, whatever follows.
+pub fn has_control(begun: &[u8]) -> bool {
+    begun.iter().any(|&b| (b < 0x20 && b != b'\r') || b == 0x7f)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,7 +20,7 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::signal::{SigSet, Signal, kill, killpg};
 use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
 use nix::sys::time::TimeSpec;
-use nix::sys::wait::WaitStatus;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getppid, setpgid};
 use std::collections::VecDeque;
 use std::io;
@@ -431,10 +431,10 @@ impl Listener {
             ),
         );
         self.log.send(&Record::End);
-        let Listener { log, log_reader, scribe, .. } = self;
+        let Listener { log, log_reader, scribe, signals, .. } = self;
         drop((log, log_reader));
         if let Some(pid) = scribe {
-            while let Err(Errno::EINTR) = nix::sys::wait::waitpid(pid, None) {}
+            await_scribe(pid, &signals)?;
         }
         Ok(Role::Listener(orderly))
     }
@@ -457,6 +457,22 @@ impl Listener {
             }
         }
     }
+}
+
+/// Waits until the scribe has written everything; one whose output nobody takes is not waited for.
+fn await_scribe(pid: Pid, signals: &SignalPipe) -> io::Result<()> {
+    let deadline = Instant::now() + LAST_WORDS;
+    while waitpid(pid, Some(WaitPidFlag::WNOHANG))? == WaitStatus::StillAlive {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            kill(pid, Signal::SIGKILL)?;
+        }
+        let wait = (!left.is_zero()).then(|| TimeSpec::from(left));
+        let mut fds = [PollFd::new(signals.fd(), PollFlags::POLLIN)];
+        let _ = ppoll(&mut fds, wait, None); // SIGCHLD
+        signals.drain();
+    }
+    Ok(())
 }
 
 /// Removes a Unix socket's name: nobody can connect any more.

@@ -5,8 +5,9 @@ use super::record::{Level, Log};
 use super::talk::Talk;
 use crate::auth::scram::{self, Awaiting, Binding, ServerExchange};
 use crate::auth::{Password, UserName, table};
+use crate::net::wire::Filled;
 use crate::net::{Cut, Peer, Until};
-use crate::proto::line::BadLine;
+use crate::proto::line::{self, BadLine};
 use crate::proto::{Answer, Code, Fields, Incoming, Request, Verb, incoming, limits, path};
 use std::fs::File;
 use std::time::Instant;
@@ -32,8 +33,8 @@ enum Step {
     Go,
     /// A login exchange has begun.
     Challenged(Awaiting),
-    /// This user has logged in.
-    Admitted(UserName),
+    /// This user has logged in, and is told so once the directory is open.
+    Admitted(UserName, Answer),
     /// A login was refused.
     Refused,
     /// The stranger says goodbye.
@@ -41,29 +42,29 @@ enum Step {
 }
 
 /// Greets a client and lets it log in. The users' table is dropped with the stranger.
-pub fn admit(mut stranger: Stranger, log: &Log) -> Result<(Talk, UserName), Ending> {
+pub fn admit(mut stranger: Stranger, log: &Log) -> Result<(Talk, UserName, Answer), Ending> {
     match stranger.converse(log) {
-        Ok(Ok(user)) => Ok((stranger.talk, user)),
+        Ok(Ok((user, welcome))) => Ok((stranger.talk, user, welcome)),
         Ok(Err(ending)) => Err(ending),
         Err(cut) => Err(stranger.part(cut)),
     }
 }
 
 impl Stranger {
-    fn converse(&mut self, log: &Log) -> Result<Result<UserName, Ending>, Cut> {
+    fn converse(&mut self, log: &Log) -> Result<Result<(UserName, Answer), Ending>, Cut> {
         let ways = if self.peer.is_local() { "SCRAM-SHA-256,LOGIN" } else { MECHANISM };
         self.talk.say(Answer::Ok(Fields::words("dfos/1 ready").with("auth", ways)))?;
         let (mut refused, mut errors, mut awaiting) = (0, 0, None);
         while errors < limits::ERRORS_BEFORE_LOGIN {
             self.talk.flush()?;
-            let line = self.talk.wire.read_line(Until::idle(self.login_by))?;
+            let line = self.line()?;
             let exchange = awaiting.take();
             match self.step(&line, exchange) {
                 Ok(Step::Go) => {}
                 Ok(Step::Challenged(next)) => awaiting = Some(next),
-                Ok(Step::Admitted(user)) => {
+                Ok(Step::Admitted(user, welcome)) => {
                     log.line(Level::Info, format!("login of {user}"));
-                    return Ok(Ok(user));
+                    return Ok(Ok((user, welcome)));
                 }
                 Ok(Step::Refused) => {
                     refused += 1;
@@ -91,6 +92,22 @@ impl Stranger {
         }
         self.talk.farewell(Code::BadRequest, "too many requests that are errors; log in first");
         Ok(Err(Ending::Protocol))
+    }
+
+    /// The next line. What can never become one (a TLS handshake, say) ends the connection before its line does.
+    fn line(&mut self) -> Result<String, Cut> {
+        let wire = &mut self.talk.wire;
+        loop {
+            if let Some(line) = wire.buffered_line()? {
+                return Ok(line);
+            }
+            if line::has_control(wire.buffered()) {
+                return Err(Cut::Line(BadLine::Control));
+            }
+            if wire.fill()? == Filled::Nothing {
+                wire.wait_readable(Until::idle(self.login_by))?;
+            }
+        }
     }
 
     /// Carries out one line.
@@ -130,10 +147,7 @@ impl Stranger {
         match exchange {
             None => Ok(self.challenge(&message).unwrap_or(Step::Refused)),
             Some(awaiting) => match awaiting.finish(&message) {
-                Ok((user, signature)) => {
-                    self.note_welcome(&user, Some(&signature));
-                    Ok(Step::Admitted(user))
-                }
+                Ok((user, signature)) => Ok(admitted(user, Some(&signature))),
                 Err(_) => Ok(Step::Refused),
             },
         }
@@ -156,17 +170,8 @@ impl Stranger {
         let user = request.word(0).unwrap_or("");
         let password = path::decode(request.word(1).unwrap_or("")).ok().and_then(|bytes| Password::new(bytes).ok());
         let found = table::lookup(&self.users, user).ok();
-        let admitted = found.zip(password).and_then(|(found, password)| found.check(&password));
-        Ok(admitted.map_or(Step::Refused, |user| {
-            self.note_welcome(&user, None);
-            Step::Admitted(user)
-        }))
-    }
-
-    /// Queues the welcome; it is sent once the user's directory has been opened.
-    fn note_welcome(&mut self, user: &UserName, signature: Option<&str>) {
-        let fields = Fields::words(format!("welcome {user}")).maybe("scram", signature.map(scram::encode));
-        self.talk.wire.queue_line(Answer::Ok(fields));
+        let known = found.zip(password).and_then(|(found, password)| found.check(&password));
+        Ok(known.map_or(Step::Refused, |user| admitted(user, None)))
     }
 
     /// Ends a conversation that cannot go on.
@@ -188,4 +193,10 @@ impl Stranger {
             }
         }
     }
+}
+
+/// A login that succeeded; with SCRAM the server's proof goes with the welcome.
+fn admitted(user: UserName, signature: Option<&str>) -> Step {
+    let fields = Fields::words(format!("welcome {user}")).maybe("scram", signature.map(scram::encode));
+    Step::Admitted(user, Answer::Ok(fields))
 }

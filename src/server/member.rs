@@ -60,14 +60,11 @@ impl Member {
         }
     }
 
-    /// Sends the welcome that the login has queued.
-    pub fn welcome(&mut self, user: &str) -> Result<(), Cut> {
-        self.log.line(Level::Debug, format!("{user}'s directory is open"));
-        self.talk.flush()
-    }
-
     /// The next request; `None` after a line that was answered with an error.
     pub fn next_request(&mut self) -> Result<Option<String>, Cut> {
+        if self.talk.wire.waiter.stop_requested() {
+            return Err(Cut::Stopping); // a client that never pauses must not keep the session from ending
+        }
         if let Some(line) = self.put_back.take() {
             return Ok(Some(line));
         }
@@ -80,8 +77,11 @@ impl Member {
         }
     }
 
-    /// The next line of a body.
+    /// The next line of a body: the place between two pieces where a session that must end breaks off.
     pub fn body_line(&mut self) -> Result<String, Cut> {
+        if self.talk.wire.waiter.must_stop() {
+            return Err(Cut::Stopping);
+        }
         self.next_line(Until::within(limits::STALL))
     }
 

@@ -55,7 +55,7 @@ pub fn run(brief: Brief, stop: StopPipe) -> Ending {
     };
     let stranger =
         Stranger { talk: Talk::new(wire), peer: brief.peer, users: brief.users, login_by: brief.times.login_by };
-    let (mut talk, user) = match login::admit(stranger, &brief.log) {
+    let (mut talk, user, welcome) = match login::admit(stranger, &brief.log) {
         Ok(admitted) => admitted,
         Err(ending) => return ending,
     };
@@ -70,7 +70,7 @@ pub fn run(brief: Brief, stop: StopPipe) -> Ending {
     };
     drop(brief.storage);
     let mut member = Member::new(talk, tree, brief.log, brief.tally, brief.times.idle);
-    let cut = match member.welcome(user.as_str()).and_then(|()| serve(&mut member)) {
+    let cut = match member.answer(welcome).and_then(|()| serve(&mut member)) {
         Ok(()) => return Ending::LoggedOut,
         Err(cut) => cut,
     };

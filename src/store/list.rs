@@ -41,6 +41,7 @@ impl Listing {
     /// The next entry; `None` at the end. Entries that vanish meanwhile are left out.
     pub fn next(&mut self, pulse: &mut dyn Pulse) -> Result<Option<Entry>> {
         loop {
+            pulse.check()?;
             let Some(hint) = self.walk.next(&mut self.name)? else {
                 if self.walk.leave()?.is_none() {
                     return Ok(None);
@@ -67,7 +68,6 @@ impl Listing {
             };
             self.so_far.entries += 1;
             if self.recursive && hint != Hint::NotDir && meta.kind == EntryKind::Dir {
-                pulse.check()?;
                 self.descend(&path);
             }
             return Ok(Some(entry(meta, path)));

@@ -37,7 +37,7 @@ impl SignalPipe {
         self.pipe.as_fd()
     }
 
-    /// Empties the pipe. To be called before the flags are asked.
+    /// Empties the pipe, so that it can be waited for again. To be called before the flags are asked.
     pub fn drain(&self) {
         let mut bytes = [0; 64];
         while matches!((&self.pipe).read(&mut bytes), Ok(n) if n > 0) {}
@@ -45,7 +45,8 @@ impl SignalPipe {
 
     /// Whether `signal` has come since the last time this was asked.
     pub fn came(&self, signal: Signal) -> bool {
-        self.flags.iter().any(|(of, flag)| *of == signal && flag.swap(false, Ordering::SeqCst))
+        let set = |flag: &AtomicBool| flag.load(Ordering::SeqCst) && flag.swap(false, Ordering::SeqCst);
+        self.flags.iter().any(|(of, flag)| *of == signal && set(flag))
     }
 }
 
@@ -80,9 +81,13 @@ impl StopPipe {
         self.0.fd()
     }
 
-    /// What has been heard since the last time.
-    pub fn take(&self) -> Heard {
+    /// Empties the pipe, so that it can be waited for again.
+    pub fn drain(&self) {
         self.0.drain();
+    }
+
+    /// What has been heard since the last time. Cheap: no system call.
+    pub fn take(&self) -> Heard {
         Heard { gentle: self.0.came(Signal::SIGINT), urgent: self.0.came(Signal::SIGTERM) }
     }
 }
