@@ -6,6 +6,7 @@
 
 pub mod beneath;
 pub mod digest;
+pub mod leftover;
 pub mod list;
 pub mod names;
 pub mod publish;

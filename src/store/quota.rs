@@ -9,7 +9,7 @@ use super::pulse::patiently;
 use super::read::meta_at;
 use super::reserved::Reserved;
 use super::walk::Walk;
-use super::{Pulse, Result, Tree, Trouble, beneath, stage};
+use super::{Pulse, Result, Tree, Trouble, beneath, leftover, stage};
 use crate::proto::{Code, EntryKind, RemotePath, limits};
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
@@ -228,7 +228,7 @@ impl Tree {
             }
         }
         for reserved in &self.reserved {
-            stage::each_leftover(reserved, |name| total += staged_bytes(reserved, name))?;
+            leftover::each(reserved, |name| total += staged_bytes(reserved, name))?;
         }
         Ok(total)
     }

@@ -71,3 +71,34 @@ fn empty(mut walk: Walk, removed: &mut u64, freed: &mut u64, pulse: &mut dyn Pul
 fn is_dir(meta: &Meta) -> bool {
     meta.kind == crate::proto::EntryKind::Dir
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::store::Patient;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::fs::symlink;
+
+    /// Removes all below a directory, also what `rm` by paths cannot reach. How many names went.
+    pub fn empty_all(top: OwnedFd) -> u64 {
+        let (mut removed, mut freed) = (0, 0);
+        empty(Walk::new(top).unwrap(), &mut removed, &mut freed, &mut Patient).unwrap();
+        removed
+    }
+
+    #[test]
+    fn all_below_goes_and_nothing_that_links_point_to() {
+        let base = tempfile::tempdir().unwrap();
+        let outside = base.path().join("outside");
+        std::fs::create_dir(&outside).unwrap();
+        std::fs::write(outside.join("precious"), "x").unwrap();
+        let tree = base.path().join("tree");
+        std::fs::create_dir_all(tree.join("a/b/c")).unwrap();
+        std::fs::write(tree.join("a/file"), "y").unwrap();
+        symlink(&outside, tree.join("a/b/link")).unwrap();
+        symlink("../../outside", tree.join("link")).unwrap();
+        assert_eq!(empty_all(std::fs::File::open(&tree).unwrap().into()), 6);
+        assert_eq!(std::fs::read_dir(&tree).unwrap().count(), 0);
+        assert_eq!(std::fs::read(outside.join("precious")).unwrap(), b"x");
+    }
+}

@@ -6,9 +6,8 @@
 
 use super::read::{Meta, meta_at};
 use super::reserved::Reserved;
-use super::{Pulse, Result, Tree, Trouble, beneath, digest};
+use super::{Pulse, Result, Tree, Trouble, beneath, digest, leftover};
 use crate::proto::{Code, Digest, EntryKind, Mtime, RemotePath, limits};
-use crate::sys::dirent::DirStream;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, fchmod, fstat, futimens};
@@ -19,7 +18,6 @@ use std::fs::{File, TryLockError};
 use std::io::{Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
-use std::time::{Duration, SystemTime};
 
 /// Below this size an upload is not checked against the free space beforehand: the check costs as much as the write.
 const WORTH_CHECKING: u64 = 1 << 20;
@@ -68,7 +66,7 @@ pub struct Complete {
 }
 
 /// The part of a staged file's name that says which target it is for.
-fn key(path: &RemotePath) -> String {
+pub(super) fn key(path: &RemotePath) -> String {
     hex::encode(&Sha256::digest(path.as_bytes())[..16])
 }
 
@@ -104,15 +102,18 @@ impl Spool {
     }
 }
 
+/// What became of an attempt to lock a staged file.
 #[derive(PartialEq, Eq)]
-enum Lock {
+pub(super) enum Lock {
+    /// It is this session's now.
     Mine,
+    /// Another session has it.
     Theirs,
     /// The file system has no locks: nobody may write to what another may hold.
     Impossible,
 }
 
-fn lock(file: &File) -> Lock {
+pub(super) fn lock(file: &File) -> Lock {
     match file.try_lock() {
         Ok(()) => Lock::Mine,
         Err(TryLockError::WouldBlock) => Lock::Theirs,
@@ -138,7 +139,7 @@ impl Tree {
     /// Begins an upload with what an earlier one of the same path left, if anything; [`Staged::written`] tells how much.
     pub fn stage_again(&mut self, wanted: Wanted, pulse: &mut dyn Pulse) -> Result<Staged> {
         let (_, reserved) = self.prepare(&wanted)?;
-        let Some((mine, left)) = best_leftover(&reserved, &wanted)? else { return self.stage(wanted, pulse) };
+        let Some((mine, left)) = leftover::best(&reserved, &wanted)? else { return self.stage(wanted, pulse) };
         let length = left.file.metadata()?.len();
         let mut staged = if mine {
             self.adopt(left, wanted, length, pulse)?
@@ -213,9 +214,9 @@ impl Tree {
         }
         self.refund(staged.charged.saturating_sub(staged.written), pulse);
         let mut freed = 0;
-        let _ = each_leftover(&staged.spool.reserved, |name| {
+        let _ = leftover::each(&staged.spool.reserved, |name| {
             if name.starts_with(key(&staged.wanted.path).as_bytes()) && name != staged.spool.name.as_bytes() {
-                freed += remove_leftover(&staged.spool.reserved, name, |_| true);
+                freed += leftover::remove(&staged.spool.reserved, name, |_| true);
             }
         });
         self.refund(freed, pulse);
@@ -324,70 +325,159 @@ fn copy(from: &File, to: &mut File, length: u64, pulse: &mut dyn Pulse) -> Resul
     Ok(())
 }
 
-/// Calls `tell` with the name of every staged file.
-pub(super) fn each_leftover(reserved: &Reserved, mut tell: impl FnMut(&[u8])) -> Result<()> {
-    let mut stream = DirStream::new(beneath::open_dir(&reserved.uploads, b".")?);
-    let mut name = Vec::new();
-    while stream.next(&mut name)?.is_some() {
-        tell(&name);
-    }
-    Ok(())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Patient;
+    use crate::store::tree::Policy;
+    use std::path::PathBuf;
 
-/// The longest leftover for the same target that can be of use, and whether this session holds its lock now.
-fn best_leftover(reserved: &Rc<Reserved>, wanted: &Wanted) -> Result<Option<(bool, Spool)>> {
-    let key = key(&wanted.path);
-    let mut names = Vec::new();
-    each_leftover(reserved, |name| {
-        if let (true, Ok(name)) = (name.starts_with(key.as_bytes()), std::str::from_utf8(name)) {
-            names.push(name.to_owned());
+    struct Home {
+        storage: tempfile::TempDir,
+        policy: Policy,
+    }
+
+    impl Home {
+        fn new(quota: Option<u64>) -> Home {
+            let policy = Policy { umask: Mode::from_bits_truncate(0o027), quota };
+            Home { storage: tempfile::tempdir().unwrap(), policy }
         }
-    })?;
-    let mut best: Option<(u64, bool, Spool)> = None;
-    for name in names {
-        let Ok(fd) = beneath::open(&reserved.uploads, name.as_bytes(), OFlag::O_RDWR, Mode::empty()) else { continue };
-        let spool = Spool { file: fd.into(), name, reserved: reserved.clone() };
-        let mine = lock(&spool.file) == Lock::Mine;
-        let meta = Meta::from(fstat(&spool.file)?);
-        // Its writer may have published it since the name was read: a file that is no longer, or not only, staged is not ours.
-        let staged = meta_at(reserved.uploads.as_fd(), spool.name.as_bytes())
-            .is_ok_and(|m| m.inode == meta.inode && m.links == 1);
-        let fits = meta.kind == EntryKind::File && meta.size > 0 && wanted.size.is_none_or(|size| meta.size <= size);
-        if staged && fits && best.as_ref().is_none_or(|(size, ..)| meta.size > *size) {
-            best = Some((meta.size, mine, spool));
+
+        fn tree(&self) -> Tree {
+            let storage = File::open(self.storage.path()).unwrap();
+            Tree::open(storage.as_fd(), "alice", self.policy, &mut Patient).unwrap()
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.storage.path().join("alice").join(name)
+        }
+
+        fn staged(&self) -> usize {
+            std::fs::read_dir(self.path(".dfos/uploads")).map_or(0, |dir| dir.count())
         }
     }
-    Ok(best.map(|(_, mine, spool)| (mine, spool)))
-}
 
-/// Unlinks a staged file that no session holds, if its status is as asked; the bytes that it had.
-fn remove_leftover(reserved: &Reserved, name: &[u8], go: impl Fn(&std::fs::Metadata) -> bool) -> u64 {
-    let Ok(fd) = beneath::open(&reserved.uploads, name, OFlag::O_RDWR | OFlag::O_NONBLOCK, Mode::empty()) else {
-        return 0;
-    };
-    let file = File::from(fd);
-    let Ok(meta) = file.metadata() else { return 0 };
-    if !go(&meta) || lock(&file) != Lock::Mine {
-        return 0;
+    fn wanted(name: &str, size: Option<u64>) -> Wanted {
+        Wanted { path: name.parse().unwrap(), size, mtime: None, new: false }
     }
-    use std::os::unix::fs::MetadataExt;
-    match unlinkat(&reserved.uploads, name, UnlinkatFlags::NoRemoveDir) {
-        Ok(()) if meta.nlink() == 1 => meta.len(),
-        _ => 0,
-    }
-}
 
-/// Removes what uploads broken off long ago left behind.
-pub(super) fn sweep(tree: &mut Tree, pulse: &mut dyn Pulse) -> Result<()> {
-    let old = |age: Duration| age > limits::PARTIAL_AGE;
-    let mut freed = 0;
-    for reserved in tree.reserved.clone() {
-        each_leftover(&reserved, |name| {
-            freed += remove_leftover(&reserved, name, |meta| {
-                meta.modified().is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(old))
-            });
-        })?;
+    fn publish(tree: &mut Tree, mut staged: Staged, bytes: &[u8]) -> Result<()> {
+        staged.write(tree, bytes, &mut Patient)?;
+        let complete = staged.finish(tree, None).map_err(|(trouble, _)| trouble)?;
+        tree.commit(vec![complete], &mut Patient).remove(0)
     }
-    tree.refund(freed, pulse);
-    Ok(())
+
+    #[test]
+    fn a_published_file_has_its_bytes_mode_time_and_digest_and_leaves_no_trace() {
+        let home = Home::new(None);
+        let mut tree = home.tree();
+        let mtime = Some(Mtime { seconds: -5, nanos: 123_456_789 });
+        let staged = tree.stage(Wanted { mtime, ..wanted("f", Some(3)) }, &mut Patient).unwrap();
+        assert!(!home.path("f").exists());
+        publish(&mut tree, staged, b"abc").unwrap();
+        use std::os::unix::fs::PermissionsExt;
+        let meta = std::fs::metadata(home.path("f")).unwrap();
+        assert_eq!((meta.len(), meta.permissions().mode() & 0o777), (3, 0o640));
+        assert_eq!(tree.stat(&"f".parse().unwrap()).unwrap().mtime, mtime.unwrap());
+        assert_eq!(home.staged(), 0);
+        let known = tree.known_digest(&"f".parse().unwrap());
+        if known.is_some() {
+            assert_eq!(known, Some(digest::finish(Sha256::new_with_prefix(b"abc"))));
+            std::fs::write(home.path("f"), b"xyz").unwrap();
+            assert_eq!(tree.known_digest(&"f".parse().unwrap()), None, "a stale digest was believed");
+        }
+    }
+
+    #[test]
+    fn what_an_upload_left_is_continued_and_its_bytes_are_told() {
+        let home = Home::new(None);
+        let mut tree = home.tree();
+        let mut staged = tree.stage(wanted("f", Some(6)), &mut Patient).unwrap();
+        staged.write(&mut tree, b"abc", &mut Patient).unwrap();
+        tree.keep(staged, &mut Patient);
+        let staged = home.tree().stage_again(wanted("f", Some(6)), &mut Patient).unwrap();
+        assert_eq!(staged.written(), 3);
+        assert_eq!(staged.digest_so_far(), digest::finish(Sha256::new_with_prefix(b"abc")));
+        publish(&mut tree, staged, b"def").unwrap();
+        assert_eq!(std::fs::read(home.path("f")).unwrap(), b"abcdef");
+        assert_eq!(home.staged(), 0);
+    }
+
+    #[test]
+    fn what_another_session_holds_is_copied_and_never_written_to() {
+        let home = Home::new(None);
+        let (mut one, mut two) = (home.tree(), home.tree());
+        let mut held = one.stage(wanted("f", Some(6)), &mut Patient).unwrap();
+        held.write(&mut one, b"abc", &mut Patient).unwrap();
+        let staged = two.stage_again(wanted("f", Some(6)), &mut Patient).unwrap();
+        assert_eq!(staged.written(), 3);
+        publish(&mut two, staged, b"DEF").unwrap();
+        publish(&mut one, held, b"def").unwrap();
+        assert_eq!(std::fs::read(home.path("f")).unwrap(), b"abcdef");
+    }
+
+    #[test]
+    fn a_leftover_with_a_second_name_is_left_alone() {
+        let home = Home::new(None);
+        let mut tree = home.tree();
+        let mut staged = tree.stage(wanted("f", Some(6)), &mut Patient).unwrap();
+        staged.write(&mut tree, b"abc", &mut Patient).unwrap();
+        let name = home.path(".dfos/uploads").join(&staged.spool.name);
+        tree.keep(staged, &mut Patient);
+        std::fs::hard_link(name, home.path("published")).unwrap(); // a crash between the two halves of a rename
+        let staged = tree.stage_again(wanted("f", Some(6)), &mut Patient).unwrap();
+        assert_eq!(staged.written(), 0);
+        publish(&mut tree, staged, b"uvwxyz").unwrap();
+        assert_eq!(std::fs::read(home.path("published")).unwrap(), b"abc");
+    }
+
+    #[test]
+    fn an_account_is_charged_before_and_settled_after() {
+        let home = Home::new(Some(100));
+        let mut tree = home.tree();
+        let used = |tree: &mut Tree| tree.account(&mut Patient).unwrap().used;
+        let staged = tree.stage(wanted("f", Some(60)), &mut Patient).unwrap();
+        assert_eq!(used(&mut tree), 60);
+        let mut other = home.tree();
+        assert_eq!(other.stage(wanted("g", Some(41)), &mut Patient).err().unwrap().code(), Code::OverQuota);
+        let second = other.stage(wanted("g", Some(40)), &mut Patient).unwrap();
+        publish(&mut tree, staged, &[b'x'; 60]).unwrap();
+        other.discard(second, &mut Patient);
+        assert_eq!(used(&mut tree), 60);
+        let again = tree.stage(wanted("f", Some(10)), &mut Patient).unwrap();
+        publish(&mut tree, again, &[b'y'; 10]).unwrap();
+        assert_eq!(used(&mut tree), 10, "what was replaced is still counted");
+        let unknown = tree.stage(wanted("h", None), &mut Patient).unwrap();
+        publish(&mut tree, unknown, &[b'z'; 90]).unwrap();
+        assert_eq!(used(&mut tree), 100);
+        let unknown = tree.stage(wanted("i", None), &mut Patient).unwrap();
+        assert_eq!(publish(&mut tree, unknown, b"1").unwrap_err().code(), Code::OverQuota);
+        tree.delete(&"h".parse().unwrap(), &mut Patient).unwrap();
+        assert_eq!(used(&mut tree), 10);
+    }
+
+    #[test]
+    fn names_that_cannot_be_had_are_refused_before_any_byte() {
+        let home = Home::new(None);
+        let mut tree = home.tree();
+        std::fs::create_dir(home.path("dir")).unwrap();
+        std::fs::write(home.path("file"), "x").unwrap();
+        std::os::unix::fs::symlink("file", home.path("link")).unwrap();
+        nix::unistd::mkfifo(&home.path("pipe"), Mode::S_IRWXU).unwrap();
+        for (name, code) in [
+            (".", Code::IsDirectory),
+            ("dir", Code::IsDirectory),
+            ("link", Code::BadPath),
+            ("pipe", Code::BadPath),
+            ("none/f", Code::NotFound),
+            ("file/f", Code::NotDirectory),
+            ("link/f", Code::BadPath),
+        ] {
+            let refused = tree.stage(wanted(name, Some(1)), &mut Patient).err().unwrap();
+            assert_eq!(refused.code(), code, "{name}");
+        }
+        let new = Wanted { new: true, ..wanted("file", None) };
+        assert_eq!(tree.stage(new, &mut Patient).err().unwrap().code(), Code::Exists);
+        assert_eq!(home.staged(), 0);
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::quota::Quota;
 use super::reserved::Reserved;
-use super::{Pulse, Result, beneath, stage};
+use super::{Pulse, Result, beneath, leftover};
 use crate::proto::RemotePath;
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, mkdirat};
@@ -52,7 +52,7 @@ impl Tree {
         if let Some(reserved) = Reserved::open(tree.root(), false)? {
             Quota::forget_unless(&reserved, policy.quota.is_some());
             tree.reserved.push(Rc::new(reserved));
-            let _ = stage::sweep(&mut tree, pulse); // debris that stays costs space, not the login
+            let _ = leftover::sweep(&mut tree, pulse); // debris that stays costs space, not the login
         }
         Ok(tree)
     }

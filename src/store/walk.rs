@@ -101,3 +101,73 @@ impl Walk {
         Ok(Some(left.name))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::stat::mkdirat;
+    use std::fs::File;
+
+    /// A chain of directories so deep that no path leads to its end, with a file at the end.
+    fn deep(depth: usize) -> tempfile::TempDir {
+        let top = tempfile::tempdir().unwrap();
+        let mut here: OwnedFd = File::open(top.path()).unwrap().into();
+        for _ in 0..depth {
+            mkdirat(&here, "down", Mode::S_IRWXU).unwrap();
+            here = beneath::open_dir(&here, b"down").unwrap();
+        }
+        let flags = OFlag::O_CREAT | OFlag::O_WRONLY;
+        beneath::open(&here, b"bottom", flags, Mode::S_IRUSR).unwrap();
+        top
+    }
+
+    fn walk(top: &tempfile::TempDir) -> Walk {
+        Walk::new(File::open(top.path()).unwrap().into()).unwrap()
+    }
+
+    #[test]
+    fn a_tree_deeper_than_any_path_is_walked_down_and_up_with_few_descriptors() {
+        let top = deep(2500);
+        let mut walk = walk(&top);
+        let (mut name, mut deepest, mut bottoms) = (Vec::new(), 0, 0);
+        loop {
+            match walk.next(&mut name).unwrap() {
+                Some(_) if name == b"down" => walk.enter(b"down").unwrap(),
+                Some(_) => bottoms += 1,
+                None => match walk.leave().unwrap() {
+                    Some(left) => assert_eq!(left, b"down"),
+                    None => break,
+                },
+            }
+            deepest = deepest.max(walk.depth());
+            assert!(walk.levels.iter().filter(|level| level.stream.is_some()).count() <= limits::WALK_OPEN);
+        }
+        assert_eq!((deepest, bottoms), (2500, 1));
+        drop(walk);
+        crate::store::remove::tests::empty_all(File::open(top.path()).unwrap().into());
+    }
+
+    #[test]
+    fn a_directory_that_was_moved_meanwhile_is_not_taken_for_another() {
+        let top = deep(limits::WALK_OPEN + 5);
+        let other = tempfile::tempdir_in(top.path()).unwrap();
+        let mut walk = walk(&top);
+        while walk.depth() < limits::WALK_OPEN + 5 {
+            walk.enter(b"down").unwrap();
+        }
+        // The third directory is closed by now; its child goes elsewhere, and `..` of that with it.
+        let third = top.path().join("down/down/down");
+        std::fs::rename(third.join("down"), other.path().join("down")).unwrap();
+        let result = std::iter::repeat_with(|| walk.leave()).find(|left| !matches!(left, Ok(Some(_))));
+        assert_eq!(result.unwrap().unwrap_err().code(), Code::Changed);
+        drop(walk);
+        crate::store::remove::tests::empty_all(File::open(top.path()).unwrap().into());
+    }
+
+    #[test]
+    fn a_link_is_not_a_way_down() {
+        let top = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/", top.path().join("link")).unwrap();
+        assert_eq!(walk(&top).enter(b"link").unwrap_err().code(), Code::BadPath);
+    }
+}

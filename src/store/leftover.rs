@@ -1,0 +1,83 @@
+//! Leftovers: staged files that interrupted uploads left behind, to be continued, copied or swept.
+
+use super::read::{Meta, meta_at};
+use super::reserved::Reserved;
+use super::stage::{Lock, Spool, Wanted, key, lock};
+use super::{Pulse, Result, Tree, beneath};
+use crate::proto::{EntryKind, limits};
+use crate::sys::dirent::DirStream;
+use nix::fcntl::OFlag;
+use nix::sys::stat::{Mode, fstat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+use std::fs::{File, Metadata};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+/// Calls `tell` with the name of every staged file.
+pub(super) fn each(reserved: &Reserved, mut tell: impl FnMut(&[u8])) -> Result<()> {
+    let mut stream = DirStream::new(beneath::open_dir(&reserved.uploads, b".")?);
+    let mut name = Vec::new();
+    while stream.next(&mut name)?.is_some() {
+        tell(&name);
+    }
+    Ok(())
+}
+
+/// The longest leftover for the same target that can be of use, and whether this session holds its lock now.
+pub(super) fn best(reserved: &Rc<Reserved>, wanted: &Wanted) -> Result<Option<(bool, Spool)>> {
+    let key = key(&wanted.path);
+    let mut names = Vec::new();
+    each(reserved, |name| {
+        if let (true, Ok(name)) = (name.starts_with(key.as_bytes()), std::str::from_utf8(name)) {
+            names.push(name.to_owned());
+        }
+    })?;
+    let mut best: Option<(u64, bool, Spool)> = None;
+    for name in names {
+        let Ok(fd) = beneath::open(&reserved.uploads, name.as_bytes(), OFlag::O_RDWR, Mode::empty()) else { continue };
+        let spool = Spool { file: fd.into(), name, reserved: reserved.clone() };
+        let mine = lock(&spool.file) == Lock::Mine;
+        let meta = Meta::from(fstat(&spool.file)?);
+        // Its writer may have published it since the name was read: a file that is no longer, or not only, staged is not ours.
+        let staged = meta_at(reserved.uploads.as_fd(), spool.name.as_bytes())
+            .is_ok_and(|m| m.inode == meta.inode && m.links == 1);
+        let fits = meta.kind == EntryKind::File && meta.size > 0 && wanted.size.is_none_or(|size| meta.size <= size);
+        if staged && fits && best.as_ref().is_none_or(|(size, ..)| meta.size > *size) {
+            best = Some((meta.size, mine, spool));
+        }
+    }
+    Ok(best.map(|(_, mine, spool)| (mine, spool)))
+}
+
+/// Unlinks a staged file that no session holds, if its status is as asked; the bytes that it had.
+pub(super) fn remove(reserved: &Reserved, name: &[u8], go: impl Fn(&Metadata) -> bool) -> u64 {
+    let Ok(fd) = beneath::open(&reserved.uploads, name, OFlag::O_RDWR | OFlag::O_NONBLOCK, Mode::empty()) else {
+        return 0;
+    };
+    let file = File::from(fd);
+    let Ok(meta) = file.metadata() else { return 0 };
+    if !go(&meta) || lock(&file) != Lock::Mine {
+        return 0;
+    }
+    match unlinkat(&reserved.uploads, name, UnlinkatFlags::NoRemoveDir) {
+        Ok(()) if meta.nlink() == 1 => meta.len(),
+        _ => 0,
+    }
+}
+
+/// Removes what uploads broken off long ago left behind.
+pub(super) fn sweep(tree: &mut Tree, pulse: &mut dyn Pulse) -> Result<()> {
+    let old = |age: Duration| age > limits::PARTIAL_AGE;
+    let mut freed = 0;
+    for reserved in tree.reserved.clone() {
+        each(&reserved, |name| {
+            freed += remove(&reserved, name, |meta| {
+                meta.modified().is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(old))
+            });
+        })?;
+    }
+    tree.refund(freed, pulse);
+    Ok(())
+}
