@@ -1,6 +1,6 @@
 //! Digests: computing them, and keeping them with files so that a download need not read twice.
 
-use super::read::Meta;
+use super::meta::Meta;
 use super::{Pulse, Result, Trouble};
 use crate::proto::{Code, Digest, limits};
 use crate::sys::xattr;

@@ -1,8 +1,9 @@
 //! Leftovers: staged files that interrupted uploads left behind, to be continued, copied or swept.
 
-use super::read::{Meta, meta_at};
+use super::meta::{Meta, meta_at};
 use super::reserved::Reserved;
-use super::stage::{Lock, Spool, Wanted, key, lock};
+use super::spool::{Lock, Spool, key, lock};
+use super::stage::Wanted;
 use super::{Pulse, Result, Tree, beneath};
 use crate::proto::{EntryKind, limits};
 use crate::sys::dirent::DirStream;

@@ -1,6 +1,6 @@
 //! Listing: any number of entries in constant memory.
 
-use super::read::{Meta, meta_at};
+use super::meta::{Meta, meta_at};
 use super::walk::Walk;
 use super::{Pulse, Result, Tree, beneath};
 use crate::proto::answer::Entry;

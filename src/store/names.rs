@@ -1,8 +1,8 @@
 //! Changes to names: make, delete, rename. Each is durable before it returns.
 
+use super::meta::meta_at;
 use super::publish::rename_new;
 use super::pulse::patiently;
-use super::read::meta_at;
 use super::{Pulse, Result, Tree, Trouble, beneath};
 use crate::proto::{Code, EntryKind, RemotePath};
 use nix::errno::Errno;

@@ -1,8 +1,8 @@
 //! Publishing: whole uploads take their names. The promise stays per file, the flushes are shared: all data, then all
 //! renames in the order of the requests, then each directory once. No rename precedes its data.
 
+use super::meta::meta_at;
 use super::pulse::patiently;
-use super::read::meta_at;
 use super::stage::Complete;
 use super::{Pulse, Result, Tree, Trouble};
 use crate::proto::Code;

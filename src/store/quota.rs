@@ -5,11 +5,11 @@
 //! file is published. A session that is killed leaves too much reserved, never too little; and before anybody is refused,
 //! and once a day, the tree is counted afresh. Without a quota nothing is kept, and QUOTA counts.
 
+use super::meta::meta_at;
 use super::pulse::patiently;
-use super::read::meta_at;
 use super::reserved::Reserved;
 use super::walk::Walk;
-use super::{Pulse, Result, Tree, Trouble, beneath, leftover, stage};
+use super::{Pulse, Result, Tree, Trouble, beneath, leftover, spool};
 use crate::proto::{Code, EntryKind, RemotePath, limits};
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
@@ -240,7 +240,7 @@ fn staged_bytes(reserved: &Reserved, name: &[u8]) -> u64 {
     let file = File::from(fd);
     let size = file.metadata().map_or(0, |meta| meta.len());
     match file.try_lock_shared() {
-        Err(TryLockError::WouldBlock) => stage::announced(name).unwrap_or(size.next_multiple_of(CHUNK)).max(size),
+        Err(TryLockError::WouldBlock) => spool::announced(name).unwrap_or(size.next_multiple_of(CHUNK)).max(size),
         _ => size,
     }
 }

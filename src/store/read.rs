@@ -1,50 +1,12 @@
 //! Looking at names, and opening files to read them.
 
-use super::digest;
-use super::{Result, Tree, Trouble, beneath};
-use crate::proto::{Code, Digest, EntryKind, Mtime, RemotePath};
+use super::meta::Meta;
+use super::{Result, Tree, Trouble, beneath, digest};
+use crate::proto::{Code, Digest, EntryKind, RemotePath};
 use nix::fcntl::{AtFlags, OFlag};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
+use nix::sys::stat::{Mode, fstat, fstatat};
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd};
-
-/// What a name stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Meta {
-    /// File, directory, link or something else.
-    pub kind: EntryKind,
-    /// Bytes.
-    pub size: u64,
-    /// When its content last changed.
-    pub mtime: Mtime,
-    /// The inode number, as part of a file's identity.
-    pub inode: u64,
-    /// How many names it has.
-    pub links: u64,
-}
-
-impl From<FileStat> for Meta {
-    fn from(stat: FileStat) -> Meta {
-        let kind = match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
-            SFlag::S_IFREG => EntryKind::File,
-            SFlag::S_IFDIR => EntryKind::Dir,
-            SFlag::S_IFLNK => EntryKind::Link,
-            _ => EntryKind::Other,
-        };
-        Meta {
-            kind,
-            size: u64::try_from(stat.st_size).unwrap_or(0),
-            mtime: Mtime { seconds: stat.st_mtime, nanos: u32::try_from(stat.st_mtime_nsec).unwrap_or(0) },
-            inode: stat.st_ino,
-            links: stat.st_nlink,
-        }
-    }
-}
-
-/// What `name` in `dir` stands for, links not followed.
-pub fn meta_at(dir: BorrowedFd, name: &[u8]) -> nix::Result<Meta> {
-    fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW).map(Meta::from)
-}
+use std::os::fd::AsFd;
 
 /// A regular file, open for reading. It keeps the content it was opened with, whatever takes its name meanwhile.
 pub struct Reading {

@@ -4,7 +4,7 @@ use super::names::flush;
 use super::walk::Walk;
 use super::{Pulse, Result, Tree, Trouble, beneath};
 use crate::proto::{Code, RemotePath};
-use crate::store::read::{Meta, meta_at};
+use crate::store::meta::{Meta, meta_at};
 use crate::sys::dirent::Hint;
 use nix::errno::Errno;
 use nix::unistd::{UnlinkatFlags, unlinkat};

@@ -1,20 +1,15 @@
-//! Staging: an upload lies in the reserved directory under a name of its own until it is whole. What an interrupted one
-//! leaves there can be resumed, from any server that shares the storage: all that is needed stands in the file and its name.
-//!
-//! A staged file is called `<target>.<random>.<size>`: the hash of the target's path, 128 random bits, and the announced size
-//! (`-` if unknown). Whoever writes it holds its lock.
+//! Staging: an upload on its way in, from the first check of its name to the last check of its bytes.
 
-use super::read::{Meta, meta_at};
+use super::meta::{Meta, meta_at};
 use super::reserved::Reserved;
+use super::spool::{self, Spool};
 use super::{Pulse, Result, Tree, Trouble, beneath, digest, leftover};
 use crate::proto::{Code, Digest, EntryKind, Mtime, RemotePath, limits};
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, fchmod, fstat, futimens};
 use nix::sys::time::TimeSpec;
-use nix::unistd::{UnlinkatFlags, unlinkat};
 use sha2::{Digest as _, Sha256};
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
@@ -33,13 +28,6 @@ pub struct Wanted {
     pub mtime: Option<Mtime>,
     /// Whether an existing name is refused.
     pub new: bool,
-}
-
-/// A file in the reserved directory, locked by this session.
-pub(super) struct Spool {
-    pub(super) file: File,
-    pub(super) name: String,
-    pub(super) reserved: Rc<Reserved>,
 }
 
 /// An upload on its way in. Dropped, it stays behind to be resumed.
@@ -63,62 +51,6 @@ pub struct Complete {
     pub size: u64,
     /// Their digest.
     pub digest: Digest,
-}
-
-/// The part of a staged file's name that says which target it is for.
-pub(super) fn key(path: &RemotePath) -> String {
-    hex::encode(&Sha256::digest(path.as_bytes())[..16])
-}
-
-fn staged_name(path: &RemotePath, size: Option<u64>) -> Result<String> {
-    let mut random = [0; 16];
-    getrandom::fill(&mut random).map_err(|_| Trouble::of(Code::Internal))?;
-    let size = size.map_or("-".into(), |n| n.to_string());
-    Ok(format!("{}.{}.{size}", key(path), hex::encode(random)))
-}
-
-/// The announced size that a staged file's name tells.
-pub(super) fn announced(name: &[u8]) -> Option<u64> {
-    std::str::from_utf8(name).ok()?.rsplit('.').next()?.parse().ok()
-}
-
-impl Spool {
-    /// Makes a new staged file, locked from its first moment.
-    fn create(reserved: &Rc<Reserved>, path: &RemotePath, size: Option<u64>) -> Result<Spool> {
-        let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_RDWR;
-        loop {
-            let name = staged_name(path, size)?;
-            let fd = beneath::open(&reserved.uploads, name.as_bytes(), flags, Mode::S_IRUSR | Mode::S_IWUSR)?;
-            let spool = Spool { file: fd.into(), name, reserved: reserved.clone() };
-            // Another session may have found the file in the instant before it was locked, and taken it for a leftover.
-            if lock(&spool.file) != Lock::Theirs && fstat(&spool.file)?.st_nlink == 1 {
-                return Ok(spool);
-            }
-        }
-    }
-
-    pub(super) fn unlink(&self) {
-        let _ = unlinkat(&self.reserved.uploads, self.name.as_str(), UnlinkatFlags::NoRemoveDir);
-    }
-}
-
-/// What became of an attempt to lock a staged file.
-#[derive(PartialEq, Eq)]
-pub(super) enum Lock {
-    /// It is this session's now.
-    Mine,
-    /// Another session has it.
-    Theirs,
-    /// The file system has no locks: nobody may write to what another may hold.
-    Impossible,
-}
-
-pub(super) fn lock(file: &File) -> Lock {
-    match file.try_lock() {
-        Ok(()) => Lock::Mine,
-        Err(TryLockError::WouldBlock) => Lock::Theirs,
-        Err(TryLockError::Error(_)) => Lock::Impossible,
-    }
 }
 
 impl Tree {
@@ -163,12 +95,10 @@ impl Tree {
     }
 
     fn adopt(&mut self, mut left: Spool, wanted: Wanted, length: u64, pulse: &mut dyn Pulse) -> Result<Staged> {
-        let (parent, reserved) = self.prepare(&wanted)?;
+        let (parent, _) = self.prepare(&wanted)?;
         let missing = wanted.size.unwrap_or(0).saturating_sub(length);
         self.charge(missing, pulse)?;
-        let name = staged_name(&wanted.path, wanted.size)?;
-        nix::fcntl::renameat(&reserved.uploads, left.name.as_str(), &reserved.uploads, name.as_str())?;
-        left.name = name;
+        left.rename(&wanted.path, wanted.size)?;
         Ok(Staged { spool: left, wanted, parent, hasher: Sha256::new(), written: 0, charged: length + missing })
     }
 
@@ -215,7 +145,7 @@ impl Tree {
         self.refund(staged.charged.saturating_sub(staged.written), pulse);
         let mut freed = 0;
         let _ = leftover::each(&staged.spool.reserved, |name| {
-            if name.starts_with(key(&staged.wanted.path).as_bytes()) && name != staged.spool.name.as_bytes() {
+            if name.starts_with(spool::key(&staged.wanted.path).as_bytes()) && name != staged.spool.name.as_bytes() {
                 freed += leftover::remove(&staged.spool.reserved, name, |_| true);
             }
         });
