@@ -136,6 +136,10 @@ impl Listener {
         announce(&self.sockets);
         for socket in &self.sockets {
             self.log.line(Level::Info, format!("listening on {}", socket.address));
+            if !socket.is_local() {
+                let text = "is reachable from other machines and speaks plain text: files travel readable";
+                self.log.line(Level::Warning, format!("{} {text}", socket.address));
+            }
         }
         loop {
             let ready = self.wait()?;

@@ -6,11 +6,20 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// What the options do not say.
+const AFTER_HELP: &str = "\
+Signals:
+  INT, TERM  end: accept no more, give running operations the grace period; a second one ends at once
+  HUP        read the users file again; running sessions go on
+
+Exit status: 0 after an orderly end, 1 when it cannot start or was made to end at once, 2 for a wrong command line.
+On standard output it prints one line for each listener, 'listening URL', when it can serve; log lines go to --log-target.";
+
 /// A multi-user file server: each user logs in and keeps files in a directory of their own.
 ///
 /// Run it, then connect with dfos-client (or nc). Ctrl+C ends it: uploads in hand are finished or kept to be resumed.
 #[derive(Debug, Parser)]
-#[command(name = "dfos-forkd", version, args_conflicts_with_subcommands = true)]
+#[command(name = "dfos-forkd", version, args_conflicts_with_subcommands = true, after_help = AFTER_HELP)]
 pub struct Options {
     #[command(flatten)]
     /// Without a subcommand: serve.
