@@ -53,18 +53,25 @@ impl From<nix::Error> for Cut {
 #[derive(Debug, Clone, Copy)]
 pub struct Until {
     deadline: Option<Instant>,
+    /// Starts anew with each wait.
+    silence: Option<Duration>,
     idle: bool,
 }
 
 impl Until {
     /// Until `deadline`, between two requests: a request to stop ends the wait at once.
     pub fn idle(deadline: Instant) -> Self {
-        Until { deadline: Some(deadline), idle: true }
+        Until { deadline: Some(deadline), silence: None, idle: true }
     }
 
     /// Until `deadline`, with an operation in hand: a request to stop leaves it the grace period.
     pub fn busy(deadline: Instant) -> Self {
-        Until { deadline: Some(deadline), idle: false }
+        Until { deadline: Some(deadline), silence: None, idle: false }
+    }
+
+    /// As long as something moves: each single wait ends after `span`. For a client, which any byte reassures.
+    pub fn silent_for(span: Duration) -> Self {
+        Until { deadline: None, silence: Some(span), idle: false }
     }
 
     /// For `span` from now, with an operation in hand.
@@ -120,6 +127,10 @@ impl Waiter {
 
     /// Waits until `fd` is ready for `events`. Returns what it is ready for.
     pub fn wait(&mut self, fd: BorrowedFd, events: PollFlags, until: Until) -> Result<PollFlags, Cut> {
+        let until = match until.silence {
+            Some(span) => Until { deadline: Some(Instant::now() + span), ..until },
+            None => until,
+        };
         loop {
             if self.stop_requested() && (until.idle || self.must_stop()) {
                 return Err(Cut::Stopping);

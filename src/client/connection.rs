@@ -1,0 +1,226 @@
+//! One connection to a server: requests out, answers in. What the server says is checked here as far as a single line goes;
+//! whoever asked checks whether the answer fits.
+
+use super::escape::escape;
+use super::failure::{Exit, Failure};
+use super::stop::{Stop, interrupted};
+use super::target::Target;
+use super::{limits, login};
+use crate::net::dial::dial;
+use crate::net::wire::Filled;
+use crate::net::{Cut, Side, Until, Wire};
+use crate::proto::{Answer, Code};
+use std::fmt::Display;
+use std::io::ErrorKind;
+use std::time::Duration;
+
+/// What a greeting of this protocol begins with.
+const VERSION: &str = "dfos/1";
+
+/// A connection after its login.
+pub struct Connection {
+    wire: Wire,
+    silence: Duration,
+    usable: bool,
+}
+
+impl Connection {
+    /// Connects, checks the greeting, logs in.
+    pub fn open(target: &Target, stop: &Stop) -> Result<Self, Failure> {
+        let waiter = stop.waiter()?;
+        let socket = dial(&target.address, target.connect).map_err(|why| cannot_connect(target, &why))?;
+        let wire = Wire::new(socket, Side::Client, waiter)
+            .map_err(|why| Failure::passing(Exit::Connect, format!("cannot connect to {}: {why}", target.address)))?;
+        let mut connection = Connection { wire, silence: target.silence, usable: true };
+        let offered = connection.greeting(target)?;
+        login::log_in(&mut connection, target, &offered)?;
+        Ok(connection)
+    }
+
+    /// Reads the greeting; returns the mechanisms offered.
+    fn greeting(&mut self, target: &Target) -> Result<String, Failure> {
+        let stranger =
+            || Failure::new(Exit::Protocol, format!("what listens at {} does not speak {VERSION}", target.address));
+        match self.answer() {
+            Ok(Answer::Ok(fields)) if fields.as_str().split(' ').next() == Some(VERSION) => {
+                Ok(fields.get("auth").unwrap_or_default().to_owned())
+            }
+            Ok(Answer::Err(code, text)) => Err(self.refused(b"", code, &text)),
+            Err(failure) if failure.exit != Exit::Protocol => Err(failure),
+            _ => Err(stranger()),
+        }
+    }
+
+    /// Whether the stream is still in step, so that a next request makes sense.
+    pub fn usable(&self) -> bool {
+        self.usable
+    }
+
+    /// Gives the connection up: the server will see it closed. The one way to drop a download that is under way.
+    pub fn abandon(&mut self) {
+        self.usable = false;
+    }
+
+    /// Forgets a Ctrl+C that was meant for an earlier command.
+    pub fn forget_stop(&mut self) {
+        self.wire.waiter.forget_stop();
+    }
+
+    /// Adds a line to what will be sent.
+    pub fn queue(&mut self, line: impl Display) {
+        self.wire.queue_line(line);
+    }
+
+    /// Adds a piece of a body to what will be sent.
+    pub fn queue_piece(&mut self, bytes: &[u8]) {
+        self.wire.queue_line(Answer::Data(bytes.len()));
+        self.wire.queue(bytes);
+    }
+
+    /// Sends what is queued once there is enough of it.
+    pub fn gather(&mut self) -> Result<(), Failure> {
+        if self.wire.queued() >= limits::GATHER { self.flush() } else { Ok(()) }
+    }
+
+    /// Sends what is queued.
+    pub fn flush(&mut self) -> Result<(), Failure> {
+        let until = self.patience();
+        self.wire.flush(until).map_err(|cut| self.cut_while_sending(cut))
+    }
+
+    /// Sends one piece of a body, and what is queued before it.
+    pub fn send_piece(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.wire.queue_line(Answer::Data(bytes.len()));
+        let until = self.patience();
+        for slice in bytes.chunks(limits::SLICE) {
+            self.wire.send(slice, until).map_err(|cut| self.cut_while_sending(cut))?;
+        }
+        Ok(())
+    }
+
+    /// Sends what is queued and reads the next answer, passing over `WAIT`.
+    pub fn answer(&mut self) -> Result<Answer, Failure> {
+        self.flush()?;
+        loop {
+            if let Some(answer) = self.buffered_answer()? {
+                return Ok(answer);
+            }
+            let until = self.patience();
+            let filled = self.wire.fill().map_err(|cut| self.cut(cut))?;
+            if filled == Filled::Nothing {
+                self.wire.wait_readable(until).map_err(|cut| self.cut(cut))?;
+            }
+        }
+    }
+
+    /// Sends a request and reads the next answer.
+    pub fn ask(&mut self, line: impl Display) -> Result<Answer, Failure> {
+        self.queue(line);
+        self.answer()
+    }
+
+    /// The next answer, if it has come already.
+    pub fn answer_if_there(&mut self) -> Result<Option<Answer>, Failure> {
+        if let Some(answer) = self.buffered_answer()? {
+            return Ok(Some(answer));
+        }
+        self.wire.fill().map_err(|cut| self.cut(cut))?;
+        self.buffered_answer()
+    }
+
+    fn buffered_answer(&mut self) -> Result<Option<Answer>, Failure> {
+        while let Some(line) = self.wire.buffered_line().map_err(|cut| self.cut(cut))? {
+            match line.parse() {
+                Ok(Answer::Wait) => {}
+                Ok(answer) => return Ok(Some(answer)),
+                Err(why) => return Err(self.broken(why)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads some bytes of a piece, at least one. `buffer` must not be longer than what is left of the piece.
+    pub fn read_some(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
+        let until = self.patience();
+        loop {
+            match self.wire.read_some(buffer).map_err(|cut| self.cut(cut))? {
+                Some(n) => return Ok(n),
+                None => self.wire.wait_readable(until).map_err(|cut| self.cut(cut))?,
+            }
+        }
+    }
+
+    fn patience(&self) -> Until {
+        Until::silent_for(self.silence)
+    }
+
+    /// Sends what is queued and closes gracefully.
+    pub fn close(mut self) {
+        self.wire.goodbye();
+    }
+
+    /// The failure that an `ERR` about `what` means. One that a new connection may cure ends this one.
+    pub fn refused(&mut self, what: &[u8], code: Code, text: &str) -> Failure {
+        let text = if text.is_empty() { code.meaning() } else { text };
+        let about = if what.is_empty() { String::new() } else { format!("{}: ", escape(what)) };
+        let failure = Failure::refused(code, format!("{about}{}", escape(text.as_bytes())));
+        self.usable &= !failure.retry;
+        failure
+    }
+
+    /// The failure of an answer that does not fit. Nothing after it can be believed.
+    pub fn unexpected(&mut self, answer: &Answer) -> Failure {
+        let line = escape(answer.to_string().as_bytes());
+        let short: String = line.chars().take(80).collect();
+        self.broken(format_args!("the server answered '{short}' where that makes no sense"))
+    }
+
+    /// The failure of a server that does not keep to the protocol.
+    pub fn broken(&mut self, why: impl Display) -> Failure {
+        self.usable = false;
+        Failure::new(Exit::Protocol, format!("{why}; is it a DFOS server of this version?"))
+    }
+
+    fn cut(&mut self, cut: Cut) -> Failure {
+        self.usable = false;
+        match cut {
+            Cut::Closed => Failure::passing(Exit::Connect, "the server closed the connection"),
+            Cut::TimedOut => {
+                let text = format!("the server said nothing for {} seconds", self.silence.as_secs());
+                Failure::passing(Exit::Timeout, text)
+            }
+            Cut::Stopping => interrupted(),
+            Cut::Line(why) => self.broken(why),
+            Cut::Protocol => self.broken("the server does not keep to the protocol"),
+            Cut::Io(why) => Failure::passing(Exit::Connect, format!("the connection failed: {why}")),
+        }
+    }
+
+    /// A server that closes while we send may have said why: `shutting-down` and `timeout` come unasked.
+    fn cut_while_sending(&mut self, cut: Cut) -> Failure {
+        if matches!(cut, Cut::Closed) {
+            while matches!(self.wire.fill(), Ok(Filled::More)) {}
+            while let Ok(Some(line)) = self.wire.buffered_line() {
+                if let Ok(Answer::Err(code @ (Code::ShuttingDown | Code::Timeout), text)) = line.parse() {
+                    return self.refused(b"", code, &text);
+                }
+            }
+        }
+        self.cut(cut)
+    }
+}
+
+/// The failure of a connection that did not come about. A name that does not resolve will not do so in a second either.
+fn cannot_connect(target: &Target, why: &std::io::Error) -> Failure {
+    let text = format!("cannot connect to {}: {why}; is the server running?", target.address);
+    match why.kind() {
+        ErrorKind::ConnectionRefused
+        | ErrorKind::ConnectionReset
+        | ErrorKind::ConnectionAborted
+        | ErrorKind::TimedOut
+        | ErrorKind::HostUnreachable
+        | ErrorKind::NetworkUnreachable
+        | ErrorKind::WouldBlock => Failure::passing(Exit::Connect, text),
+        _ => Failure::new(Exit::Connect, text),
+    }
+}

@@ -1,0 +1,334 @@
+//! One download: asked for, received, verified, and only then given its name.
+
+use super::connection::Connection;
+use super::escape::escape;
+use super::failure::{Exit, Failure};
+use super::folder::Folder;
+use super::limits;
+use super::output::cannot_write;
+use super::part::{self, Part, Unfinished, Version};
+use super::report::Event;
+use super::retry::{Context, Retry};
+use super::source::{digest, hash_prefix, local};
+use crate::proto::answer::{BadAnswer, Fields};
+use crate::proto::{Answer, Code, Digest, Mtime, RemotePath};
+use nix::fcntl::AtFlags;
+use nix::sys::stat::fstatat;
+use sha2::{Digest as _, Sha256};
+use std::ffi::OsStr;
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Where a download goes.
+pub enum Place {
+    /// Standard output, unverified until its end.
+    Stdout,
+    /// A name in a directory below one that the user named.
+    File {
+        /// The directory that the user named.
+        root: Arc<Folder>,
+        /// The way from there.
+        dir: RemotePath,
+        /// The name there.
+        name: Vec<u8>,
+    },
+}
+
+/// Where its bytes go while it runs.
+enum Sink {
+    Stdout,
+    Part(Part),
+}
+
+/// A download with what it must know to go on after a lost connection.
+pub struct Download {
+    /// Its number in reports.
+    pub file: u64,
+    /// Its name on the server.
+    pub remote: RemotePath,
+    /// Where it goes.
+    pub place: Place,
+    /// Size and time, first as STAT or LIST told them, then as READY does.
+    pub version: Version,
+    /// When it was begun, so that a repetition is not announced again.
+    pub began: Option<Instant>,
+    /// Bytes received, over all attempts.
+    pub moved: u64,
+    /// The directory it goes into, once that is open.
+    folder: Option<Arc<Folder>>,
+    sink: Option<Sink>,
+    /// Bytes that the sink holds, and their hash.
+    at: u64,
+    hasher: Sha256,
+    /// The digest was wrong: the server is to read the file anew.
+    fresh: bool,
+    /// The file changed under our hands; that is accepted once.
+    restarted: bool,
+}
+
+/// How an attempt ended when the connection did not. The connection may have been given up all the same.
+pub enum Settled {
+    /// Whole, verified, under its name.
+    Whole(Digest),
+    /// To be asked for once more, from the beginning.
+    Again,
+    /// It failed.
+    Failed(Failure),
+}
+
+impl Download {
+    /// A download that has not begun.
+    pub fn new(file: u64, remote: RemotePath, place: Place, version: Version) -> Self {
+        Download {
+            file,
+            remote,
+            place,
+            version,
+            began: None,
+            moved: 0,
+            folder: None,
+            sink: None,
+            at: 0,
+            hasher: Sha256::new(),
+            fresh: false,
+            restarted: false,
+        }
+    }
+
+    /// Looks for what an earlier attempt left in `folder`, before the first request. Reads all of that.
+    pub fn prepare(&mut self, context: &Context, folder: Arc<Folder>) -> Result<(), Failure> {
+        let Place::File { name, .. } = &self.place else { return Ok(()) };
+        if self.folder.is_some() {
+            return Ok(());
+        }
+        refuse_directory(&folder, name)?;
+        self.folder = Some(folder.clone());
+        let beginning = part::beginning(context.target, &self.remote);
+        let Some((mut part, length)) = Part::find(&folder, &beginning, self.version) else { return Ok(()) };
+        let path = part.path();
+        if let Some(hasher) = hash_prefix(part.file(), length, context.stop, |why| local(&path, &why))? {
+            (self.at, self.hasher) = (length, hasher);
+            self.sink = Some(Sink::Part(part));
+        }
+        Ok(())
+    }
+
+    /// Whether `folder` holds something of an earlier attempt.
+    pub fn has_leftover(&self, context: &Context, folder: &Folder) -> bool {
+        self.folder.is_none() && folder.leftovers(&part::beginning(context.target, &self.remote)).next().is_some()
+    }
+
+    /// Asks for the file, from where we stand.
+    pub fn request(&self, connection: &mut Connection) {
+        let fresh = if self.fresh { " fresh" } else { "" };
+        match self.at {
+            0 => connection.queue(format_args!("DOWNLOAD {}{fresh}", self.remote)),
+            at => connection.queue(format_args!("DOWNLOAD {} offset={at}{fresh}", self.remote)),
+        }
+    }
+
+    /// Receives what was asked for. An error is the connection's: after it, the same download goes on over another one.
+    pub fn receive(
+        &mut self,
+        connection: &mut Connection,
+        retry: &mut Retry,
+        context: &Context,
+    ) -> Result<Settled, Failure> {
+        let ready = match connection.answer()? {
+            Answer::Ready(fields) => fields,
+            Answer::Err(code, text) => {
+                let failure = connection.refused(self.remote.as_bytes(), code, &text);
+                return match connection.usable() {
+                    false => Err(failure),
+                    // Shorter than what we hold: it is another file now.
+                    true if code == Code::BadRequest && self.at > 0 => Ok(self.changed()),
+                    true => Ok(Settled::Failed(failure)),
+                };
+            }
+            other => return Err(connection.unexpected(&other)),
+        };
+        let version = self.check_ready(connection, &ready)?;
+        if self.at > 0 && version != self.version {
+            connection.abandon();
+            return Ok(self.changed());
+        }
+        self.version = version;
+        if let Err(failure) = self.open_sink(context) {
+            connection.abandon();
+            return Ok(Settled::Failed(failure));
+        }
+        if self.at > 0 {
+            context.report.event(Event::Resumed { file: self.file, at: self.at });
+        }
+        self.body(connection, retry, context)
+    }
+
+    /// Checks that what follows is what was asked for, to the byte.
+    fn check_ready(&self, connection: &mut Connection, ready: &Fields) -> Result<Version, Failure> {
+        let fields = || -> Result<(u64, u64, u64, Mtime), BadAnswer> {
+            Ok((ready.number("size")?, ready.number("offset")?, ready.number("length")?, ready.value("mtime")?))
+        };
+        let (size, offset, length, mtime) = fields().map_err(|why| connection.broken(why))?;
+        if offset != self.at || offset.checked_add(length) != Some(size) {
+            return Err(connection.broken("the server sends another part of the file than was asked for"));
+        }
+        Ok((size, mtime))
+    }
+
+    fn open_sink(&mut self, context: &Context) -> Result<(), Failure> {
+        if self.sink.is_some() {
+            return Ok(());
+        }
+        self.sink = Some(match &self.folder {
+            None => Sink::Stdout,
+            Some(folder) => {
+                let unfinished = if self.version.0 < limits::SMALL { Unfinished::Goes } else { Unfinished::Stays };
+                let beginning = part::beginning(context.target, &self.remote);
+                Sink::Part(Part::create(folder, &beginning, self.version, unfinished)?)
+            }
+        });
+        Ok(())
+    }
+
+    fn body(&mut self, connection: &mut Connection, retry: &mut Retry, context: &Context) -> Result<Settled, Failure> {
+        let mut buffer = vec![0; limits::PIECE.min(usize::try_from(self.version.0).unwrap_or(usize::MAX))];
+        // Where the last piece began: an ABORT says how much of it is good.
+        let mut piece = (self.at, 0);
+        loop {
+            match connection.answer()? {
+                Answer::Data(n) if n as u64 <= self.version.0 - self.at => {
+                    piece = (self.at, n as u64);
+                    if let Err(failure) = self.piece(connection, retry, context, n, &mut buffer)? {
+                        connection.abandon();
+                        return Ok(Settled::Failed(failure));
+                    }
+                }
+                Answer::Data(_) => return Err(connection.broken("the server sends more than was asked for")),
+                Answer::End(fields) if self.at == self.version.0 => {
+                    let theirs: Digest = fields.value("sha256").map_err(|why| connection.broken(why))?;
+                    context.report.event(Event::Settling { file: self.file });
+                    return Ok(self.settle(theirs));
+                }
+                Answer::End(_) => return Err(connection.broken("the server ends a file before its end")),
+                Answer::Abort(code, good, text) if good <= piece.1 => {
+                    return Ok(self.aborted(connection, code, piece.0 + good, &text));
+                }
+                other => return Err(connection.unexpected(&other)),
+            }
+        }
+    }
+
+    /// Receives one piece. The inner error is local: the bytes have nowhere to go.
+    fn piece(
+        &mut self,
+        connection: &mut Connection,
+        retry: &mut Retry,
+        context: &Context,
+        length: usize,
+        buffer: &mut [u8],
+    ) -> Result<Result<(), Failure>, Failure> {
+        let mut left = length;
+        while left > 0 {
+            let room = buffer.len().min(left);
+            let n = connection.read_some(&mut buffer[..room])?;
+            let bytes = &buffer[..n];
+            let written = match &mut self.sink {
+                Some(Sink::Part(part)) => part.write(bytes),
+                _ => write_out(bytes),
+            };
+            if let Err(failure) = written {
+                return Ok(Err(failure));
+            }
+            self.hasher.update(bytes);
+            left -= n;
+            self.at += n as u64;
+            self.moved += n as u64;
+            context.stop.check().inspect_err(|_| connection.abandon())?;
+            retry.progress();
+            context.report.event(Event::Advanced { file: self.file, bytes: n as u64 });
+        }
+        Ok(Ok(()))
+    }
+
+    /// The server could not go on. What was good stays.
+    fn aborted(&mut self, connection: &mut Connection, code: Code, good: u64, text: &str) -> Settled {
+        let failure = connection.refused(self.remote.as_bytes(), code, text);
+        if code == Code::Changed {
+            return self.changed();
+        }
+        if let Some(Sink::Part(part)) = &mut self.sink
+            && let Err(local) = part.cut(good)
+        {
+            return Settled::Failed(local);
+        }
+        Settled::Failed(failure)
+    }
+
+    /// All bytes are there: are they the right ones?
+    fn settle(&mut self, theirs: Digest) -> Settled {
+        let ours = digest(self.hasher.clone());
+        if ours != theirs {
+            let wrong = format!("{}: the bytes received do not have the digest that the server states", self.shown());
+            if self.fresh || !self.start_over() {
+                return Settled::Failed(Failure::new(Exit::Integrity, wrong));
+            }
+            self.fresh = true;
+            return Settled::Again;
+        }
+        let published = match (self.sink.take(), &self.place) {
+            (Some(Sink::Part(part)), Place::File { name, .. }) => {
+                part.publish(name, self.version.1, self.version.0 >= limits::SMALL)
+            }
+            _ => io::stdout().flush().map_err(|why| cannot_write(&why)),
+        };
+        match published {
+            Ok(()) => Settled::Whole(ours),
+            Err(failure) => Settled::Failed(failure),
+        }
+    }
+
+    /// The file on the server is not, or no longer, the one that we have a part of.
+    fn changed(&mut self) -> Settled {
+        if !self.restarted && self.start_over() {
+            self.restarted = true;
+            return Settled::Again;
+        }
+        let text =
+            format!("{}: the file changes while it is received; try again when nothing writes to it", self.shown());
+        Settled::Failed(Failure { code: Some(Code::Changed), ..Failure::new(Exit::Integrity, text) })
+    }
+
+    /// Throws away what we have. What went to standard output cannot be taken back.
+    fn start_over(&mut self) -> bool {
+        let gone = match self.sink.take() {
+            Some(Sink::Part(part)) => {
+                part.discard();
+                true
+            }
+            Some(Sink::Stdout) => self.at == 0,
+            None => true,
+        };
+        (self.at, self.hasher) = (0, Sha256::new());
+        gone
+    }
+
+    fn shown(&self) -> String {
+        escape(self.remote.as_bytes())
+    }
+}
+
+/// A directory cannot be replaced by a file: better known before a gigabyte has come.
+fn refuse_directory(folder: &Folder, name: &[u8]) -> Result<(), Failure> {
+    match fstatat(folder, OsStr::from_bytes(name), AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Ok(stat) if stat.st_mode & nix::libc::S_IFMT == nix::libc::S_IFDIR => {
+            Err(part::is_directory(&folder.path_of(name)))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn write_out(bytes: &[u8]) -> Result<(), Failure> {
+    io::stdout().write_all(bytes).map_err(|why| cannot_write(&why))
+}

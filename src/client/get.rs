@@ -1,0 +1,544 @@
+//! The command `get`: which remote files go where, and then all of them on their way.
+//!
+//! What is written locally follows from what the user named and from names checked component by component; a server cannot
+//! make it anything else.
+
+use super::download::{Download, Place};
+use super::failure::{Exit, Failure};
+use super::folder::Folder;
+use super::limits;
+use super::names::{bad_name, means_directory, remote_from_user};
+use super::part::is_directory;
+use super::queue::Queue;
+use super::receiver::Receiver;
+use super::remote::{Listed, Recursion, Remote, Stat};
+use super::report::{Direction, Event, Report};
+use super::retry::Context;
+use super::source::local;
+use super::stop::Stop;
+use super::tally::{Outcome, Tally};
+use super::target::Target;
+use crate::proto::answer::Entry;
+use crate::proto::{EntryKind, RemotePath};
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What is to be fetched, and where to.
+#[derive(Debug, Clone)]
+pub struct GetPlan {
+    /// Remote files and directories, as typed.
+    pub sources: Vec<OsString>,
+    /// The local name or directory; `-` is standard output. Without it each source keeps its name, in the current directory.
+    pub to: Option<PathBuf>,
+    /// What the sources are relative to.
+    pub here: RemotePath,
+    /// Whether directories are fetched with all that is in them.
+    pub recursive: bool,
+    /// How many connections; 1 uses the session's own.
+    pub jobs: usize,
+}
+
+/// Fetches files. Failures of single files are told as events and counted; the error is one that ended the whole command.
+pub fn get(
+    target: &Target,
+    plan: &GetPlan,
+    session: &mut Option<Remote>,
+    stop: &Stop,
+    report: &dyn Report,
+) -> Result<Outcome, Failure> {
+    let context = Context { target, stop, report };
+    let destination = Destination::of(plan)?;
+    let paths: Vec<RemotePath> =
+        plan.sources.iter().map(|typed| remote_from_user(typed, &plan.here)).collect::<Result<_, _>>()?;
+    let stats = context.with_retries(session, |remote, _| remote.stat_all(&paths))?;
+    let mut planner = Planner::new(&context, plan.recursive, &destination);
+    for (path, stat) in paths.iter().zip(stats) {
+        planner.source(path, stat, session)?;
+    }
+    let Planner { files, tally, .. } = planner;
+    // Standard output takes one file after the other.
+    let most = if matches!(destination, Destination::Stdout) { 1 } else { limits::JOBS };
+    let count = plan.jobs.clamp(1, most).min(files.len());
+    let files = Queue::new(files);
+    if count <= 1 {
+        Receiver::new(context, &files, &tally).run(session)?;
+    } else {
+        files.share(count, || Receiver::new(context, &files, &tally).run(&mut None))?;
+    }
+    Ok(tally.outcome())
+}
+
+/// Where the sources go.
+enum Destination {
+    Stdout,
+    /// Into this directory, each under its own name.
+    Into(PathBuf),
+    /// The one source takes this name.
+    As(PathBuf),
+}
+
+impl Destination {
+    fn of(plan: &GetPlan) -> Result<Self, Failure> {
+        let Some(to) = &plan.to else { return Ok(Destination::Into(PathBuf::from("."))) };
+        if to.as_os_str() == "-" {
+            return Ok(Destination::Stdout);
+        }
+        if plan.sources.len() == 1 && !means_directory(to.as_os_str()) && !to.is_dir() {
+            return Ok(Destination::As(to.clone()));
+        }
+        std::fs::create_dir_all(to).map_err(|why| local(to, &why))?;
+        Ok(Destination::Into(to.clone()))
+    }
+}
+
+/// Finds out what there is to fetch.
+struct Planner<'a> {
+    context: &'a Context<'a>,
+    recursive: bool,
+    destination: &'a Destination,
+    /// The number of the next file.
+    next: u64,
+    files: Vec<Download>,
+    tally: Tally,
+    /// Names that sources have taken in the destination.
+    taken: HashSet<Vec<u8>>,
+    /// The destination directory, once it is open.
+    root: Option<Arc<Folder>>,
+}
+
+impl<'a> Planner<'a> {
+    fn new(context: &'a Context<'a>, recursive: bool, destination: &'a Destination) -> Self {
+        let (files, tally, taken) = (Vec::new(), Tally::default(), HashSet::new());
+        Planner { context, recursive, destination, next: 0, files, tally, taken, root: None }
+    }
+
+    /// Plans one source. The error is the connection's; what is wrong with the source itself counts as a file that failed.
+    fn source(
+        &mut self,
+        path: &RemotePath,
+        stat: Result<Stat, Failure>,
+        session: &mut Option<Remote>,
+    ) -> Result<(), Failure> {
+        let before = (self.next, self.files.len());
+        let planned = match stat {
+            Ok(stat) if stat.kind == EntryKind::Dir && self.recursive => {
+                match self.context.with_retries(session, |remote, _| listing(remote, path)) {
+                    Ok((entries, listed)) => self.tree(path, entries, listed),
+                    Err(failure) if failure.code.is_some() && !failure.retry => Err(failure),
+                    Err(failure) => return Err(failure),
+                }
+            }
+            Ok(stat) => self.single(path, &stat),
+            Err(failure) => Err(failure),
+        };
+        if let Err(failure) = planned {
+            self.fail(path, &failure);
+        }
+        let bytes = self.files.iter().skip(before.1).map(|job| job.version.0).fold(0, u64::saturating_add);
+        self.context.report.event(Event::Planned { files: self.next - before.0, bytes });
+        Ok(())
+    }
+
+    fn single(&mut self, path: &RemotePath, stat: &Stat) -> Result<(), Failure> {
+        let refuse = |exit, why| Err(Failure::new(exit, format!("{}: {why}", super::escape::escape(path.as_bytes()))));
+        match stat.kind {
+            EntryKind::File => {}
+            EntryKind::Dir => return refuse(Exit::Conflict, "is a directory; -r fetches it with all that is in it"),
+            EntryKind::Link => return refuse(Exit::Usage, "is a symbolic link; links are not followed"),
+            EntryKind::Other => return refuse(Exit::Usage, "is not a file"),
+        }
+        let Some(own) = path.name() else { return refuse(Exit::Usage, "is not a file") };
+        let place = match self.destination {
+            Destination::Stdout => Place::Stdout,
+            Destination::Into(dir) => {
+                self.take(own)?;
+                Place::File { root: self.root(dir)?, dir: RemotePath::root(), name: own.to_vec() }
+            }
+            Destination::As(to) => {
+                let Some(name) = to.file_name() else { return Err(is_directory(to)) };
+                let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty());
+                let root = self.root(parent.unwrap_or(Path::new(".")))?;
+                Place::File { root, dir: RemotePath::root(), name: name.as_bytes().to_vec() }
+            }
+        };
+        self.job(path.clone(), place, (stat.size, stat.mtime));
+        Ok(())
+    }
+
+    fn tree(&mut self, path: &RemotePath, mut entries: Vec<Entry>, listed: Listed) -> Result<(), Failure> {
+        let (root, top) = match (self.destination, path.name()) {
+            (Destination::Stdout, _) => {
+                return Err(Failure::new(Exit::Usage, "a directory cannot go to standard output"));
+            }
+            (Destination::As(to), _) => match std::fs::create_dir(to) {
+                Err(why) if why.kind() != io::ErrorKind::AlreadyExists => return Err(local(to, &why)),
+                _ => (self.root(to)?, RemotePath::root()),
+            },
+            (Destination::Into(dir), Some(name)) => {
+                self.take(name)?;
+                let top = RemotePath::root().join(name).map_err(|why| bad_name(name, &why))?;
+                (self.root(dir)?, top)
+            }
+            // The user's whole directory: what is in it is meant.
+            (Destination::Into(dir), None) => (self.root(dir)?, RemotePath::root()),
+        };
+        root.make(&top)?;
+        // The files of one directory one after the other: each directory is opened once.
+        entries.sort_by(|a, b| (a.path.parent(), &a.path).cmp(&(b.path.parent(), &b.path)));
+        for entry in entries {
+            self.context.stop.check()?;
+            if let Err(failure) = self.entry(path, &root, &top, &entry) {
+                self.fail(&entry.path, &failure);
+            }
+        }
+        if listed.skipped > 0 {
+            let text = format!("the server could not read {} of the directories", listed.skipped);
+            self.fail(path, &Failure::new(Exit::Denied, text));
+        }
+        Ok(())
+    }
+
+    fn entry(
+        &mut self,
+        source: &RemotePath,
+        root: &Arc<Folder>,
+        top: &RemotePath,
+        entry: &Entry,
+    ) -> Result<(), Failure> {
+        let too_long = |why| bad_name(entry.path.as_bytes(), &why);
+        let remote = source.join_path(&entry.path).map_err(too_long)?;
+        let here = top.join_path(&entry.path).map_err(too_long)?;
+        let why = match entry.kind {
+            EntryKind::Dir => return root.make(&here),
+            EntryKind::File => {
+                let (Some(dir), Some(name)) = (here.parent(), here.name()) else { return Ok(()) };
+                let place = Place::File { root: root.clone(), dir, name: name.to_vec() };
+                self.job(remote, place, (entry.size, entry.mtime));
+                return Ok(());
+            }
+            EntryKind::Link => "a symbolic link; links are not followed",
+            EntryKind::Other => "not a file",
+        };
+        self.context.report.event(Event::Skipped { name: remote.as_bytes(), why });
+        Ok(())
+    }
+
+    /// Two sources of one name would overwrite each other.
+    fn take(&mut self, name: &[u8]) -> Result<(), Failure> {
+        if self.taken.insert(name.to_vec()) {
+            return Ok(());
+        }
+        let text = format!("{}: another source of this command has the same name", super::escape::escape(name));
+        Err(Failure::new(Exit::Conflict, text))
+    }
+
+    fn root(&mut self, path: &Path) -> Result<Arc<Folder>, Failure> {
+        if let Some(root) = &self.root {
+            return Ok(root.clone());
+        }
+        let root = Arc::new(Folder::open(path)?);
+        self.root = Some(root.clone());
+        Ok(root)
+    }
+
+    fn job(&mut self, remote: RemotePath, place: Place, version: super::part::Version) {
+        self.files.push(Download::new(self.next, remote, place, version));
+        self.next += 1;
+    }
+
+    /// A file that fails before it could become a job.
+    fn fail(&mut self, name: &RemotePath, failure: &Failure) {
+        let (file, name) = (self.next, name.as_bytes());
+        self.next += 1;
+        self.tally.failed(failure);
+        self.context.report.event(Event::Started { file, direction: Direction::Get, name, size: None });
+        self.context.report.event(Event::Failed { file, failure });
+    }
+}
+
+/// All that lies below a directory.
+fn listing(remote: &mut Remote, path: &RemotePath) -> Result<(Vec<Entry>, Listed), Failure> {
+    let mut entries = Vec::new();
+    let listed = remote.list(path, Recursion::Recursive, &mut |entry| {
+        entries.push(entry);
+        Ok(())
+    })?;
+    Ok((entries, listed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fake::{Fake, Peer, Recorder, Script, digest_of, ready, stat};
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, symlink};
+
+    fn fetch(fake: &Fake, dir: &Path, source: &str, recursive: bool) -> (Result<Outcome, Failure>, Vec<String>) {
+        let report = Recorder::default();
+        let to = dir.join(if recursive { "tree" } else { "" });
+        let plan = GetPlan { sources: vec![source.into()], to: Some(to), here: RemotePath::root(), recursive, jobs: 1 };
+        let result = get(&fake.target, &plan, &mut None, &Stop::deaf(), &report);
+        (result, report.told())
+    }
+
+    fn names(dir: &Path) -> Vec<String> {
+        let mut names: Vec<String> = walkdir::WalkDir::new(dir)
+            .min_depth(1)
+            .into_iter()
+            .map(|entry| entry.unwrap().path().strip_prefix(dir).unwrap().display().to_string())
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn exit(result: &Result<Outcome, Failure>) -> Exit {
+        result.as_ref().map_or_else(|failure| failure.exit, |outcome| outcome.exit)
+    }
+
+    /// A server that answers STAT for a file of `size` bytes, then does as told with the DOWNLOAD.
+    fn file(size: usize, then: impl FnOnce(&mut Peer, String) + Send + 'static) -> Script {
+        Box::new(move |peer| {
+            assert!(peer.line().starts_with("STAT"));
+            peer.say(stat(size));
+            let request = peer.line();
+            then(peer, request);
+        })
+    }
+
+    /// A server that is asked for a file in the first connection of an attempt that was cut before.
+    fn again(then: impl FnOnce(&mut Peer, String) + Send + 'static) -> Script {
+        Box::new(move |peer| {
+            let request = peer.line();
+            then(peer, request);
+        })
+    }
+
+    #[test]
+    fn a_file_arrives_whole_with_its_time_and_the_usual_mode() {
+        let dir = tempfile::tempdir().unwrap();
+        let fake = Fake::start(0, vec![file(5, |peer, _| peer.send(b"hello", 0))]);
+        let (result, told) = fetch(&fake, dir.path(), "a", false);
+        assert_eq!(exit(&result), Exit::Ok);
+        assert_eq!(told, ["finished 5"]);
+        assert_eq!(fs::read(dir.path().join("a")).unwrap(), b"hello");
+        let found = fs::metadata(dir.path().join("a")).unwrap();
+        assert_eq!((found.mtime(), found.mtime_nsec()), (1_700_000_000, 1));
+        assert_eq!(names(dir.path()), ["a"]);
+        fake.end();
+    }
+
+    #[test]
+    fn a_server_that_lies_about_a_file_leaves_nothing_under_its_name() {
+        let lies: Vec<(&str, Exit)> = vec![
+            ("READY size=5 mtime=1 offset=0 length=5\nDATA 6\nhello!", Exit::Protocol),
+            ("READY size=5 mtime=1 offset=0 length=5\nDATA 3\nhelEND sha256=X\n", Exit::Protocol),
+            ("READY size=5 mtime=1 offset=0 length=9\n", Exit::Protocol),
+            ("READY size=5 mtime=1 offset=3 length=2\n", Exit::Protocol),
+            ("READY size=5 mtime=1\n", Exit::Protocol),
+            ("READY size=5 mtime=1 offset=0 length=5\nDATA 5\nhelloEND\n", Exit::Protocol),
+            ("READY size=5 mtime=1 offset=0 length=5\nDATA 5\nhelloABORT io-error good=6 x\n", Exit::Protocol),
+            ("READY size=5 mtime=1 offset=0 length=5\nDATA 5\nhelloABORT io-error good=2 x\n", Exit::Other),
+            ("ENTRY file 1 1 ../../x\n", Exit::Protocol),
+            ("OK\n", Exit::Protocol),
+            ("\u{1b}[2J\n", Exit::Protocol),
+        ];
+        for (lie, expected) in lies {
+            let dir = tempfile::tempdir().unwrap();
+            let fake = Fake::start(0, vec![file(5, move |peer, _| peer.say(lie))]);
+            let (result, _) = fetch(&fake, dir.path(), "a", false);
+            assert_eq!(exit(&result), expected, "{lie}: {result:?}");
+            assert_eq!(names(dir.path()), Vec::<String>::new(), "{lie}");
+            fake.end();
+        }
+    }
+
+    #[test]
+    fn a_line_without_end_is_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let fake = Fake::start(0, vec![file(5, |peer, _| peer.say("x".repeat(1 << 20)))]);
+        assert_eq!(exit(&fetch(&fake, dir.path(), "a", false).0), Exit::Protocol);
+        fake.end();
+    }
+
+    #[test]
+    fn a_wrong_digest_is_asked_for_afresh_once_and_then_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let wrong = format!("{}DATA 5\nhelloEND sha256={}\n", ready(5, 0), digest_of(b"other"));
+        let fake = Fake::start(
+            0,
+            vec![file(5, move |peer, request| {
+                assert_eq!(request, "DOWNLOAD a");
+                peer.say(&wrong);
+                assert_eq!(peer.line(), "DOWNLOAD a fresh");
+                peer.say(&wrong);
+            })],
+        );
+        let (result, told) = fetch(&fake, dir.path(), "a", false);
+        assert_eq!((exit(&result), told), (Exit::Integrity, vec!["failed 11".to_owned()]));
+        assert_eq!(names(dir.path()), Vec::<String>::new());
+        fake.end();
+    }
+
+    /// A tree whose names or depth were not asked for, or that hides a link in the way.
+    #[test]
+    fn a_listing_cannot_lead_out_of_the_destination() {
+        for entry in ["../x", "/etc/x", "a/../../x", "%2e%2e/x", "a%2Fb", ".", "", "a/./b", "x%00"] {
+            let dir = tempfile::tempdir().unwrap();
+            let listing = format!("ENTRY file 1 1 {entry}\nOK entries=1 skipped=0\n");
+            let script: Script = Box::new(move |peer| {
+                peer.line();
+                peer.say("OK type=dir size=0 mtime=1\n");
+                peer.line();
+                peer.say(&listing);
+            });
+            let fake = Fake::start(0, vec![script]);
+            assert_eq!(exit(&fetch(&fake, dir.path(), "t", true).0), Exit::Protocol, "{entry}");
+            assert_eq!(names(dir.path()), Vec::<String>::new());
+            fake.end();
+        }
+    }
+
+    #[test]
+    fn a_link_in_the_destination_is_not_followed() {
+        let (dir, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::create_dir(dir.path().join("tree")).unwrap();
+        fs::create_dir(dir.path().join("tree/t")).unwrap();
+        symlink(outside.path(), dir.path().join("tree/t/sub")).unwrap();
+        let script: Script = Box::new(|peer| {
+            peer.line();
+            peer.say("OK type=dir size=0 mtime=1\n");
+            peer.line();
+            peer.say(
+                "ENTRY dir 0 1 sub\nENTRY file 5 1 sub/f\nENTRY file 5 1 g\nENTRY link 1 1 l\nOK entries=4 skipped=0\n",
+            );
+            assert_eq!(peer.line(), "DOWNLOAD t/g");
+            peer.send(b"hello", 0);
+        });
+        let fake = Fake::start(0, vec![script]);
+        let (result, told) = fetch(&fake, dir.path(), "t", true);
+        assert_eq!(exit(&result), Exit::Partial);
+        assert!(told.contains(&"skipped t/l".to_owned()));
+        assert_eq!(fs::read(dir.path().join("tree/t/g")).unwrap(), b"hello");
+        assert_eq!(names(outside.path()), Vec::<String>::new());
+        fake.end();
+    }
+
+    fn big() -> Vec<u8> {
+        (0..2_000_000u32).map(|n| (n * 7 / 3) as u8).collect()
+    }
+
+    /// Sends the first `n` bytes of the rest and cuts.
+    fn cut_after(content: Vec<u8>, offset: usize, n: usize) -> impl FnOnce(&mut Peer, String) + Send {
+        move |peer, request| {
+            let asked = if offset == 0 { "DOWNLOAD a".to_owned() } else { format!("DOWNLOAD a offset={offset}") };
+            assert_eq!(request, asked);
+            peer.say(ready(content.len(), offset));
+            peer.say(format!("DATA {n}\n"));
+            peer.say(&content[offset..offset + n]);
+        }
+    }
+
+    #[test]
+    fn interrupted_attempts_leave_one_part_and_the_next_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let size = big().len();
+        let fake = Fake::start(
+            0,
+            vec![
+                file(size, cut_after(big(), 0, 500_000)),
+                file(size, cut_after(big(), 500_000, 500_000)),
+                file(size, |peer, _| peer.send(&big(), 1_000_000)),
+            ],
+        );
+        for so_far in [500_000, 1_000_000] {
+            assert_eq!(exit(&fetch(&fake, dir.path(), "a", false).0), Exit::Interrupted);
+            let left = names(dir.path());
+            assert_eq!(left.len(), 1, "{left:?}");
+            let part = fs::metadata(dir.path().join(&left[0])).unwrap();
+            assert_eq!((part.len(), part.mode() & 0o777), (so_far, 0o600));
+        }
+        let (result, told) = fetch(&fake, dir.path(), "a", false);
+        assert_eq!(exit(&result), Exit::Ok);
+        assert_eq!(told, ["resumed 1000000", "finished 1000000"]);
+        assert!(fs::read(dir.path().join("a")).unwrap() == big());
+        assert_eq!(names(dir.path()), ["a"]);
+        fake.end();
+    }
+
+    #[test]
+    fn a_lost_connection_is_resumed_and_progress_renews_the_attempts() {
+        let dir = tempfile::tempdir().unwrap();
+        let scripts = vec![
+            file(big().len(), cut_after(big(), 0, 700_000)),
+            again(cut_after(big(), 700_000, 700_000)),
+            again(|peer, _| peer.send(&big(), 1_400_000)),
+        ];
+        let fake = Fake::start(1, scripts);
+        let (result, told) = fetch(&fake, dir.path(), "a", false);
+        assert_eq!(exit(&result), Exit::Ok, "{result:?}");
+        assert_eq!(told.iter().filter(|word| *word == "retrying 1/1").count(), 2);
+        assert!(told.contains(&"finished 2000000".to_owned()));
+        assert!(fs::read(dir.path().join("a")).unwrap() == big());
+        assert_eq!(fake.end(), 3);
+    }
+
+    #[test]
+    fn a_part_that_was_tampered_with_is_thrown_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let afresh = file(big().len(), |peer, request| {
+            assert_eq!(request, "DOWNLOAD a offset=500000");
+            peer.send(&big(), 500_000);
+            assert_eq!(peer.line(), "DOWNLOAD a fresh");
+            peer.send(&big(), 0);
+        });
+        let fake = Fake::start(0, vec![file(big().len(), cut_after(big(), 0, 500_000)), afresh]);
+        assert!(fetch(&fake, dir.path(), "a", false).0.is_err());
+        fs::write(dir.path().join(&names(dir.path())[0]), vec![1; 500_000]).unwrap();
+        assert_eq!(exit(&fetch(&fake, dir.path(), "a", false).0), Exit::Ok);
+        assert!(fs::read(dir.path().join("a")).unwrap() == big());
+        assert_eq!(names(dir.path()), ["a"]);
+        fake.end();
+    }
+
+    #[test]
+    fn what_was_good_of_an_aborted_piece_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = file(big().len(), |peer, _| {
+            peer.say(ready(big().len(), 0));
+            peer.say("DATA 500000\n");
+            peer.say(vec![0; 500_000]);
+            peer.say("ABORT io-error good=123 the disk failed\n");
+        });
+        let fake = Fake::start(0, vec![script]);
+        assert_eq!(exit(&fetch(&fake, dir.path(), "a", false).0), Exit::Other);
+        let left = names(dir.path());
+        assert_eq!(fs::metadata(dir.path().join(&left[0])).unwrap().len(), 123);
+        fake.end();
+    }
+
+    #[test]
+    fn a_directory_is_not_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("a")).unwrap();
+        let fake = Fake::start(0, vec![file(5, |_, _| {})]);
+        assert_eq!(exit(&fetch(&fake, dir.path(), "a", false).0), Exit::Conflict);
+        fake.end();
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_not_asked_for_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        let script: Script = Box::new(|peer| {
+            peer.line();
+            peer.say("ERR not-found no such file\n");
+        });
+        let fake = Fake::start(5, vec![script]);
+        let (result, told) = fetch(&fake, dir.path(), "a", false);
+        assert_eq!((exit(&result), told), (Exit::NotFound, vec!["failed 7".to_owned()]));
+        assert_eq!(fake.end(), 1);
+    }
+}

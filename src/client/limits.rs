@@ -1,0 +1,50 @@
+//! The client's own limits, with their reasons. Nothing that a server says changes one.
+
+use std::time::Duration;
+
+/// How long connecting may take, for each address of a name.
+pub const CONNECT: Duration = Duration::from_secs(10);
+
+/// Silence after which a server counts as dead. It promises a line every five seconds; a network may lose some.
+pub const SILENCE: Duration = Duration::from_secs(30);
+
+/// Attempts after the first.
+pub const RETRIES: u32 = 5;
+
+/// Files smaller than this travel without waiting for each other, are not resumed and are not flushed one by one:
+/// sending one again costs less than asking how much of it is there.
+pub const SMALL: u64 = 1 << 20;
+
+/// Bytes of a body read and sent at once. Also the most that can be sent without a look at what the server says.
+pub const PIECE: usize = 256 * 1024;
+
+/// Bytes handed to the socket under one silence limit: a line of 2 KiB/s still keeps within it.
+pub const SLICE: usize = 64 * 1024;
+
+/// Uploads sent whose answers are still to come. Twice what the server flushes together, so that one batch is on the way
+/// while the other is being flushed.
+pub const UPLOADS_AHEAD: usize = 256;
+
+/// Bytes of uploads sent whose answers are still to come: what a lost connection makes us send again.
+pub const BYTES_AHEAD: u64 = 8 << 20;
+
+/// Requests sent whose answers are still to come: fills a line of 100 ms at some hundred files a second each way.
+pub const REQUESTS_AHEAD: usize = 64;
+
+/// Unsent requests that gather before they are written to the socket.
+pub const GATHER: usize = 256 * 1024;
+
+/// Rows that an answer to HELP may have.
+pub const INFO_ROWS: usize = 10_000;
+
+/// Most connections of one command: more would only queue at the server's disk.
+pub const JOBS: usize = 64;
+
+/// The first retry follows within this time: most lost connections come back at once.
+pub const RETRY_FIRST: Duration = Duration::from_millis(50);
+
+/// The second retry; each further one waits twice as long.
+pub const RETRY_SECOND: Duration = Duration::from_millis(200);
+
+/// The longest wait between two retries.
+pub const RETRY_LONGEST: Duration = Duration::from_secs(10);

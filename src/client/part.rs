@@ -1,0 +1,213 @@
+//! A download that is not yet whole: a hidden file beside the name it will have.
+//!
+//! It is called `.dfos-TARGET.VERSION.part`: TARGET stands for server, user and remote path, VERSION for the size and time of
+//! the file there. So a later attempt finds it, and one of another version is known to be useless. It can be read by its owner
+//! alone until it is whole, and is locked, so that two downloads never write into one.
+
+use super::failure::{Exit, Failure};
+use super::folder::Folder;
+use super::source::{local, shown};
+use super::target::Target;
+use crate::proto::{Mtime, RemotePath};
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, openat, renameat};
+use nix::sys::stat::{Mode, fchmod, fstat, fstatat, futimens};
+use nix::sys::time::TimeSpec;
+use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
+use sha2::{Digest as _, Sha256};
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+const HEAD: &str = ".dfos-";
+const TAIL: &str = ".part";
+
+/// Size and time of a remote file: what tells one version of it from another before its digest is known.
+pub type Version = (u64, Mtime);
+
+/// Whether a name is one of an unfinished download.
+pub fn is_part(name: &str) -> bool {
+    name.starts_with(HEAD) && name.ends_with(TAIL)
+}
+
+/// How the names of all parts of one remote file begin.
+pub fn beginning(target: &Target, remote: &RemotePath) -> String {
+    let mut hasher = Sha256::new();
+    hasher.update(format!("{}\0{}\0", target.address, target.user.as_str()));
+    hasher.update(remote.as_bytes());
+    format!("{HEAD}{}.", short(hasher))
+}
+
+fn version_word((size, mtime): Version) -> String {
+    let mut hasher = Sha256::new();
+    hasher.update(format!("{size} {mtime}"));
+    short(hasher)
+}
+
+/// 64 bits of a hash are enough to tell the files of one directory apart; the digest decides in the end.
+fn short(hasher: Sha256) -> String {
+    hex::encode(hasher.finalize().get(..8).unwrap_or_default())
+}
+
+/// What happens to a part that does not become whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unfinished {
+    /// It stays: going on is cheaper than starting over.
+    Stays,
+    /// It goes.
+    Goes,
+}
+
+/// A part, open and locked.
+pub struct Part {
+    file: Flock<File>,
+    folder: Arc<Folder>,
+    name: String,
+    unfinished: Unfinished,
+    whole: bool,
+}
+
+impl Part {
+    /// Finds the part of an earlier attempt at this version and how many bytes it has; removes those of other versions, and all
+    /// but the longest.
+    pub fn find(folder: &Arc<Folder>, beginning: &str, version: Version) -> Option<(Part, u64)> {
+        let wanted = format!("{beginning}{}.", version_word(version));
+        let mut best: Option<(Part, u64)> = None;
+        for name in folder.leftovers(beginning) {
+            let Ok(mut part) = Part::open(folder, name.to_owned(), OFlag::empty()) else { continue };
+            part.unfinished = Unfinished::Goes;
+            let length = fstat(&*part.file).map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0));
+            let useful = name.starts_with(&wanted) && length > 0 && length <= version.0;
+            if useful && best.as_ref().is_none_or(|(_, longest)| length > *longest) {
+                best = Some((part, length)); // the one before goes
+            }
+        }
+        if let Some((part, _)) = &mut best {
+            part.unfinished = Unfinished::Stays;
+        }
+        best
+    }
+
+    /// A new, empty part.
+    pub fn create(
+        folder: &Arc<Folder>,
+        beginning: &str,
+        version: Version,
+        unfinished: Unfinished,
+    ) -> Result<Part, Failure> {
+        let failed = |why: Errno| local(&folder.path_of(b"."), &io::Error::from(why));
+        let plain = format!("{beginning}{}{TAIL}", version_word(version));
+        let mut part = match Part::open(folder, plain, OFlag::O_CREAT | OFlag::O_EXCL) {
+            Err(Errno::EEXIST | Errno::EWOULDBLOCK | Errno::ESTALE) => {
+                // Somebody else is at it: beside, not into.
+                let mut bytes = [0; 4];
+                getrandom::fill(&mut bytes)
+                    .map_err(|why| Failure::new(Exit::Other, format!("no random bytes: {why}")))?;
+                let own = format!("{beginning}{}.{}{TAIL}", version_word(version), hex::encode(bytes));
+                Part::open(folder, own, OFlag::O_CREAT | OFlag::O_EXCL)
+            }
+            result => result,
+        }
+        .map_err(failed)?;
+        part.unfinished = unfinished;
+        Ok(part)
+    }
+
+    /// Opens and locks. A name that has become another file's between the two (its owner finished and renamed it) is ESTALE.
+    fn open(folder: &Arc<Folder>, name: String, flags: OFlag) -> Result<Part, Errno> {
+        let flags = flags | OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let fd = openat(folder.as_ref(), name.as_str(), flags, Mode::from_bits_truncate(0o600))?;
+        let file = Flock::lock(File::from(fd), FlockArg::LockExclusiveNonblock).map_err(|(_, why)| why)?;
+        let open = fstat(&*file)?;
+        let named = fstatat(folder.as_ref(), name.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
+        let regular = open.st_mode & nix::libc::S_IFMT == nix::libc::S_IFREG;
+        let ours = open.st_uid == geteuid().as_raw() && open.st_nlink == 1;
+        if !regular || !ours || (open.st_dev, open.st_ino) != (named.st_dev, named.st_ino) {
+            return Err(Errno::ESTALE);
+        }
+        Ok(Part { file, folder: folder.clone(), name, unfinished: Unfinished::Stays, whole: false })
+    }
+
+    /// The open file.
+    pub fn file(&mut self) -> &mut File {
+        &mut self.file
+    }
+
+    /// Where it lies, as the user knows it.
+    pub fn path(&self) -> PathBuf {
+        self.folder.path_of(self.name.as_bytes())
+    }
+
+    /// Adds bytes.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.file.write_all(bytes).map_err(|why| local(&self.path(), &why))
+    }
+
+    /// Cuts it to `length` and goes there.
+    pub fn cut(&mut self, length: u64) -> Result<(), Failure> {
+        let result = self.file.set_len(length).and_then(|()| self.file.seek(SeekFrom::Start(length)));
+        result.map(drop).map_err(|why| local(&self.path(), &why))
+    }
+
+    /// It is of no use any more.
+    pub fn discard(mut self) {
+        self.unfinished = Unfinished::Goes;
+    }
+
+    /// Gives the whole file its time, its mode and its name. A file of that name is replaced in one step.
+    ///
+    /// `flush` puts the data on the disk before the name. It is for big files: ten thousand small ones would take minutes, and
+    /// after a power cut a command that had not reported its end is repeated anyway.
+    pub fn publish(mut self, name: &[u8], mtime: Mtime, flush: bool) -> Result<(), Failure> {
+        let shown = self.folder.path_of(name);
+        let failed = |why: Errno| local(&shown, &io::Error::from(why));
+        let time = TimeSpec::new(mtime.seconds, i64::from(mtime.nanos));
+        futimens(&*self.file, &TimeSpec::UTIME_OMIT, &time).map_err(failed)?;
+        fchmod(&*self.file, Mode::from_bits_truncate(0o666 & !umask())).map_err(failed)?;
+        if flush {
+            self.file.sync_all().map_err(|why| local(&shown, &why))?;
+        }
+        let folder = self.folder.as_ref();
+        match renameat(folder, self.name.as_str(), folder, OsStr::from_bytes(name)) {
+            Ok(()) => self.whole = true,
+            Err(Errno::EISDIR | Errno::ENOTEMPTY | Errno::EEXIST) => {
+                self.unfinished = Unfinished::Goes;
+                return Err(is_directory(&shown));
+            }
+            Err(why) => return Err(failed(why)),
+        }
+        if flush {
+            // Not every file system can flush a directory; the data is safe either way.
+            let _ = nix::unistd::fsync(folder);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if !self.whole && self.unfinished == Unfinished::Goes {
+            // What cannot be removed now is found and removed by the next attempt.
+            let _ = unlinkat(self.folder.as_ref(), self.name.as_str(), UnlinkatFlags::NoRemoveDir);
+        }
+    }
+}
+
+/// The failure of a name that a directory has.
+pub fn is_directory(path: &std::path::Path) -> Failure {
+    Failure::new(Exit::Conflict, format!("{} is a directory; a file cannot take its name", shown(path)))
+}
+
+/// The file mode mask. umask(2) tells it only by changing it, which other threads would see; /proc does not.
+fn umask() -> u32 {
+    static MASK: OnceLock<u32> = OnceLock::new();
+    *MASK.get_or_init(|| {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let word = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+        // Without /proc: for the owner alone.
+        word.and_then(|word| u32::from_str_radix(word.trim(), 8).ok()).unwrap_or(0o077)
+    })
+}

@@ -1,0 +1,426 @@
+//! The command `put`: which local files go where, and then all of them on their way.
+
+use super::failure::{Exit, Failure};
+use super::limits;
+use super::names::{bad_name, means_directory, remote_from_user};
+use super::queue::Queue;
+use super::remote::{Parents, Remote};
+use super::report::{Event, Report};
+use super::retry::Context;
+use super::sender::{Job, Sender, What};
+use super::source::{Links, local, shown};
+use super::stop::Stop;
+use super::tally::{Outcome, Tally};
+use super::target::Target;
+use crate::proto::{EntryKind, RemotePath};
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::fs::FileType;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use walkdir::{DirEntry, WalkDir};
+
+/// What is to be put where.
+#[derive(Debug, Clone)]
+pub struct PutPlan {
+    /// Local files and directories; `-` is standard input.
+    pub sources: Vec<PathBuf>,
+    /// The remote name, as typed. Without it each source keeps its own name, below `here`.
+    pub to: Option<OsString>,
+    /// What `to` is relative to.
+    pub here: RemotePath,
+    /// Whether directories are put with all that is in them.
+    pub recursive: bool,
+    /// How many connections; 1 uses the session's own.
+    pub jobs: usize,
+}
+
+/// Puts files. Failures of single files are told as events and counted; the error is one that ended the whole command.
+pub fn put(
+    target: &Target,
+    plan: &PutPlan,
+    session: &mut Option<Remote>,
+    stop: &Stop,
+    report: &dyn Report,
+) -> Result<Outcome, Failure> {
+    let context = Context { target, stop, report };
+    let destination = destination(&context, plan, session)?;
+    let mut planner = Planner::new(&context, plan);
+    for source in &plan.sources {
+        stop.check()?;
+        planner.source(source, &destination);
+    }
+    let Planner { dirs, files, tally, .. } = planner;
+    // Directories first, and by one connection: two would race for the same parents, and no file may come before its own.
+    let dirs = Queue::new(dirs);
+    Sender::new(context, &dirs, &tally).run(session)?;
+    let count = plan.jobs.clamp(1, limits::JOBS).min(files.len());
+    let files = Queue::new(files);
+    if count <= 1 {
+        Sender::new(context, &files, &tally).run(session)?;
+    } else {
+        files.share(count, || Sender::new(context, &files, &tally).run(&mut None))?;
+    }
+    Ok(tally.outcome())
+}
+
+/// Where the sources go.
+enum Destination {
+    /// Below this directory, each under its own name.
+    Into(RemotePath),
+    /// The one source takes this name.
+    As(RemotePath),
+}
+
+fn destination(context: &Context, plan: &PutPlan, session: &mut Option<Remote>) -> Result<Destination, Failure> {
+    let Some(typed) = &plan.to else { return Ok(Destination::Into(plan.here.clone())) };
+    let to = remote_from_user(typed, &plan.here)?;
+    if to.is_root() {
+        return Ok(Destination::Into(to));
+    }
+    if plan.sources.len() == 1 && !means_directory(typed) {
+        let found = context.with_retries(session, |remote, _| remote.stat(&to));
+        return match found {
+            Ok(stat) if stat.kind == EntryKind::Dir => Ok(Destination::Into(to)),
+            Ok(_) => Ok(Destination::As(to)),
+            // What stands in the way, if anything does, the upload itself will say.
+            Err(failure) if failure.code.is_some() && !failure.retry => Ok(Destination::As(to)),
+            Err(failure) => Err(failure),
+        };
+    }
+    context.with_retries(session, |remote, _| remote.mkdir(&to, Parents::Make))?;
+    Ok(Destination::Into(to))
+}
+
+/// Finds out what there is to send.
+struct Planner<'a> {
+    context: &'a Context<'a>,
+    recursive: bool,
+    /// The number of the next file.
+    next: u64,
+    bytes: u64,
+    dirs: Vec<Job>,
+    files: Vec<Job>,
+    tally: Tally,
+    /// Names that sources have taken on the server.
+    taken: HashSet<RemotePath>,
+}
+
+impl<'a> Planner<'a> {
+    fn new(context: &'a Context<'a>, plan: &PutPlan) -> Self {
+        let (dirs, files, tally, taken) = (Vec::new(), Vec::new(), Tally::default(), HashSet::new());
+        Planner { context, recursive: plan.recursive, next: 0, bytes: 0, dirs, files, tally, taken }
+    }
+
+    fn source(&mut self, source: &Path, destination: &Destination) {
+        let before = (self.next, self.bytes);
+        if let Err(failure) = self.try_source(source, destination) {
+            self.fail(source.as_os_str().as_bytes(), &failure);
+        }
+        let (files, bytes) = (self.next - before.0, self.bytes - before.1);
+        self.context.report.event(Event::Planned { files, bytes });
+    }
+
+    fn try_source(&mut self, source: &Path, destination: &Destination) -> Result<(), Failure> {
+        if source.as_os_str() == "-" {
+            return match destination {
+                Destination::As(name) => {
+                    self.job(name.clone(), What::Stdin);
+                    Ok(())
+                }
+                Destination::Into(_) => {
+                    let text = "standard input has no name: say which file it becomes (put - --to NAME)";
+                    Err(Failure::new(Exit::Usage, text))
+                }
+            };
+        }
+        // Links that the user names are followed; only those that a walk finds are not.
+        let found = std::fs::metadata(source).map_err(|why| local(source, &why))?;
+        let remote = match (destination, source.file_name()) {
+            (Destination::As(name), _) => name.clone(),
+            (Destination::Into(dir), Some(name)) => {
+                let remote = below(dir, name.as_bytes())?;
+                if !self.taken.insert(remote.clone()) {
+                    let text = format!("{}: another source of this command has the same name", shown(source));
+                    return Err(Failure::new(Exit::Conflict, text));
+                }
+                remote
+            }
+            // `.`, `..`, `/`: what is in them is meant.
+            (Destination::Into(dir), None) => dir.clone(),
+        };
+        if found.is_dir() {
+            if !self.recursive {
+                let text = format!("{} is a directory; -r puts it with all that is in it", shown(source));
+                return Err(Failure::new(Exit::Usage, text));
+            }
+            self.tree(source, &remote);
+            return Ok(());
+        }
+        if !found.is_file() {
+            return Err(Failure::new(Exit::Local, format!("{} is not a regular file", shown(source))));
+        }
+        self.job(remote, What::File { path: source.to_owned(), size: found.len(), links: Links::Follow });
+        Ok(())
+    }
+
+    fn tree(&mut self, source: &Path, remote: &RemotePath) {
+        // The slash makes a link that the user named be followed.
+        for found in WalkDir::new(source.join("")).sort_by_file_name() {
+            if self.context.stop.asked() {
+                return;
+            }
+            let planned = match &found {
+                Ok(entry) => self.entry(entry, source, remote),
+                Err(why) => Err(walk_failure(source, why)),
+            };
+            if let Err(failure) = planned {
+                let name = match &found {
+                    Ok(entry) => entry.path(),
+                    Err(why) => why.path().unwrap_or(source),
+                };
+                self.fail(name.as_os_str().as_bytes(), &failure);
+            }
+        }
+    }
+
+    fn entry(&mut self, entry: &DirEntry, source: &Path, remote: &RemotePath) -> Result<(), Failure> {
+        let path = entry.path();
+        let kind = entry.file_type();
+        if let Some(why) = not_sent(kind) {
+            self.context.report.event(Event::Skipped { name: path.as_os_str().as_bytes(), why });
+            return Ok(());
+        }
+        let tail = path.strip_prefix(source).unwrap_or(Path::new(""));
+        let mut name = remote.clone();
+        for component in tail.components() {
+            name = below(&name, component.as_os_str().as_bytes())?;
+        }
+        if kind.is_dir() {
+            if !name.is_root() {
+                self.dirs.push(Job::new(u64::MAX, name, What::Dir));
+            }
+            return Ok(());
+        }
+        let size = entry.metadata().map_err(|why| walk_failure(path, &why))?.len();
+        self.job(name, What::File { path: path.to_owned(), size, links: Links::Refuse });
+        Ok(())
+    }
+
+    fn job(&mut self, remote: RemotePath, what: What) {
+        if let What::File { size, .. } = what {
+            self.bytes += size;
+        }
+        self.files.push(Job::new(self.next, remote, what));
+        self.next += 1;
+    }
+
+    /// A file that fails before it could become a job.
+    fn fail(&mut self, name: &[u8], failure: &Failure) {
+        let file = self.next;
+        self.next += 1;
+        self.tally.failed(failure);
+        let direction = super::report::Direction::Put;
+        self.context.report.event(Event::Started { file, direction, name, size: None });
+        self.context.report.event(Event::Failed { file, failure });
+    }
+}
+
+fn below(dir: &RemotePath, name: &[u8]) -> Result<RemotePath, Failure> {
+    dir.join(name).map_err(|why| bad_name(name, &why))
+}
+
+/// Why something in a tree is passed over.
+fn not_sent(kind: FileType) -> Option<&'static str> {
+    match kind {
+        _ if kind.is_dir() || kind.is_file() => None,
+        _ if kind.is_symlink() => Some("a symbolic link; links are not followed"),
+        _ if kind.is_fifo() => Some("a pipe"),
+        _ if kind.is_socket() => Some("a socket"),
+        _ => Some("a device"),
+    }
+}
+
+fn walk_failure(path: &Path, why: &walkdir::Error) -> Failure {
+    match why.io_error() {
+        Some(error) => local(why.path().unwrap_or(path), error),
+        None => Failure::new(Exit::Local, format!("{}: {why}", shown(path))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fake::{Fake, Peer, Recorder, Script, digest_of};
+    use super::*;
+    use std::fs;
+
+    fn send(fake: &Fake, sources: Vec<PathBuf>) -> (Result<Outcome, Failure>, Vec<String>) {
+        let report = Recorder::default();
+        let plan = PutPlan { sources, to: None, here: RemotePath::root(), recursive: true, jobs: 1 };
+        let result = put(&fake.target, &plan, &mut None, &Stop::deaf(), &report);
+        (result, report.told())
+    }
+
+    fn exit(result: &Result<Outcome, Failure>) -> Exit {
+        result.as_ref().map_or_else(|failure| failure.exit, |outcome| outcome.exit)
+    }
+
+    fn stored(peer: &mut Peer, content: &[u8]) {
+        peer.say(format!("OK size={} sha256={}\n", content.len(), digest_of(content)));
+    }
+
+    #[test]
+    fn small_files_are_sent_ahead_and_one_that_fails_stops_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["a", "b", "c"] {
+            fs::write(dir.path().join(name), name.repeat(10)).unwrap();
+        }
+        let script: Script = Box::new(|peer| {
+            assert_eq!(peer.line(), "MKDIR t parents");
+            peer.say("OK created\n");
+            // All three are read before the first answer: the client does not wait.
+            let mut bodies = Vec::new();
+            for name in ["a", "b", "c"] {
+                assert!(peer.line().starts_with(&format!("UPLOAD t/{name} size=10 mtime=")));
+                bodies.push(peer.body().0);
+            }
+            peer.say("READY offset=0\n");
+            stored(peer, &bodies[0]);
+            peer.say("READY offset=0\nERR over-quota full\n");
+            peer.say("READY offset=0\n");
+            stored(peer, &bodies[2]);
+        });
+        let tree = dir.path().join("t");
+        fs::create_dir(&tree).unwrap();
+        for name in ["a", "b", "c"] {
+            fs::rename(dir.path().join(name), tree.join(name)).unwrap();
+        }
+        std::os::unix::fs::symlink("a", tree.join("link")).unwrap();
+        let fake = Fake::start(0, vec![script]);
+        let (result, told) = send(&fake, vec![tree]);
+        assert_eq!(exit(&result), Exit::Partial);
+        assert_eq!(&told[1..], ["finished 10", "failed 9", "finished 10"]);
+        assert!(told[0].ends_with("/link"), "{told:?}");
+        fake.end();
+    }
+
+    #[test]
+    fn what_was_not_answered_is_sent_again_over_a_new_connection() {
+        let dir = tempfile::tempdir().unwrap();
+        let sources: Vec<PathBuf> = ["a", "b"].iter().map(|name| dir.path().join(name)).collect();
+        sources.iter().for_each(|path| fs::write(path, "0123456789").unwrap());
+        let first: Script = Box::new(|peer| {
+            peer.line();
+            let (body, _) = peer.body();
+            peer.say("READY offset=0\n");
+            stored(peer, &body);
+            peer.line();
+            peer.body();
+        });
+        let second: Script = Box::new(|peer| {
+            assert!(peer.line().starts_with("UPLOAD b "));
+            let (body, _) = peer.body();
+            peer.say("READY offset=0\n");
+            stored(peer, &body);
+        });
+        let fake = Fake::start(1, vec![first, second]);
+        let (result, told) = send(&fake, sources);
+        assert_eq!(exit(&result), Exit::Ok);
+        assert_eq!(told, ["finished 10", "retrying 1/1", "reconnected", "finished 10"]);
+        assert_eq!(fake.end(), 2);
+    }
+
+    #[test]
+    fn three_retries_are_four_attempts() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        fs::write(&path, "x").unwrap();
+        let scripts = (0..9)
+            .map(|_| {
+                Box::new(|peer: &mut Peer| {
+                    peer.line();
+                }) as Script
+            })
+            .collect();
+        let fake = Fake::start(3, scripts);
+        let (result, told) = send(&fake, vec![path]);
+        assert_eq!(exit(&result), Exit::Connect, "{result:?}");
+        assert_eq!(told.iter().filter(|word| word.starts_with("retrying")).count(), 3);
+        assert_eq!(fake.end(), 4);
+    }
+
+    fn big() -> Vec<u8> {
+        (0..1_500_000u32).map(|n| (n * 5 / 3) as u8).collect()
+    }
+
+    /// A server that holds `held` of an earlier attempt, and expects the client to go on from `from`.
+    fn resuming(held: Vec<u8>, from: usize) -> Script {
+        Box::new(move |peer| {
+            let request = peer.line();
+            assert!(request.ends_with(" resume"), "{request}");
+            peer.say(format!("READY offset={} sha256={}\n", held.len(), digest_of(&held)));
+            assert_eq!(peer.line(), format!("FROM {from}"));
+            let (rest, end) = peer.body();
+            let whole = [&held[..from], &rest].concat();
+            assert_eq!(end, format!("END sha256={}", digest_of(&whole)));
+            stored(peer, &whole);
+        })
+    }
+
+    #[test]
+    fn a_big_file_goes_on_where_the_server_has_its_bytes_and_only_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        fs::write(&path, big()).unwrap();
+        for (held, from) in [(big()[..900_000].to_vec(), 900_000), (vec![0; 900_000], 0), ([big(), big()].concat(), 0)]
+        {
+            let fake = Fake::start(0, vec![resuming(held, from)]);
+            let (result, told) = send(&fake, vec![path.clone()]);
+            assert_eq!(exit(&result), Exit::Ok, "{result:?}");
+            assert_eq!(told.last(), Some(&format!("finished {}", 1_500_000 - from)));
+            assert_eq!(told.first() == Some(&"resumed 900000".to_owned()), from > 0);
+            fake.end();
+        }
+    }
+
+    #[test]
+    fn a_refusal_in_mid_body_is_heard_and_the_connection_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, small) = (dir.path().join("a"), dir.path().join("b"));
+        fs::write(&path, vec![1; 64 << 20]).unwrap();
+        fs::write(&small, "x").unwrap();
+        let script: Script = Box::new(|peer| {
+            peer.line();
+            peer.say("READY offset=0\n");
+            peer.line();
+            peer.say("ERR no-space the disk is full\n");
+            let (sent, next) = peer.body();
+            assert!(sent.len() < 60 << 20, "{} bytes were sent after the refusal", sent.len());
+            assert!(next.starts_with("UPLOAD b "), "{next}");
+            let (body, _) = peer.body();
+            peer.say("READY offset=0\n");
+            stored(peer, &body);
+        });
+        let fake = Fake::start(0, vec![script]);
+        let (result, told) = send(&fake, vec![path, small]);
+        assert_eq!((exit(&result), told), (Exit::Partial, vec!["failed 9".to_owned(), "finished 1".to_owned()]));
+        fake.end();
+    }
+
+    #[test]
+    fn a_server_that_stored_other_bytes_is_not_believed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        fs::write(&path, "x").unwrap();
+        let script: Script = Box::new(|peer| {
+            peer.line();
+            peer.body();
+            peer.say("READY offset=0\n");
+            stored(peer, b"y");
+        });
+        let fake = Fake::start(0, vec![script]);
+        assert_eq!(exit(&send(&fake, vec![path]).0), Exit::Integrity);
+        fake.end();
+    }
+}

@@ -1,0 +1,175 @@
+//! Where the bytes of an upload come from: a local file that may change under our hands, or standard input.
+
+use super::escape::escape;
+use super::failure::{Exit, Failure};
+use super::limits;
+use super::stop::Stop;
+use crate::proto::{Digest, Mtime};
+use nix::fcntl::OFlag;
+use sha2::{Digest as _, Sha256};
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Whether a link may stand where a file is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Links {
+    /// The user named it: what it points to is meant.
+    Follow,
+    /// A walk found it.
+    Refuse,
+}
+
+/// A local file that is being sent.
+pub struct Source {
+    path: PathBuf,
+    file: File,
+    /// What the file was when it was opened: size and times.
+    was: Metadata,
+}
+
+impl Source {
+    /// Opens a regular file.
+    pub fn open(path: &Path, links: Links) -> Result<Self, Failure> {
+        // O_NONBLOCK: a pipe that took the file's place must not hold us up.
+        let mut flags = OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        if links == Links::Refuse {
+            flags |= OFlag::O_NOFOLLOW;
+        }
+        let file =
+            OpenOptions::new().read(true).custom_flags(flags.bits()).open(path).map_err(|why| local(path, &why))?;
+        let was = file.metadata().map_err(|why| local(path, &why))?;
+        if !was.is_file() {
+            return Err(Failure::new(Exit::Local, format!("{} is not a regular file", shown(path))));
+        }
+        Ok(Source { path: path.to_owned(), file, was })
+    }
+
+    /// Its size when it was opened.
+    pub fn size(&self) -> u64 {
+        self.was.len()
+    }
+
+    /// Its time when it was opened.
+    pub fn mtime(&self) -> Mtime {
+        mtime(&self.was)
+    }
+
+    /// Reads up to a buffer; 0 at the end.
+    pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
+        fill(&mut self.file, buffer).map_err(|why| local(&self.path, &why))
+    }
+
+    /// Goes to the beginning and hashes the first `length` bytes; `None` if there are not so many.
+    pub fn hash_prefix(&mut self, length: u64, stop: &Stop) -> Result<Option<Sha256>, Failure> {
+        self.rewind()?;
+        hash_prefix(&mut self.file, length, stop, |why| local(&self.path, &why))
+    }
+
+    /// Goes back to the beginning.
+    pub fn rewind(&mut self) -> Result<(), Failure> {
+        self.file.seek(SeekFrom::Start(0)).map(drop).map_err(|why| local(&self.path, &why))
+    }
+
+    /// Fails if the file has changed since it was opened: what was sent is then neither the old nor the new content.
+    pub fn check_unchanged(&self) -> Result<(), Failure> {
+        let now = self.file.metadata().map_err(|why| local(&self.path, &why))?;
+        let same = now.len() == self.was.len() && mtime(&now) == mtime(&self.was) && now.ctime() == self.was.ctime();
+        if same { Ok(()) } else { Err(self.changed()) }
+    }
+
+    /// The failure of a file that changed while it was sent.
+    pub fn changed(&self) -> Failure {
+        let text =
+            format!("{} changed while it was being sent; send it again when nothing writes to it", shown(&self.path));
+        Failure::new(Exit::Local, text)
+    }
+}
+
+/// Standard input: can be read once.
+pub struct Stdin<'a> {
+    stop: &'a Stop,
+    /// Whether anything has been read: then it cannot be sent again.
+    pub begun: bool,
+}
+
+impl<'a> Stdin<'a> {
+    /// Standard input, with a wait that Ctrl+C ends.
+    pub fn new(stop: &'a Stop) -> Self {
+        Stdin { stop, begun: false }
+    }
+
+    /// Reads what is there, at least a byte; 0 at the end.
+    pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
+        self.begun = true;
+        loop {
+            self.stop.wait_readable(io::stdin().as_fd())?;
+            // Straight from the descriptor: a buffered reader could hold bytes that the wait does not see.
+            match nix::unistd::read(io::stdin().as_fd(), buffer) {
+                Ok(n) => return Ok(n),
+                Err(nix::Error::EINTR | nix::Error::EAGAIN) => {}
+                Err(why) => return Err(Failure::new(Exit::Local, format!("cannot read standard input: {why}"))),
+            }
+        }
+    }
+}
+
+/// Reads until `buffer` is full or the file ends.
+fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut held = 0;
+    while let Some(rest) = buffer.get_mut(held..).filter(|rest| !rest.is_empty()) {
+        match file.read(rest) {
+            Ok(0) => break,
+            Ok(n) => held += n,
+            Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
+            Err(why) => return Err(why),
+        }
+    }
+    Ok(held)
+}
+
+/// Hashes the next `length` bytes of `file`; `None` if it ends before.
+pub fn hash_prefix(
+    file: &mut File,
+    length: u64,
+    stop: &Stop,
+    failed: impl Fn(io::Error) -> Failure,
+) -> Result<Option<Sha256>, Failure> {
+    let (mut hasher, mut left) = (Sha256::new(), length);
+    let mut buffer = vec![0; limits::PIECE];
+    while left > 0 {
+        stop.check()?;
+        let want = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let piece = buffer.get_mut(..want).unwrap_or_default();
+        let n = fill(file, piece).map_err(&failed)?;
+        if n == 0 {
+            return Ok(None);
+        }
+        hasher.update(&piece[..n]);
+        left -= n as u64;
+    }
+    Ok(Some(hasher))
+}
+
+/// The digest of what a hasher has been fed.
+pub fn digest(hasher: Sha256) -> Digest {
+    Digest(hasher.finalize().into())
+}
+
+/// A file's time as the protocol tells it.
+pub fn mtime(of: &Metadata) -> Mtime {
+    Mtime { seconds: of.mtime(), nanos: u32::try_from(of.mtime_nsec()).unwrap_or(0) }
+}
+
+/// A local name as a sentence may hold it.
+pub fn shown(path: &Path) -> String {
+    escape(path.as_os_str().as_bytes())
+}
+
+/// The failure of a local file.
+pub fn local(path: &Path, why: &io::Error) -> Failure {
+    Failure::new(Exit::Local, format!("{}: {why}", shown(path)))
+}

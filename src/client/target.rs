@@ -1,0 +1,31 @@
+//! Whom to connect to, as whom, and with how much patience: all that is needed to connect, and to connect again.
+
+use super::limits;
+use crate::auth::{Password, UserName};
+use crate::net::Address;
+use std::time::Duration;
+
+/// A server and a user. Threads share it by reference.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// Where the server listens.
+    pub address: Address,
+    /// Who logs in.
+    pub user: UserName,
+    /// The password; it never crosses the wire.
+    pub password: Password,
+    /// Attempts after the first when a connection is lost.
+    pub retries: u32,
+    /// How long connecting may take, for each address of a name.
+    pub connect: Duration,
+    /// Silence after which the server counts as dead.
+    pub silence: Duration,
+}
+
+impl Target {
+    /// A target with the usual patience.
+    pub fn new(address: Address, user: UserName, password: Password) -> Self {
+        let (retries, connect, silence) = (limits::RETRIES, limits::CONNECT, limits::SILENCE);
+        Target { address, user, password, retries, connect, silence }
+    }
+}

@@ -1,0 +1,252 @@
+//! One upload that is worth resuming: a big file, or standard input.
+
+use super::connection::Connection;
+use super::escape::escape;
+use super::failure::{Exit, Failure};
+use super::limits;
+use super::report::{Event, Report};
+use super::retry::Retry;
+use super::source::{Source, Stdin, digest};
+use super::stop::Stop;
+use crate::proto::{Answer, Code, Digest, RemotePath};
+use sha2::{Digest as _, Sha256};
+
+/// Where the bytes come from.
+pub enum Input<'a> {
+    /// A file: can be read again after a lost connection.
+    File(Source),
+    /// Standard input: cannot.
+    Stdin(Stdin<'a>),
+}
+
+impl Input<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
+        match self {
+            Input::File(source) => source.read(buffer),
+            Input::Stdin(stdin) => stdin.read(buffer),
+        }
+    }
+}
+
+/// An upload with what it must know to go on after a lost connection.
+pub struct Upload<'a> {
+    /// Its number in reports.
+    pub file: u64,
+    /// Its name on the server.
+    pub remote: RemotePath,
+    /// Where its bytes come from.
+    pub input: Input<'a>,
+    /// Bytes sent so far, over all attempts.
+    pub moved: u64,
+    /// The server holds bytes that turned out wrong: send all of them, and do not ask.
+    fresh: bool,
+    /// The furthest place at which an attempt began.
+    best: u64,
+}
+
+/// Who is concerned while it runs.
+pub struct Surroundings<'a> {
+    /// Ctrl+C.
+    pub stop: &'a Stop,
+    /// Who is told.
+    pub report: &'a dyn Report,
+}
+
+/// How an attempt ended when the connection did not.
+pub type Settled = Result<(u64, Digest), Failure>;
+
+impl<'a> Upload<'a> {
+    /// An upload that has not begun.
+    pub fn new(file: u64, remote: RemotePath, input: Input<'a>) -> Self {
+        Upload { file, remote, input, moved: 0, fresh: false, best: 0 }
+    }
+
+    /// Sends the file, going on where the server's earlier part ends if that is a part of this very file. The outer error
+    /// is the connection's: after it, the same upload can be tried over another one. The inner one is the file's: the
+    /// connection goes on.
+    pub fn attempt(
+        &mut self,
+        connection: &mut Connection,
+        retry: &mut Retry,
+        around: &Surroundings,
+    ) -> Result<Settled, Failure> {
+        loop {
+            let settled = self.once(connection, retry, around).map_err(|failure| self.explain(failure))?;
+            let again = settled.as_ref().is_err_and(|failure| failure.code == Some(Code::ChecksumMismatch));
+            if !again || self.fresh || matches!(self.input, Input::Stdin(_)) {
+                return Ok(settled);
+            }
+            // What the server kept of an earlier attempt has gone bad: once more, all of it.
+            self.fresh = true;
+        }
+    }
+
+    /// What a lost connection means for this upload.
+    fn explain(&self, failure: Failure) -> Failure {
+        let name = escape(self.remote.as_bytes());
+        match &self.input {
+            Input::Stdin(stdin) if stdin.begun && failure.retry => {
+                let text = format!("{name}: {failure}; standard input cannot be read again, so run the command again");
+                Failure { retry: false, text, ..failure }
+            }
+            Input::File(_) if failure.retry && failure.exit == Exit::Connect => {
+                let text = format!("{name}: {failure}; run the same command again to go on");
+                Failure { exit: Exit::Interrupted, text, ..failure }
+            }
+            _ => failure,
+        }
+    }
+
+    fn once(
+        &mut self,
+        connection: &mut Connection,
+        retry: &mut Retry,
+        around: &Surroundings,
+    ) -> Result<Settled, Failure> {
+        self.request(connection);
+        let ready = match connection.answer()? {
+            Answer::Ready(fields) => fields,
+            answer => return self.refusal(connection, answer),
+        };
+        let there = ready.number("offset").map_err(|why| connection.broken(why))?;
+        let theirs = ready.digest("sha256").map_err(|why| connection.broken(why))?;
+        let (at, hasher) = match self.begin(there, theirs, around) {
+            Ok(begin) => begin,
+            Err(failure) => return self.give_up(connection, failure),
+        };
+        if self.resumes() {
+            connection.queue(format_args!("FROM {at}"));
+        } else if there != 0 {
+            return Err(connection.broken("the server resumes an upload that was not to be resumed"));
+        }
+        if at > 0 {
+            around.report.event(Event::Resumed { file: self.file, at });
+        }
+        if at > self.best {
+            self.best = at;
+            retry.progress();
+        }
+        self.body(connection, at, hasher, around)
+    }
+
+    /// Only a file's bytes can be compared with what the server holds.
+    fn resumes(&self) -> bool {
+        matches!(self.input, Input::File(_)) && !self.fresh
+    }
+
+    fn request(&self, connection: &mut Connection) {
+        match &self.input {
+            Input::Stdin(_) => connection.queue(format_args!("UPLOAD {}", self.remote)),
+            Input::File(source) => {
+                let resume = if self.resumes() { " resume" } else { "" };
+                let (size, mtime) = (source.size(), source.mtime());
+                connection.queue(format_args!("UPLOAD {} size={size} mtime={mtime}{resume}", self.remote));
+            }
+        }
+    }
+
+    /// Where to begin, and the hash of what stands before: at the server's offset if our own first bytes have its digest.
+    fn begin(&mut self, there: u64, theirs: Option<Digest>, around: &Surroundings) -> Result<(u64, Sha256), Failure> {
+        let Input::File(source) = &mut self.input else { return Ok((0, Sha256::new())) };
+        if there > 0
+            && there <= source.size()
+            && let Some(ours) = source.hash_prefix(there, around.stop)?
+            && theirs == Some(digest(ours.clone()))
+        {
+            return Ok((there, ours));
+        }
+        source.rewind()?;
+        Ok((0, Sha256::new()))
+    }
+
+    fn body(
+        &mut self,
+        connection: &mut Connection,
+        mut at: u64,
+        mut hasher: Sha256,
+        around: &Surroundings,
+    ) -> Result<Settled, Failure> {
+        let mut buffer = vec![0; limits::PIECE];
+        loop {
+            if let Err(failure) = around.stop.check() {
+                return self.give_up(connection, failure);
+            }
+            let piece = match self.input.read(&mut buffer) {
+                Ok(n) => &buffer[..n],
+                Err(failure) => return self.give_up(connection, failure),
+            };
+            if piece.is_empty() {
+                break;
+            }
+            at += piece.len() as u64;
+            if let Input::File(source) = &self.input
+                && at > source.size()
+            {
+                let failure = source.changed();
+                return self.give_up(connection, failure);
+            }
+            hasher.update(piece);
+            connection.send_piece(piece)?;
+            self.moved += piece.len() as u64;
+            around.report.event(Event::Advanced { file: self.file, bytes: piece.len() as u64 });
+            // A server that refuses in mid-body says so at once, and reads the rest only to throw it away.
+            if let Some(answer) = connection.answer_if_there()? {
+                return self.refusal(connection, answer);
+            }
+        }
+        if let Input::File(source) = &self.input {
+            let short = if at < source.size() { Err(source.changed()) } else { Ok(()) };
+            if let Err(failure) = short.and_then(|()| source.check_unchanged()) {
+                return self.give_up(connection, failure);
+            }
+        }
+        self.end(connection, at, digest(hasher), around)
+    }
+
+    fn end(
+        &mut self,
+        connection: &mut Connection,
+        size: u64,
+        ours: Digest,
+        around: &Surroundings,
+    ) -> Result<Settled, Failure> {
+        around.report.event(Event::Settling { file: self.file });
+        connection.queue(format_args!("END sha256={ours}"));
+        match connection.answer()? {
+            Answer::Ok(fields) => {
+                let stored: Digest = fields.value("sha256").map_err(|why| connection.broken(why))?;
+                Ok(if stored == ours { Ok((size, ours)) } else { Err(stored_wrongly(&self.remote)) })
+            }
+            answer => self.refusal(connection, answer),
+        }
+    }
+
+    /// An `ERR` where an answer to this upload is due.
+    fn refusal(&self, connection: &mut Connection, answer: Answer) -> Result<Settled, Failure> {
+        match answer {
+            Answer::Err(code, text) => {
+                let failure = connection.refused(self.remote.as_bytes(), code, &text);
+                if connection.usable() { Ok(Err(failure)) } else { Err(failure) }
+            }
+            other => Err(connection.unexpected(&other)),
+        }
+    }
+
+    /// Tells the server that no more will come, for a reason of our own. What it has got can be resumed.
+    fn give_up(&self, connection: &mut Connection, failure: Failure) -> Result<Settled, Failure> {
+        if failure.exit == Exit::Interrupted {
+            connection.abandon();
+            return Err(failure);
+        }
+        match connection.ask(format_args!("ABORT {} {}", Code::Changed, "the source failed"))? {
+            Answer::Err(..) => Ok(Err(failure)),
+            other => Err(connection.unexpected(&other)),
+        }
+    }
+}
+
+/// The failure of a server whose `OK` names another digest than ours.
+pub fn stored_wrongly(remote: &RemotePath) -> Failure {
+    let name = escape(remote.as_bytes());
+    Failure::new(Exit::Integrity, format!("{name}: the server stored other bytes than were sent; send it again"))
+}
