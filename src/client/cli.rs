@@ -1,0 +1,462 @@
+//! The command line: every option and command with its help, for `dfos-client` and for its shell alike.
+
+use super::failure::{Exit, Failure};
+use super::limits;
+use crate::net::Address;
+use clap::{ArgAction, Args, ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Where a server is when nobody says.
+pub const DEFAULT_SERVER: &str = "tcp://127.0.0.1:9000";
+
+/// Connections of one command, at most: a server counts them per address.
+const MOST_JOBS: i64 = limits::JOBS as i64;
+
+/// Put files on a DFOS server, get them back, list and organise them.
+#[derive(Debug, Parser)]
+#[command(name = "dfos-client", version, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub options: Options,
+    /// What to do; the shell when nothing is said.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What holds for every command.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Server, login, output")]
+pub struct Options {
+    /// The server: tcp://HOST:PORT or unix:/PATH [default: $DFOS_SERVER, else tcp://127.0.0.1:9000]
+    #[arg(long, global = true, value_name = "URL", conflicts_with_all = ["ip", "port"])]
+    pub server: Option<String>,
+    /// The server's address, the short way [default: 127.0.0.1]
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    pub ip: Option<String>,
+    /// The server's port, the short way [default: 9000]
+    #[arg(long, global = true, value_name = "N")]
+    pub port: Option<u16>,
+    /// Log in as NAME [default: $DFOS_USER, else your login name]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub user: Option<String>,
+    /// Read the password from the first line of FILE, which nobody else may be able to read; - is standard input
+    #[arg(long, global = true, value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+    /// Run CMD with /bin/sh and take the first line that it prints as the password
+    #[arg(long, global = true, value_name = "CMD")]
+    pub password_command: Option<OsString>,
+    /// Print one JSON object a line on standard output, for programs
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print nothing but errors, and the data that was asked for
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Tell more of what happens, on standard error
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+    /// After a lost connection try N more times, waiting longer each time
+    #[arg(long, global = true, value_name = "N", default_value_t = limits::RETRIES, value_parser = clap::value_parser!(u32).range(0..=1000))]
+    pub retries: u32,
+    /// Take the server for dead when it keeps still for SECS seconds
+    #[arg(long, global = true, value_name = "SECS", default_value_t = limits::SILENCE.as_secs(), value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub timeout: u64,
+}
+
+/// What a user can ask for.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Upload files, or with -r whole directories
+    #[command(visible_alias = "upload")]
+    Put(Put),
+    /// Download files, or with -r whole directories
+    #[command(visible_alias = "download")]
+    Get(Get),
+    /// Show the beginning of files: text as it is, anything else as a hex dump (raw bytes in a pipe)
+    #[command(visible_alias = "preview")]
+    View(View),
+    /// List a directory, one name a line
+    #[command(visible_aliases = ["list", "dir"])]
+    Ls(Ls),
+    /// Delete files, or with -r whole directories
+    #[command(visible_alias = "delete")]
+    Rm(Rm),
+    /// Make directories
+    Mkdir(Mkdir),
+    /// Remove empty directories
+    Rmdir(Names),
+    /// Rename or move a file or directory
+    #[command(visible_alias = "rename")]
+    Mv(Mv),
+    /// Tell type, size, time and, where the server knows it, the digest
+    Stat(Names),
+    /// Let the server read files and tell their SHA-256, as sha256sum prints it
+    Digest(Names),
+    /// Tell how much space is used, and how much is left
+    Quota,
+    /// Ask the server for a sign of life, and time it
+    Ping,
+    /// Make or delete a directory: `subfolder create NAME`, `subfolder delete NAME` (with all that is in it)
+    #[command(disable_help_subcommand = true)]
+    Subfolder {
+        /// Which of the two.
+        #[command(subcommand)]
+        what: Subfolder,
+    },
+    /// Log out; on the command line this only tries a login
+    #[command(visible_aliases = ["exit", "quit"])]
+    Logout,
+    /// Tell how a command is used, or list all commands
+    Help {
+        /// The command
+        command: Option<String>,
+    },
+    /// Work with the server line by line; the default when no command is given
+    Shell,
+}
+
+/// Upload.
+#[derive(Debug, Clone, Args)]
+#[allow(missing_docs)] // the help texts say it
+pub struct Put {
+    /// Local files or directories; - is standard input and needs --to (`put - NAME` is short for it)
+    #[arg(required = true, value_name = "LOCAL")]
+    pub local: Vec<OsString>,
+    /// Under this name; if it ends in / or is a directory, into it
+    #[arg(long, value_name = "REMOTE")]
+    pub to: Option<OsString>,
+    /// Take directories with all that is in them
+    #[arg(short, long)]
+    pub recursive: bool,
+    /// Move files over N connections at once
+    #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=MOST_JOBS))]
+    pub jobs: u16,
+}
+
+/// Download.
+#[derive(Debug, Clone, Args)]
+#[allow(missing_docs)]
+pub struct Get {
+    /// Remote files, directories or patterns (* and ?); a last - is short for `--to -`
+    #[arg(required = true, value_name = "REMOTE")]
+    pub remote: Vec<OsString>,
+    /// Under this name; if it ends in / or is a directory, into it; - is standard output
+    #[arg(long, value_name = "LOCAL")]
+    pub to: Option<OsString>,
+    /// Into this directory
+    #[arg(long, value_name = "DIR", conflicts_with = "to")]
+    pub dir: Option<OsString>,
+    /// Take directories with all that is in them
+    #[arg(short, long)]
+    pub recursive: bool,
+    /// Move files over N connections at once
+    #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=MOST_JOBS))]
+    pub jobs: u16,
+}
+
+/// Preview.
+#[derive(Debug, Clone, Args)]
+#[allow(missing_docs)]
+pub struct View {
+    /// Remote files or patterns
+    #[arg(required = true, value_name = "REMOTE")]
+    pub remote: Vec<OsString>,
+    /// Begin at byte N
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub offset: u64,
+    /// Show N bytes, at most 65536
+    #[arg(long, value_name = "N", default_value_t = crate::proto::limits::VIEW_DEFAULT, value_parser = clap::value_parser!(u64).range(1..=crate::proto::limits::VIEW))]
+    pub length: u64,
+}
+
+/// Listing.
+#[derive(Debug, Clone, Args)]
+#[allow(missing_docs)]
+pub struct Ls {
+    /// Remote directories, files or patterns [default: the current directory]
+    #[arg(value_name = "REMOTE")]
+    pub remote: Vec<OsString>,
+    /// Tell type, size and time (UTC) as well
+    #[arg(short, long)]
+    pub long: bool,
+    /// List all that is below, too
+    #[arg(short = 'R', long)]
+    pub recursive: bool,
+}
+
+/// Deletion.
+#[derive(Debug, Clone, Args)]
+#[allow(missing_docs)]
+pub struct Rm {
+    /// Remote files or patterns
+    #[arg(required = true, value_name = "REMOTE")]
+    pub remote: Vec<OsString>,
+    /// Delete directories with all that is in them; asks first when a person is there to answer
+    #[arg(short, long)]
+    pub recursive: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+/// Making directories.
+#[derive(Debug, Clone, Args)]
+#[allow(missing_docs)]
+pub struct Mkdir {
+    /// Remote directories
+    #[arg(required = true, value_name = "REMOTE")]
+    pub remote: Vec<OsString>,
+    /// Make missing parents too, and take a directory that exists for done
+    #[arg(short, long)]
+    pub parents: bool,
+}
+
+/// Renaming.
+#[derive(Debug, Clone, Args)]
+#[allow(missing_docs)]
+pub struct Mv {
+    /// What it is called now
+    #[arg(value_name = "FROM")]
+    pub from: OsString,
+    /// What it shall be called; if it ends in / or is a directory, it moves into it
+    #[arg(value_name = "TO")]
+    pub to: OsString,
+    /// Replace a file that has the new name
+    #[arg(short, long, conflicts_with = "no_clobber")]
+    pub force: bool,
+    /// Refuse if the new name is taken (this is the default)
+    #[arg(short, long)]
+    pub no_clobber: bool,
+}
+
+/// Names and nothing else.
+#[derive(Debug, Clone, Args)]
+#[allow(missing_docs)]
+pub struct Names {
+    /// Remote names or patterns
+    #[arg(required = true, value_name = "REMOTE")]
+    pub remote: Vec<OsString>,
+}
+
+/// The words that other systems have for directories.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Subfolder {
+    /// Make a directory
+    Create {
+        /// Its name
+        #[arg(value_name = "NAME")]
+        name: OsString,
+    },
+    /// Delete a directory with all that is in it; asks first when a person is there to answer
+    Delete {
+        /// Its name
+        #[arg(value_name = "NAME")]
+        name: OsString,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+    },
+}
+
+/// What can be typed in the shell: every command, and what concerns where one stands.
+#[derive(Debug, Parser)]
+#[command(multicall = true, disable_help_subcommand = true, name = "")]
+pub struct Line {
+    /// The command of the line.
+    #[command(subcommand)]
+    pub command: LineCommand,
+}
+
+/// A command of the shell.
+#[derive(Debug, Subcommand)]
+pub enum LineCommand {
+    /// Everything that the command line has, too.
+    #[command(flatten)]
+    Common(Command),
+    /// Change the directory on the server; to your own without a name
+    Cd {
+        /// The directory
+        #[arg(value_name = "REMOTE")]
+        remote: Option<OsString>,
+    },
+    /// Tell the directory on the server
+    Pwd,
+    /// Change the local directory; to your home without a name
+    Lcd {
+        /// The directory
+        #[arg(value_name = "LOCAL")]
+        local: Option<OsString>,
+    },
+    /// List a local directory
+    Lls {
+        /// The directory
+        #[arg(value_name = "LOCAL")]
+        local: Option<OsString>,
+        /// Tell type, size and time (UTC) as well
+        #[arg(short, long)]
+        long: bool,
+    },
+    /// Tell the local directory
+    Lpwd,
+}
+
+impl Options {
+    /// The server that the options, else the environment (`DFOS_SERVER`), name.
+    pub fn address(&self, environment: Option<&str>) -> Result<Address, Failure> {
+        let text = match (&self.server, &self.ip, self.port) {
+            (None, None, None) => environment.unwrap_or(DEFAULT_SERVER).to_owned(),
+            (Some(server), ..) => server.clone(),
+            (None, ip, port) => {
+                let host = ip.as_deref().unwrap_or("127.0.0.1");
+                let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+                format!("tcp://{host}:{}", port.unwrap_or(crate::net::address::DEFAULT_PORT))
+            }
+        };
+        text.parse().map_err(|error| Failure::new(Exit::Usage, format!("{error}")))
+    }
+}
+
+/// The parser of the command line, its help complete.
+pub fn command() -> clap::Command {
+    Cli::command().after_help(after_help()).color(ColorChoice::Never)
+}
+
+/// The parser of one line of the shell.
+pub fn line_command() -> clap::Command {
+    Line::command()
+        .color(ColorChoice::Never)
+        .subcommand_value_name("COMMAND")
+        .subcommand_help_heading("Commands")
+        .help_template("{subcommands}")
+}
+
+/// Parses the command line; the error prints itself and knows its exit status.
+pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    Cli::from_arg_matches(&command().try_get_matches_from(words)?)
+}
+
+/// Parses one line of the shell, split into words.
+pub fn parse_line(words: impl IntoIterator<Item = OsString>) -> Result<LineCommand, clap::Error> {
+    Ok(Line::from_arg_matches(&line_command().try_get_matches_from(words)?)?.command)
+}
+
+/// What stands below the options in `--help`: examples, environment, and what each exit status means.
+fn after_help() -> String {
+    let mut text = String::from(
+        "Examples:
+  dfos-client --server tcp://files.example:9000 --user alice put report.pdf --to reports/
+  dfos-client get -r -j 4 photos --dir backup
+  tar c project | dfos-client put - project.tar
+  dfos-client get notes.txt - | wc -l
+  dfos-client ls -l '*.txt'
+
+A name that holds * or ? is a pattern, which the client looks up in a listing; a backslash makes the next
+character a letter. A transfer that was interrupted goes on where it ended when the command is run again.
+
+The password comes from --password-command, --password-file, DFOS_PASSWORD, or is asked for: in this order.
+Environment: DFOS_SERVER, DFOS_USER, DFOS_PASSWORD, NO_COLOR (there are no colours anyway).
+
+Exit status:
+",
+    );
+    for (exit, meaning) in Exit::TABLE {
+        text.push_str(&format!("  {:>2}  {meaning}\n", *exit as u8));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cli(line: &str) -> Result<Cli, clap::Error> {
+        parse(line.split(' ').map(OsString::from))
+    }
+
+    fn command_of(line: &str) -> Command {
+        cli(&format!("dfos-client {line}")).unwrap().command.unwrap()
+    }
+
+    #[test]
+    fn the_definitions_are_consistent() {
+        command().debug_assert();
+        line_command().debug_assert();
+    }
+
+    #[test]
+    fn words_of_other_systems_mean_the_same() {
+        for (line, alias) in [
+            ("put a b --to c", "upload a b --to c"),
+            ("get a -r -j 3", "download a -r -j 3"),
+            ("view a", "preview a"),
+            ("ls -l a", "list -l a"),
+            ("ls -R", "dir -R"),
+            ("rm a", "delete a"),
+            ("mv a b", "rename a b"),
+            ("logout", "exit"),
+            ("logout", "quit"),
+        ] {
+            assert_eq!(format!("{:?}", command_of(line)), format!("{:?}", command_of(alias)), "{alias}");
+        }
+        assert!(matches!(command_of("subfolder create a"), Command::Subfolder { what: Subfolder::Create { .. } }));
+        assert!(matches!(command_of("subfolder delete a"), Command::Subfolder { what: Subfolder::Delete { .. } }));
+        assert!(matches!(command_of("download a --dir d"), Command::Get(Get { dir: Some(_), .. })));
+        assert!(matches!(command_of("help put"), Command::Help { command: Some(_) }));
+        assert!(cli("dfos-client").unwrap().command.is_none());
+    }
+
+    #[test]
+    fn every_command_works_in_the_shell_too() {
+        for command in command().get_subcommands() {
+            for name in std::iter::once(command.get_name()).chain(command.get_all_aliases()) {
+                assert!(line_command().find_subcommand(name).is_some(), "{name}");
+            }
+        }
+        let words = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
+        assert!(matches!(parse_line(words("cd a")), Ok(LineCommand::Cd { remote: Some(_) })));
+        assert!(matches!(parse_line(words("put a")), Ok(LineCommand::Common(Command::Put(_)))));
+        assert!(parse_line(words("nonsense")).is_err());
+    }
+
+    #[test]
+    fn help_tells_every_exit_status_and_describes_every_option() {
+        let help = command().render_long_help().to_string();
+        for (exit, meaning) in Exit::TABLE {
+            assert!(help.contains(&format!("{:>2}  {meaning}", *exit as u8)), "{exit:?}");
+        }
+        for command in std::iter::once(&command()).chain(command().get_subcommands()) {
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{}: {}", command.get_name(), argument.get_id());
+            }
+        }
+    }
+
+    #[test]
+    fn a_wrong_command_line_is_usage() {
+        for line in [
+            "dfos-client put",
+            "dfos-client --password secret ls",
+            "dfos-client -q -v ls",
+            "dfos-client get a -j 0",
+            "dfos-client view a --length 65537",
+            "dfos-client --server tcp://a --port 1 ls",
+            "dfos-client get a --to b --dir c",
+            "dfos-client --timeout 0 ls",
+            "dfos-client nonsense",
+        ] {
+            assert_eq!(cli(line).unwrap_err().exit_code(), Exit::Usage as i32, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_server_comes_from_options_then_environment_then_the_default() {
+        let address = |line: &str, environment| cli(line).unwrap().options.address(environment).map(|a| a.to_string());
+        assert_eq!(address("c ls", None).unwrap(), "tcp://127.0.0.1:9000");
+        assert_eq!(address("c ls", Some("unix:/s")).unwrap(), "unix:/s");
+        assert_eq!(address("c ls --server tcp://a:1", Some("unix:/s")).unwrap(), "tcp://a:1");
+        assert_eq!(address("c --port 7 ls", Some("unix:/s")).unwrap(), "tcp://127.0.0.1:7");
+        assert_eq!(address("c --ip ::1 ls", None).unwrap(), "tcp://[::1]:9000");
+        assert_eq!(address("c --server http://x ls", None).unwrap_err().exit, Exit::Usage);
+    }
+}

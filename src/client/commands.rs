@@ -1,0 +1,428 @@
+//! The commands as users type them, each a few requests; `put` and `get` are handed on to the transfers.
+
+use super::cli::{self, Command, Get, Ls, Mkdir, Mv, Put, Rm, Subfolder, View};
+use super::console::{Console, Named};
+use super::escape::escape;
+use super::failure::{Exit, Failure};
+use super::get::{GetPlan, get};
+use super::hexdump;
+use super::json::Object;
+use super::listing::{self, Listing};
+use super::names;
+use super::output::Output;
+use super::progress::{Progress, Totals, human};
+use super::put::{PutPlan, put};
+use super::remote::{Parents, Recursion, Replace, Stat};
+use super::tally::Outcome;
+use crate::proto::answer::Entry;
+use crate::proto::{Code, EntryKind, RemotePath};
+use std::ffi::{OsStr, OsString};
+use std::io::IsTerminal;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Runs one command, prints what goes wrong, and tells how it ended.
+pub fn perform(console: &mut Console, command: Command) -> Exit {
+    let result = run(console, command);
+    ended(&console.output, result, console.moved.take())
+}
+
+/// The end of a command: its error if it has one, and for programs a last object with its exit status and what it moved.
+pub fn ended(output: &Output, result: Result<(), Failure>, moved: Option<(Totals, Duration)>) -> Exit {
+    let result = result.and_then(|()| output.flush());
+    let exit = result.as_ref().err().map_or(Exit::Ok, |failure| failure.exit);
+    if let Err(failure) = result {
+        output.error(&failure);
+    }
+    let mut object = Object::new("end");
+    if let Some((totals, took)) = moved {
+        object = object.took(took, Some(totals.moved));
+        (object.files, object.failed) = (Some(totals.files), Some(totals.failed));
+        (object.bytes, object.moved) = (Some(totals.bytes), Some(totals.moved));
+    }
+    object.exit = Some(exit as u8);
+    // Nobody is left to tell that nobody is left to tell.
+    let _ = output.object(&object).and_then(|()| output.flush());
+    exit
+}
+
+fn run(console: &mut Console, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Put(options) => upload(console, &options),
+        Command::Get(options) => download(console, &options),
+        Command::View(options) => view(console, &options),
+        Command::Ls(options) => ls(console, &options),
+        Command::Rm(options) => rm(console, &options),
+        Command::Mkdir(options) => mkdir(console, &options),
+        Command::Rmdir(names) => rmdir(console, &names.remote),
+        Command::Mv(options) => mv(console, &options),
+        Command::Stat(names) => stat(console, &names.remote),
+        Command::Digest(names) => digest(console, &names.remote),
+        Command::Quota => quota(console),
+        Command::Ping => ping(console),
+        Command::Subfolder { what: Subfolder::Create { name } } => {
+            mkdir(console, &Mkdir { remote: vec![name], parents: false })
+        }
+        Command::Subfolder { what: Subfolder::Delete { name, yes } } => {
+            let name = console.named(&name)?;
+            remove_tree(console, &name, yes)
+        }
+        Command::Logout => log_out(console),
+        Command::Help { command } => console.output.data(help(cli::command(), command.as_deref())?.as_bytes()),
+        Command::Shell => Err(Failure::new(Exit::Usage, "this is the shell already")),
+    }
+}
+
+/// The help of one command, or of all.
+pub fn help(mut all: clap::Command, command: Option<&str>) -> Result<String, Failure> {
+    all.build();
+    let Some(name) = command else { return Ok(all.render_long_help().to_string()) };
+    match all.find_subcommand_mut(name) {
+        Some(found) => Ok(found.render_long_help().to_string()),
+        None => Err(Failure::new(Exit::Usage, format!("there is no command '{}'; try help", escape(name.as_bytes())))),
+    }
+}
+
+/// Does `work` for each of several things. One that fails does not keep the others from being done, unless the connection or
+/// the user has had enough.
+fn each<T>(
+    console: &mut Console,
+    things: Vec<T>,
+    mut work: impl FnMut(&mut Console, T) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let count = things.len();
+    let mut exits: Vec<Exit> = Vec::new();
+    for thing in things {
+        match work(console, thing) {
+            Ok(()) => {}
+            Err(failure) if count == 1 || failure.retry || failure.exit == Exit::Interrupted => return Err(failure),
+            Err(failure) if failure.text.is_empty() => return Err(failure), // nobody reads on
+            Err(failure) => {
+                console.output.error(&failure);
+                exits.push(failure.exit);
+            }
+        }
+    }
+    let Some(&first) = exits.first() else { return Ok(()) };
+    let common = exits.len() == count && exits.iter().all(|exit| *exit == first);
+    let exit = if common { first } else { Exit::Partial };
+    Err(Failure::new(exit, format!("{} of {count} failed", exits.len())))
+}
+
+fn upload(console: &mut Console, options: &Put) -> Result<(), Failure> {
+    let mut sources = console.all_local(&options.local)?;
+    let mut to = options.to.clone();
+    let input = sources.iter().any(|source| source == "-");
+    if input && to.is_none() && sources.len() == 2 && sources[0] == "-" {
+        to = sources.pop();
+    }
+    if input && (sources.len() > 1 || to.is_none()) {
+        let text = "standard input is uploaded alone and needs a name: put - --to REMOTE";
+        return Err(Failure::new(Exit::Usage, text));
+    }
+    let plan = PutPlan {
+        sources: sources.into_iter().map(PathBuf::from).collect(),
+        to: to.map(|to| console.named(&to)).transpose()?.map(|named| named.shown),
+        here: console.here.clone(),
+        recursive: options.recursive,
+        jobs: usize::from(options.jobs),
+    };
+    let progress = Progress::new(&console.output, false);
+    let result = put(&console.target, &plan, &mut console.session, &console.stop, &progress);
+    console.moved = Some(progress.finish());
+    transferred(result)
+}
+
+fn download(console: &mut Console, options: &Get) -> Result<(), Failure> {
+    let mut words = options.remote.clone();
+    let mut to = options.to.as_deref().map(|to| console.local(to));
+    if to.is_none() && options.dir.is_none() && words.len() > 1 && words.last().is_some_and(|last| last == "-") {
+        to = words.pop();
+    }
+    if let Some(dir) = &options.dir {
+        let mut dir = console.local(dir);
+        dir.push("/"); // so that it can only mean a directory
+        to = Some(dir);
+    }
+    let out_is_data = to.as_deref().is_some_and(|to| to == "-");
+    let plan = GetPlan {
+        sources: console.all_named(&words)?.into_iter().map(|named| named.shown).collect(),
+        to: to.map(PathBuf::from),
+        here: console.here.clone(),
+        recursive: options.recursive,
+        jobs: usize::from(options.jobs),
+    };
+    let progress = Progress::new(&console.output, out_is_data);
+    let result = get(&console.target, &plan, &mut console.session, &console.stop, &progress);
+    console.moved = Some(progress.finish());
+    transferred(result)
+}
+
+/// A transfer in which files failed has told of each; what is left is the exit status.
+fn transferred(result: Result<Outcome, Failure>) -> Result<(), Failure> {
+    match result?.exit {
+        Exit::Ok => Ok(()),
+        exit => Err(Failure::new(exit, "")),
+    }
+}
+
+fn view(console: &mut Console, options: &View) -> Result<(), Failure> {
+    let named = console.all_named(&options.remote)?;
+    let several = named.len() > 1;
+    each(console, named, |console, name| {
+        let bytes = console.ask(|remote| remote.view(&name.path, options.offset, options.length))?;
+        let output = &console.output;
+        if output.json {
+            let mut object = Object::new("view").path(name.shown.as_bytes()).data(&bytes);
+            object.offset = Some(options.offset);
+            return output.object(&object);
+        }
+        if !output.out_is_terminal {
+            return output.data(&bytes);
+        }
+        if several {
+            output.line(&format!("==> {} <==", escape(name.shown.as_bytes())))?;
+        }
+        output.data(hexdump::preview(&bytes, options.offset).as_bytes())
+    })
+}
+
+fn ls(console: &mut Console, options: &Ls) -> Result<(), Failure> {
+    if options.remote.is_empty() {
+        let here = console.named(OsStr::new("."))?;
+        return list(console, &here, options);
+    }
+    let named = console.all_named(&options.remote)?;
+    match named.as_slice() {
+        [one] => list(console, one, options),
+        _ => list_several(console, named, options),
+    }
+}
+
+/// Files first, then each directory under its name.
+fn list_several(console: &mut Console, named: Vec<Named>, options: &Ls) -> Result<(), Failure> {
+    let paths: Vec<RemotePath> = named.iter().map(|name| name.path.clone()).collect();
+    let stats = console.ask(|remote| remote.stat_all(&paths))?;
+    let is_directory = |stat: &Result<Stat, Failure>| stat.as_ref().is_ok_and(|stat| stat.kind == EntryKind::Dir);
+    let (directories, others): (Vec<_>, Vec<_>) =
+        named.into_iter().zip(stats).partition(|(_, stat)| is_directory(stat));
+    let mut gap = if others.is_empty() { "" } else { "\n" };
+    each(console, others.into_iter().chain(directories).collect(), |console, (name, stat)| {
+        let stat = stat?;
+        if stat.kind != EntryKind::Dir {
+            return list_one(&console.output, &name, stat, options);
+        }
+        if !console.output.json {
+            let shown = console.output.name(name.shown.as_bytes());
+            console.output.data(&[gap.as_bytes(), &shown, b":\n"].concat())?;
+            gap = "\n";
+        }
+        list(console, &name, options)
+    })
+}
+
+/// Lists a directory, or tells about one file.
+fn list(console: &mut Console, name: &Named, options: &Ls) -> Result<(), Failure> {
+    let recursion = if options.recursive { Recursion::Recursive } else { Recursion::Flat };
+    let result = console.ask_and_print(|remote, output| {
+        let mut rows = Listing::new(output, options.long);
+        let mut told = false;
+        let listed = remote.list(&name.path, recursion, &mut |entry| {
+            told = true;
+            rows.push(entry)
+        });
+        // Rows that stand on the screen cannot be taken back: the listing is not begun again.
+        let listed = listed.map_err(|failure| Failure { retry: failure.retry && !told, ..failure })?;
+        rows.finish()?;
+        Ok(listed)
+    });
+    match result {
+        Err(failure) if failure.code == Some(Code::NotDirectory) => {
+            let stat = console.ask(|remote| remote.stat(&name.path))?;
+            list_one(&console.output, name, stat, options)
+        }
+        Err(failure) => Err(failure),
+        Ok(listed) if listed.skipped > 0 => {
+            let text = format!("{} directories could not be read by the server", listed.skipped);
+            Err(Failure::new(Exit::Partial, text))
+        }
+        Ok(_) => Ok(()),
+    }
+}
+
+fn list_one(output: &Output, name: &Named, stat: Stat, options: &Ls) -> Result<(), Failure> {
+    let entry = Entry { kind: stat.kind, size: stat.size, mtime: stat.mtime, path: name.path.clone() };
+    listing::row(output, options.long, &entry, name.shown.as_bytes())
+}
+
+fn rm(console: &mut Console, options: &Rm) -> Result<(), Failure> {
+    let named = console.all_named(&options.remote)?;
+    each(console, named, |console, name| {
+        match console.ask_to_remove(|remote| remote.delete(&name.path)) {
+            Err(failure) if failure.code == Some(Code::IsDirectory) && options.recursive => {
+                return remove_tree(console, &name, options.yes);
+            }
+            Err(failure) if failure.code == Some(Code::IsDirectory) => {
+                let text = format!("{} is a directory: delete it with rm -r", escape(name.shown.as_bytes()));
+                return Err(Failure { text, ..failure });
+            }
+            result => result?,
+        }
+        done(&console.output, "deleted", &name)
+    })
+}
+
+/// Deletes a directory with all that is in it, after a question where a person can answer it.
+fn remove_tree(console: &mut Console, name: &Named, yes: bool) -> Result<(), Failure> {
+    let shown = escape(name.shown.as_bytes());
+    if !yes && !agreed(&format!("delete the directory {shown} with all that is in it? [y/N] "))? {
+        return Err(Failure::new(Exit::Other, format!("{shown} stays")));
+    }
+    let mut removed = 0;
+    console.ask_to_remove(|remote| remote.rmdir(&name.path, Recursion::Recursive).map(|count| removed = count))?;
+    console.output.detail(&format!("{shown}: {removed} removed"));
+    let mut object = Object::new("removed").path(name.shown.as_bytes());
+    object.files = Some(removed);
+    console.output.object(&object)
+}
+
+/// Whether the user agrees. Where nobody can be asked the command is taken at its word.
+fn agreed(question: &str) -> Result<bool, Failure> {
+    if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
+        return Ok(true);
+    }
+    // The line editor also hears Ctrl+C at the question.
+    let answer = rustyline::DefaultEditor::new().and_then(|mut editor| editor.readline(question));
+    match answer {
+        Ok(answer) => Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")),
+        Err(rustyline::error::ReadlineError::Interrupted) => Err(Failure::new(Exit::Interrupted, "interrupted")),
+        Err(_) => Ok(false),
+    }
+}
+
+fn mkdir(console: &mut Console, options: &Mkdir) -> Result<(), Failure> {
+    let parents = if options.parents { Parents::Make } else { Parents::Existing };
+    each(console, options.remote.clone(), |console, word| {
+        let name = console.named(&word)?;
+        console.ask(|remote| remote.mkdir(&name.path, parents))?;
+        done(&console.output, "created", &name)
+    })
+}
+
+fn rmdir(console: &mut Console, words: &[OsString]) -> Result<(), Failure> {
+    let named = console.all_named(words)?;
+    each(console, named, |console, name| {
+        console.ask_to_remove(|remote| remote.rmdir(&name.path, Recursion::Flat).map(drop))?;
+        done(&console.output, "removed", &name)
+    })
+}
+
+fn mv(console: &mut Console, options: &Mv) -> Result<(), Failure> {
+    let (from, to) = (console.named(&options.from)?, console.named(&options.to)?);
+    let replace = if options.force { Replace::Replace } else { Replace::Keep };
+    let mut target = to.path.clone();
+    if names::means_directory(&to.shown) || is_directory(console, &to)? {
+        let name = from.path.name().unwrap_or_default();
+        target = target.join(name).map_err(|why| names::bad_name(to.shown.as_bytes(), &why))?;
+    }
+    match console.ask(|remote| remote.rename(&from.path, &target, replace)) {
+        Err(failure) if failure.code == Some(Code::Exists) => {
+            let text = format!("{} exists; mv -f replaces a file", escape(target.as_bytes()));
+            return Err(Failure { text, ..failure });
+        }
+        result => result?,
+    }
+    done(&console.output, "renamed", &from)
+}
+
+fn is_directory(console: &mut Console, name: &Named) -> Result<bool, Failure> {
+    match console.ask(|remote| remote.stat(&name.path)) {
+        Ok(stat) => Ok(stat.kind == EntryKind::Dir),
+        Err(failure) if failure.code.is_some() && !failure.retry => Ok(false), // the rename will say what is wrong
+        Err(failure) => Err(failure),
+    }
+}
+
+/// A change that has no figures: only a program or a curious user is told.
+fn done(output: &Output, event: &'static str, name: &Named) -> Result<(), Failure> {
+    output.detail(&format!("{event} {}", escape(name.shown.as_bytes())));
+    output.object(&Object::new(event).path(name.shown.as_bytes()))
+}
+
+fn stat(console: &mut Console, words: &[OsString]) -> Result<(), Failure> {
+    let named = console.all_named(words)?;
+    each(console, named, |console, name| {
+        let stat = console.ask(|remote| remote.stat(&name.path))?;
+        let (output, shown) = (&console.output, name.shown.as_bytes());
+        if output.json {
+            let mut object = Object::new("stat").path(shown).digest(stat.digest);
+            object.kind = Some(stat.kind.as_str());
+            (object.bytes, object.mtime) = (Some(stat.size), Some(stat.mtime.to_string()));
+            return output.object(&object);
+        }
+        output.data(&[b"name    ", &*output.name(shown), b"\n"].concat())?;
+        output.line(&format!("type    {}", stat.kind.as_str()))?;
+        output.line(&format!("size    {}", size(output, stat.size)))?;
+        output.line(&format!("time    {}", listing::utc(stat.mtime)))?;
+        match stat.digest {
+            Some(digest) => output.line(&format!("sha256  {digest}")),
+            None => Ok(()),
+        }
+    })
+}
+
+fn digest(console: &mut Console, words: &[OsString]) -> Result<(), Failure> {
+    let named = console.all_named(words)?;
+    each(console, named, |console, name| {
+        let (size, digest) = console.ask(|remote| remote.digest(&name.path))?;
+        let (output, shown) = (&console.output, name.shown.as_bytes());
+        if output.json {
+            let mut object = Object::new("digest").path(shown).digest(Some(digest));
+            object.bytes = Some(size);
+            return output.object(&object);
+        }
+        match output.out_is_terminal {
+            true => output.line(&format!("{digest}  {}", escape(shown))),
+            false => output.data(&listing::checksum_line(&digest.to_string(), shown)),
+        }
+    })
+}
+
+fn quota(console: &mut Console) -> Result<(), Failure> {
+    let quota = console.ask(|remote| remote.quota())?;
+    let output = &console.output;
+    if output.json {
+        let mut object = Object::new("quota");
+        (object.used, object.limit, object.free) = (Some(quota.used), quota.limit, Some(quota.free));
+        return output.object(&object);
+    }
+    output.line(&format!("used   {}", size(output, quota.used)))?;
+    output.line(&format!("limit  {}", quota.limit.map_or("none".to_owned(), |limit| size(output, limit))))?;
+    output.line(&format!("free   {}", size(output, quota.free)))
+}
+
+/// A size: for people also rounded, for a pipe the number alone.
+fn size(output: &Output, bytes: u64) -> String {
+    if output.out_is_terminal { format!("{} ({bytes} bytes)", human(bytes)) } else { bytes.to_string() }
+}
+
+fn ping(console: &mut Console) -> Result<(), Failure> {
+    console.ask(|_| Ok(()))?; // connecting and logging in are not part of the round trip
+    let took = console.ask(|remote| {
+        let begun = Instant::now();
+        remote.ping().map(|()| begun.elapsed())
+    })?;
+    let output = &console.output;
+    match output.json {
+        true => output.object(&Object::new("pong").took(took, None)),
+        false => output.line(&format!("pong from {} in {:.3} ms", console.target.address, took.as_secs_f64() * 1e3)),
+    }
+}
+
+fn log_out(console: &mut Console) -> Result<(), Failure> {
+    console.ask(|_| Ok(()))?;
+    console.log_out();
+    console.output.note("bye");
+    Ok(())
+}
