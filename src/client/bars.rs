@@ -3,6 +3,7 @@
 
 use super::escape::escape;
 use super::report::Event;
+use super::terminal::HiddenControls;
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -20,8 +21,9 @@ const TICK: Duration = Duration::from_millis(500);
 /// Nothing has moved since the beginning: said when it has lasted so long.
 const STALLED: Duration = Duration::from_secs(5);
 
-const SIZED: &str = "{prefix:<28!} [{wide_bar}] {percent:>3} % {bytes:>11} {binary_bytes_per_sec:>14} {left:>12} {msg}";
-const UNSIZED: &str = "{prefix:<28!} {bytes:>11} {binary_bytes_per_sec:>14} {elapsed:>4} {msg}";
+const SIZED: &str = "{prefix:<24!} [{wide_bar}] {percent:>3} % {bytes:>11} {binary_bytes_per_sec:>12} {left:>9}";
+const SETTLING: &str = "{prefix:<24!} [{wide_bar}] {percent:>3} % {bytes:>11} {binary_bytes_per_sec:>12}  checking";
+const UNSIZED: &str = "{prefix:<24!} {bytes:>11} {binary_bytes_per_sec:>12} {elapsed:>9}";
 
 /// The bars of one command.
 pub struct Bars {
@@ -29,6 +31,7 @@ pub struct Bars {
     total: Gauge,
     files: HashMap<u64, Gauge>,
     planned: u64,
+    _quiet: Option<HiddenControls>,
 }
 
 /// A bar, and what it shows.
@@ -46,7 +49,8 @@ struct Gauge {
 impl Bars {
     /// Bars on standard error.
     pub fn new() -> Self {
-        Self::on(ProgressDrawTarget::stderr_with_hz(HERTZ))
+        let target = ProgressDrawTarget::stderr_with_hz(HERTZ);
+        Bars { _quiet: HiddenControls::new(), ..Self::on(target) }
     }
 
     fn on(target: ProgressDrawTarget) -> Self {
@@ -55,6 +59,7 @@ impl Bars {
             total: Gauge::new("total".into(), Some(0)),
             files: HashMap::new(),
             planned: 0,
+            _quiet: None,
         }
     }
 
@@ -80,7 +85,7 @@ impl Bars {
             Event::Advanced { file, bytes } => self.advance(file, bytes),
             Event::Settling { file } => {
                 if let Some(bar) = self.files.get(&file).and_then(|gauge| gauge.bar.as_ref()) {
-                    bar.set_message("checking");
+                    bar.set_style(style(SETTLING));
                 }
             }
             Event::Finished { file, .. } | Event::Failed { file, .. } => {
@@ -123,10 +128,8 @@ impl Bars {
 
     /// Takes all bars away.
     pub fn clear(self) {
-        for bar in self.files.into_values().chain([self.total]).filter_map(|gauge| gauge.bar) {
-            bar.finish_and_clear(); // also ends its tick, which would draw it once more
-        }
         let _ = self.all.clear(); // a terminal that is gone shows no bars either
+        self.all.set_draw_target(ProgressDrawTarget::hidden());
     }
 }
 
@@ -168,10 +171,8 @@ impl Gauge {
             return;
         }
         let template = if self.size.is_some() { SIZED } else { UNSIZED };
-        // The templates are constants, and tested.
-        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = ProgressBar::with_draw_target(self.size, ProgressDrawTarget::hidden()); // until it has its place
-        bar.set_style(style.progress_chars("=> ").with_key("left", time_left));
+        bar.set_style(style(template));
         bar.set_prefix(self.name.clone());
         self.bar = Some(bar.clone());
         self.jump(self.at);
@@ -179,6 +180,12 @@ impl Gauge {
         bar.enable_steady_tick(TICK);
         self.bar = Some(bar);
     }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    // The templates are constants, and tested.
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    style.progress_chars("=> ").with_key("left", time_left)
 }
 
 /// The time left, as far as it can be told.
@@ -197,7 +204,7 @@ mod tests {
 
     #[test]
     fn the_templates_are_valid() {
-        for template in [SIZED, UNSIZED] {
+        for template in [SIZED, SETTLING, UNSIZED] {
             assert!(ProgressStyle::with_template(template).is_ok());
         }
     }

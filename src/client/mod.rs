@@ -42,6 +42,7 @@ pub mod source;
 pub mod stop;
 pub mod tally;
 pub mod target;
+mod terminal;
 pub mod upload;
 
 #[cfg(test)]
