@@ -2,12 +2,12 @@
 
 use dfos::auth::Password;
 use dfos::client::failure::Exit;
-use dfos::client::get::{GetPlan, get};
-use dfos::client::put::{PutPlan, put};
 use dfos::client::remote::{Parents, Recursion, Remote, Replace};
 use dfos::client::report::{Event, Report, Silent};
 use dfos::client::stop::Stop;
 use dfos::client::target::Target;
+use dfos::client::transfer::get::{GetPlan, get};
+use dfos::client::transfer::put::{PutPlan, put};
 use dfos::net::Address;
 use dfos::proto::RemotePath;
 use std::collections::BTreeMap;
@@ -199,7 +199,10 @@ impl Report for Watch<'_> {
 
 /// Breaks a transfer of 12,000,000 bytes off after 6,000,000, then runs it again; where that went on.
 fn broken_off_and_run_again(
-    mut run: impl FnMut(&Stop, &dyn Report) -> Result<dfos::client::tally::Outcome, dfos::client::failure::Failure>,
+    mut run: impl FnMut(
+        &Stop,
+        &dyn Report,
+    ) -> Result<dfos::client::transfer::tally::Outcome, dfos::client::failure::Failure>,
 ) -> u64 {
     let stop = Stop::deaf();
     let failure = run(&stop, &Watch::new(&stop, 6_000_000)).unwrap_err();

@@ -2,18 +2,18 @@
 
 use super::cli::{self, Command, Get, Ls, Mkdir, Mv, Put, Rm, Subfolder, View};
 use super::console::{Console, Named};
-use super::escape::escape;
+use super::display::escape::escape;
+use super::display::hexdump;
+use super::display::json::Object;
+use super::display::listing::{self, Listing};
+use super::display::output::Output;
+use super::display::progress::{Progress, Totals, human};
 use super::failure::{Exit, Failure};
-use super::get::{GetPlan, get};
-use super::hexdump;
-use super::json::Object;
-use super::listing::{self, Listing};
 use super::names;
-use super::output::Output;
-use super::progress::{Progress, Totals, human};
-use super::put::{PutPlan, put};
 use super::remote::{Parents, Recursion, Replace, Stat};
-use super::tally::Outcome;
+use super::transfer::get::{GetPlan, get};
+use super::transfer::put::{PutPlan, put};
+use super::transfer::tally::Outcome;
 use crate::proto::answer::Entry;
 use crate::proto::{Code, EntryKind, RemotePath};
 use std::ffi::{OsStr, OsString};

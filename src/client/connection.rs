@@ -1,7 +1,7 @@
 //! One connection to a server: requests out, answers in. What the server says is checked here as far as a single line goes;
 //! whoever asked checks whether the answer fits.
 
-use super::escape::escape;
+use super::display::escape::escape;
 use super::failure::{Exit, Failure};
 use super::stop::{Stop, interrupted};
 use super::target::Target;

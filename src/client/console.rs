@@ -1,10 +1,10 @@
 //! Where a user sits: an output, a connection that comes and goes, and a place on the server where names begin.
 
+use super::display::output::Output;
+use super::display::progress::{Progress, Totals};
 use super::failure::{Exit, Failure};
 use super::glob::{self, Name};
 use super::names;
-use super::output::Output;
-use super::progress::{Progress, Totals};
 use super::remote::{Recursion, Remote};
 use super::retry::Context;
 use super::stop::Stop;
@@ -221,5 +221,5 @@ impl Console {
 }
 
 fn nothing_matches(pattern: &OsStr, exit: Exit) -> Failure {
-    Failure::new(exit, format!("{}: nothing matches", super::escape::escape(pattern.as_bytes())))
+    Failure::new(exit, format!("{}: nothing matches", super::display::escape::escape(pattern.as_bytes())))
 }

@@ -1,6 +1,6 @@
 //! Names as users type them: plain bytes, relative to a current directory that only the client knows.
 
-use super::escape::escape;
+use super::display::escape::escape;
 use super::failure::{Exit, Failure};
 use crate::proto::RemotePath;
 use std::ffi::OsStr;

@@ -2,7 +2,7 @@
 //! the machine could read in `ps`.
 
 use super::cli::Options;
-use super::escape::escape;
+use super::display::escape::escape;
 use super::failure::{Exit, Failure};
 use crate::proto::limits;
 use nix::sys::signal::Signal;

@@ -1,7 +1,7 @@
-//! A server, logged in: one method for each simple verb. Bodies of files are in [`super::upload`] and [`super::download`].
+//! A server, logged in: one method for each simple verb. Bodies of files are in [`super::transfer::upload`] and [`super::transfer::download`].
 
 use super::connection::Connection;
-use super::escape::escape;
+use super::display::escape::escape;
 use super::failure::Failure;
 use super::limits;
 use super::stop::Stop;

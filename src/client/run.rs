@@ -3,8 +3,8 @@
 use super::cli::{self, Cli, Command, Options};
 use super::commands;
 use super::console::{Console, Place};
+use super::display::output::{Output, Volume};
 use super::failure::{Exit, Failure};
-use super::output::{Output, Volume};
 use super::password;
 use super::shell;
 use super::stop::Stop;

@@ -2,7 +2,7 @@
 
 use super::words::{self, Scan};
 use crate::client::cli;
-use crate::client::escape::escape;
+use crate::client::display::escape::escape;
 use crate::client::glob::Name;
 
 /// One way to complete a word.

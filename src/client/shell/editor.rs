@@ -3,7 +3,7 @@
 use super::complete;
 use super::{Then, below_root, execute, local};
 use crate::client::console::Console;
-use crate::client::escape::escape;
+use crate::client::display::escape::escape;
 use crate::client::failure::{Exit, Failure};
 use crate::net::Address;
 use nix::sys::signal::Signal;

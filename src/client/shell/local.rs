@@ -1,10 +1,10 @@
 //! The local side of the shell: `lcd`, `lls`, `lpwd`, and local names for completion and patterns.
 
-use crate::client::escape::escape;
+use crate::client::display::escape::escape;
+use crate::client::display::listing::{self, Listing};
+use crate::client::display::output::Output;
 use crate::client::failure::{Exit, Failure};
 use crate::client::glob::Name;
-use crate::client::listing::{self, Listing};
-use crate::client::output::Output;
 use crate::proto::answer::Entry;
 use crate::proto::{EntryKind, Mtime, RemotePath};
 use std::ffi::OsStr;
@@ -74,8 +74,8 @@ fn cannot(what: &str, path: &Path, error: &io::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::output::Volume;
-    use crate::client::output::tests::kept;
+    use crate::client::display::output::Volume;
+    use crate::client::display::output::tests::kept;
 
     #[test]
     fn a_local_listing_looks_like_a_remote_one() {

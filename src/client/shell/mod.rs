@@ -9,7 +9,7 @@ pub mod words;
 use super::cli::{self, Command, LineCommand};
 use super::commands;
 use super::console::{Console, Place};
-use super::escape::{escape, escape_text};
+use super::display::escape::{escape, escape_text};
 use super::failure::{Exit, Failure};
 use super::password::StandardInput;
 use crate::proto::{EntryKind, RemotePath};

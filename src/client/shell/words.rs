@@ -3,7 +3,7 @@
 //! `'…'` takes everything as it stands; within `"…"` and outside quotes a backslash takes the next character as it is, and
 //! `\n`, `\t`, `\r`, `\xNN`, `\u{…}` mean what a listing prints with them, so that any name can be typed.
 
-use crate::client::escape::escape;
+use crate::client::display::escape::escape;
 use crate::client::glob;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;

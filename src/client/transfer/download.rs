@@ -1,15 +1,15 @@
 //! One download: asked for, received, verified, and only then given its name.
 
-use super::connection::Connection;
-use super::escape::escape;
-use super::failure::{Exit, Failure};
 use super::folder::Folder;
-use super::limits;
-use super::output::cannot_write;
 use super::part::{self, Part, Unfinished, Version};
-use super::report::Event;
-use super::retry::{Context, Retry};
 use super::source::{digest, hash_prefix, local};
+use crate::client::connection::Connection;
+use crate::client::display::escape::escape;
+use crate::client::display::output::cannot_write;
+use crate::client::failure::{Exit, Failure};
+use crate::client::limits;
+use crate::client::report::Event;
+use crate::client::retry::{Context, Retry};
 use crate::proto::answer::{BadAnswer, Fields};
 use crate::proto::{Answer, Code, Digest, Mtime, RemotePath};
 use nix::fcntl::AtFlags;

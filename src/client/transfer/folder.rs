@@ -1,9 +1,9 @@
 //! A local directory that downloads go into, held by a descriptor. Nothing below it is reached by following a link, and no
 //! name leads out of it (openat2(2), RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS).
 
-use super::failure::Failure;
 use super::part;
 use super::source::local;
+use crate::client::failure::Failure;
 use crate::proto::RemotePath;
 use crate::sys::dirent::DirStream;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2};
@@ -50,7 +50,7 @@ impl Folder {
         let mut at = RemotePath::root();
         let mut fd = self.fd.try_clone().map_err(|why| local(&self.path, &why))?;
         for name in tail.components() {
-            at = at.join(name).map_err(|why| super::names::bad_name(name, &why))?;
+            at = at.join(name).map_err(|why| crate::client::names::bad_name(name, &why))?;
             let failed = |why: nix::Error| local(&self.path_of(at.as_bytes()), &why.into());
             match mkdirat(&fd, OsStr::from_bytes(name), Mode::from_bits_truncate(0o777)) {
                 Ok(()) | Err(nix::Error::EEXIST) => {}

@@ -1,9 +1,9 @@
 //! Where the bytes of an upload come from: a local file that may change under our hands, or standard input.
 
-use super::escape::escape;
-use super::failure::{Exit, Failure};
-use super::limits;
-use super::stop::Stop;
+use crate::client::display::escape::escape;
+use crate::client::failure::{Exit, Failure};
+use crate::client::limits;
+use crate::client::stop::Stop;
 use crate::proto::{Digest, Mtime};
 use nix::fcntl::OFlag;
 use sha2::{Digest as _, Sha256};

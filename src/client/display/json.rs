@@ -1,7 +1,7 @@
 //! What `--json` prints: one object a line, all of one shape. Fields that do not apply are left out; a program must pass over
 //! fields and events that it does not know.
 
-use super::failure::Failure;
+use crate::client::failure::Failure;
 use crate::proto::Digest;
 use crate::proto::answer::Entry;
 use base64::Engine;

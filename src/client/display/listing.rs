@@ -1,8 +1,8 @@
 //! A listing as it is printed: sorted where it is short enough to be held, as it comes where it is not.
 
-use super::failure::Failure;
 use super::json::Object;
 use super::output::Output;
+use crate::client::failure::Failure;
 use crate::proto::answer::Entry;
 use crate::proto::{EntryKind, Mtime};
 use time::OffsetDateTime;
@@ -99,8 +99,8 @@ pub fn checksum_line(digest: &str, name: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::output::Volume;
-    use crate::client::output::tests::kept;
+    use crate::client::display::output::Volume;
+    use crate::client::display::output::tests::kept;
     use crate::proto::RemotePath;
 
     fn entry(name: &[u8]) -> Entry {

@@ -2,8 +2,8 @@
 //! objects for a program.
 
 use super::escape::escape;
-use super::failure::{Exit, Failure};
 use super::json::Object;
+use crate::client::failure::{Exit, Failure};
 use std::borrow::Cow;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,6 +1,6 @@
 //! What became of the files of one command, counted by several threads.
 
-use super::failure::{Exit, Failure};
+use crate::client::failure::{Exit, Failure};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 

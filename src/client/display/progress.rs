@@ -3,10 +3,10 @@
 
 use super::bars::Bars;
 use super::escape::escape;
-use super::failure::Exit;
 use super::json::{self, Object};
 use super::output::{Output, Volume};
-use super::report::{Event, Report};
+use crate::client::failure::Exit;
+use crate::client::report::{Event, Report};
 use bytesize::ByteSize;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -190,8 +190,8 @@ pub fn human(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::display::output::tests::kept;
     use crate::client::failure::Failure;
-    use crate::client::output::tests::kept;
     use crate::client::report::Direction;
     use crate::proto::Digest;
 

@@ -4,20 +4,20 @@
 //! make it anything else.
 
 use super::download::{Download, Place};
-use super::failure::{Exit, Failure};
 use super::folder::Folder;
-use super::limits;
-use super::names::{bad_name, means_directory, remote_from_user};
 use super::part::is_directory;
 use super::queue::Queue;
 use super::receiver::Receiver;
-use super::remote::{Listed, Recursion, Remote, Stat};
-use super::report::{Direction, Event, Report};
-use super::retry::Context;
 use super::source::local;
-use super::stop::Stop;
 use super::tally::{Outcome, Tally};
-use super::target::Target;
+use crate::client::failure::{Exit, Failure};
+use crate::client::limits;
+use crate::client::names::{bad_name, means_directory, remote_from_user};
+use crate::client::remote::{Listed, Recursion, Remote, Stat};
+use crate::client::report::{Direction, Event, Report};
+use crate::client::retry::Context;
+use crate::client::stop::Stop;
+use crate::client::target::Target;
 use crate::proto::answer::Entry;
 use crate::proto::{EntryKind, RemotePath};
 use std::collections::HashSet;
@@ -144,7 +144,9 @@ impl<'a> Planner<'a> {
     }
 
     fn single(&mut self, path: &RemotePath, stat: &Stat) -> Result<(), Failure> {
-        let refuse = |exit, why| Err(Failure::new(exit, format!("{}: {why}", super::escape::escape(path.as_bytes()))));
+        let refuse = |exit, why| {
+            Err(Failure::new(exit, format!("{}: {why}", crate::client::display::escape::escape(path.as_bytes()))))
+        };
         match stat.kind {
             EntryKind::File => {}
             EntryKind::Dir => return refuse(Exit::Conflict, "is a directory; -r fetches it with all that is in it"),
@@ -232,7 +234,10 @@ impl<'a> Planner<'a> {
         if self.taken.insert(name.to_vec()) {
             return Ok(());
         }
-        let text = format!("{}: another source of this command has the same name", super::escape::escape(name));
+        let text = format!(
+            "{}: another source of this command has the same name",
+            crate::client::display::escape::escape(name)
+        );
         Err(Failure::new(Exit::Conflict, text))
     }
 
@@ -272,8 +277,8 @@ fn listing(remote: &mut Remote, path: &RemotePath) -> Result<(Vec<Entry>, Listed
 
 #[cfg(test)]
 mod tests {
-    use super::super::fake::{Fake, Peer, Recorder, Script, digest_of, ready, stat};
     use super::*;
+    use crate::client::fake::{Fake, Peer, Recorder, Script, digest_of, ready, stat};
     use std::fs;
     use std::os::unix::fs::{MetadataExt, symlink};
 

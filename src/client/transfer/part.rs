@@ -4,10 +4,10 @@
 //! the file there. So a later attempt finds it, and one of another version is known to be useless. It can be read by its owner
 //! alone until it is whole, and is locked, so that two downloads never write into one.
 
-use super::failure::{Exit, Failure};
 use super::folder::Folder;
 use super::source::{local, shown};
-use super::target::Target;
+use crate::client::failure::{Exit, Failure};
+use crate::client::target::Target;
 use crate::proto::{Mtime, RemotePath};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, openat, renameat};

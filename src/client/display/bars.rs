@@ -2,8 +2,8 @@
 //! not counted as speed.
 
 use super::escape::escape;
-use super::report::Event;
 use super::terminal::HiddenControls;
+use crate::client::report::Event;
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use std::collections::HashMap;
 use std::fmt::Write;

@@ -1,17 +1,17 @@
 //! The command `put`: which local files go where, and then all of them on their way.
 
-use super::failure::{Exit, Failure};
-use super::limits;
-use super::names::{bad_name, means_directory, remote_from_user};
 use super::queue::Queue;
-use super::remote::{Parents, Remote};
-use super::report::{Event, Report};
-use super::retry::Context;
 use super::sender::{Job, Sender, What};
 use super::source::{Links, local, shown};
-use super::stop::Stop;
 use super::tally::{Outcome, Tally};
-use super::target::Target;
+use crate::client::failure::{Exit, Failure};
+use crate::client::limits;
+use crate::client::names::{bad_name, means_directory, remote_from_user};
+use crate::client::remote::{Parents, Remote};
+use crate::client::report::{Event, Report};
+use crate::client::retry::Context;
+use crate::client::stop::Stop;
+use crate::client::target::Target;
 use crate::proto::{EntryKind, RemotePath};
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -221,7 +221,7 @@ impl<'a> Planner<'a> {
         let file = self.next;
         self.next += 1;
         self.tally.failed(failure);
-        let direction = super::report::Direction::Put;
+        let direction = crate::client::report::Direction::Put;
         self.context.report.event(Event::Started { file, direction, name, size: None });
         self.context.report.event(Event::Failed { file, failure });
     }
@@ -251,8 +251,8 @@ fn walk_failure(path: &Path, why: &walkdir::Error) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fake::{Fake, Peer, Recorder, Script, digest_of};
     use super::*;
+    use crate::client::fake::{Fake, Peer, Recorder, Script, digest_of};
     use std::fs;
 
     fn send(fake: &Fake, sources: Vec<PathBuf>) -> (Result<Outcome, Failure>, Vec<String>) {

@@ -1,15 +1,15 @@
 //! Many uploads over one connection: small files one behind the other without waiting, big ones one by one.
 
-use super::connection::Connection;
-use super::failure::Failure;
-use super::limits;
 use super::queue::Queue;
-use super::remote::Remote;
-use super::report::{Direction, Event};
-use super::retry::{Context, Retry};
 use super::source::{Links, Source, Stdin};
 use super::tally::Tally;
 use super::upload::{Input, Surroundings, Upload, stored_wrongly};
+use crate::client::connection::Connection;
+use crate::client::failure::Failure;
+use crate::client::limits;
+use crate::client::remote::Remote;
+use crate::client::report::{Direction, Event};
+use crate::client::retry::{Context, Retry};
 use crate::proto::{Answer, Code, Digest, RemotePath};
 use sha2::{Digest as _, Sha256};
 use std::collections::VecDeque;

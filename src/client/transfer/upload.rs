@@ -1,13 +1,13 @@
 //! One upload that is worth resuming: a big file, or standard input.
 
-use super::connection::Connection;
-use super::escape::escape;
-use super::failure::{Exit, Failure};
-use super::limits;
-use super::report::{Event, Report};
-use super::retry::Retry;
 use super::source::{Source, Stdin, digest};
-use super::stop::Stop;
+use crate::client::connection::Connection;
+use crate::client::display::escape::escape;
+use crate::client::failure::{Exit, Failure};
+use crate::client::limits;
+use crate::client::report::{Event, Report};
+use crate::client::retry::Retry;
+use crate::client::stop::Stop;
 use crate::proto::{Answer, Code, Digest, RemotePath};
 use sha2::{Digest as _, Sha256};
 

@@ -1,15 +1,15 @@
 //! Many downloads over one connection: requests are sent ahead, so that a tree of small files is not one round trip each.
 
-use super::connection::Connection;
 use super::download::{Download, Place, Settled};
-use super::failure::{Exit, Failure};
 use super::folder::Folder;
-use super::limits;
 use super::queue::Queue;
-use super::remote::Remote;
-use super::report::{Direction, Event};
-use super::retry::{Context, Retry};
 use super::tally::Tally;
+use crate::client::connection::Connection;
+use crate::client::failure::{Exit, Failure};
+use crate::client::limits;
+use crate::client::remote::Remote;
+use crate::client::report::{Direction, Event};
+use crate::client::retry::{Context, Retry};
 use crate::proto::RemotePath;
 use std::collections::VecDeque;
 use std::sync::Arc;

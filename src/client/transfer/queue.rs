@@ -1,6 +1,6 @@
 //! The files of one command, shared by its connections.
 
-use super::failure::{Exit, Failure};
+use crate::client::failure::{Exit, Failure};
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
 
