@@ -8,7 +8,7 @@ use super::scoreboard::{Figure, Tally};
 use super::talk::Talk;
 use super::verbs;
 use crate::net::{Cut, Peer, Side, Waiter, Wire};
-use crate::proto::{Code, Incoming, incoming};
+use crate::proto::{Code, Incoming, Verb, incoming, verb};
 use crate::store::tree::{Policy, Tree};
 use crate::sys::signals::StopPipe;
 use std::fs::File;
@@ -114,6 +114,8 @@ fn serve(member: &mut Member) -> Result<(), Cut> {
                     member.log.line(Level::Warning, format!("connection closed: {}", refusal.text));
                     return Err(Cut::Protocol);
                 }
+                // The body of an upload that was no request may be on the way all the same.
+                member.discarding = verb::find(&line).is_some_and(|(row, ..)| row.verb == Verb::Upload);
             }
         }
     }

@@ -63,10 +63,15 @@ pub(super) fn download(member: &mut Member, request: &Request) -> Result<(), Sto
 
 fn range(request: &Request, size: u64) -> Result<Range, Refusal> {
     let offset = request.number("offset")?.unwrap_or(0);
-    let rest = size.checked_sub(offset).ok_or_else(|| {
-        Refusal::new(Code::BadRequest, format!("the offset lies beyond the end: the file has {size} bytes"))
-    })?;
+    let rest = check_offset(offset, size)?;
     Ok(Range { offset, length: request.number("length")?.unwrap_or(rest).min(rest) })
+}
+
+/// How many bytes follow `offset`; refuses one beyond the end.
+pub(super) fn check_offset(offset: u64, size: u64) -> Result<u64, Refusal> {
+    size.checked_sub(offset).ok_or_else(|| {
+        Refusal::new(Code::BadRequest, format!("the offset lies beyond the end: the file has {size} bytes"))
+    })
 }
 
 /// The digest, if it is known or must be before anything is sent: for a part of a file, or to compare it.

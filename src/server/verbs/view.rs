@@ -18,9 +18,7 @@ pub(super) fn view(member: &mut Member, request: &Request) -> Result<(), Stop> {
         return Err(Refusal::new(Code::TooLarge, text).into());
     }
     let reading = member.tree.read(&path)?;
-    if offset > reading.meta.size {
-        return Err(Refusal::new(Code::BadRequest, "the offset lies beyond the end of the file").into());
-    }
+    super::download::check_offset(offset, reading.meta.size)?;
     let mut bytes = vec![0; length as usize];
     let mut held = 0;
     while held < bytes.len() {
