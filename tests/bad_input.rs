@@ -38,6 +38,7 @@ fn a_line_over_the_limit_closes_and_nothing_after_it_is_run() {
     raw.expect("ERR bad-request");
     raw.closed();
     x_stands(&server);
+    drop(raw);
     server.stop();
 }
 
@@ -58,6 +59,7 @@ fn control_bytes_and_broken_text_close_before_login_and_are_refused_after_it() {
     raw.demand("PING\r", "OK pong");
     raw.demand("%00", "ERR bad-request");
     x_stands(&server);
+    drop(raw);
     server.stop();
 }
 
@@ -79,6 +81,7 @@ fn paths_that_break_a_rule_are_refused_by_every_verb() {
     raw.demand(&format!("STAT {}", "%6e".repeat(256)), "ERR name-too-long");
     raw.demand(&format!("STAT {}", "%6e".repeat(255)), "ERR not-found");
     assert_eq!(common::tree::snapshot(&server.storage()), before);
+    drop(raw);
     server.stop();
 }
 
@@ -122,6 +125,7 @@ fn names_and_paths_of_the_greatest_length_work() {
     raw.put(&other, b"");
     raw.demand(&format!("STAT {other}y"), "ERR name-too-long");
     raw.demand(&format!("RMDIR {} recursive", "d".repeat(255)), "OK removed=18");
+    drop(raw);
     server.stop();
 }
 
@@ -157,6 +161,7 @@ fn numbers_that_are_none_or_too_large_change_nothing() {
         raw.demand(&format!("UPLOAD x mtime={time}"), "ERR bad-request");
     }
     assert_eq!(common::tree::snapshot(&server.storage()), before);
+    drop(raw);
     server.stop();
 }
 
@@ -170,6 +175,7 @@ fn a_size_that_no_body_reaches_changes_nothing() {
         raw.expect("ERR bad-request");
     }
     x_stands(&server);
+    drop(raw);
     server.stop();
 }
 
@@ -215,6 +221,7 @@ fn before_login_every_verb_is_denied_and_a_body_closes() {
         raw.closed();
     }
     x_stands(&server);
+    drop(raw);
     server.stop();
 }
 
@@ -267,6 +274,7 @@ fn requests_that_are_none_get_an_error_and_the_session_goes_on() {
     raw.expect("ERR bad-request no upload is open");
     raw.expect("OK pong");
     x_stands(&server);
+    drop(raw);
     server.stop();
 }
 
@@ -298,6 +306,7 @@ fn a_refused_upload_keeps_the_stream_in_step() {
         raw.expect("OK pong");
     }
     x_stands(&server);
+    drop(raw);
     server.stop();
 }
 
@@ -343,6 +352,7 @@ fn an_error_in_mid_body_is_the_only_answer() {
         raw.expect(due);
     }
     x_stands(&server);
+    drop(raw);
     server.stop();
 }
 
@@ -361,6 +371,7 @@ fn the_reserved_name_is_never_listed_and_never_reached() {
     }
     raw.put(".dfosx", b"another name");
     raw.put(".DFOS", b"and another");
+    drop(raw);
     server.stop();
 }
 

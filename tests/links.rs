@@ -90,6 +90,7 @@ fn a_link_as_first_or_middle_component_leads_nowhere() {
         all_say(&mut raw, path, NOTHING_THROUGH_A_LINK);
     }
     assert_eq!(snapshot(server.home()), before);
+    drop(raw);
     server.stop();
 }
 
@@ -129,6 +130,7 @@ fn a_link_as_last_component_is_a_link_and_no_way() {
     }
     assert_eq!(snapshot(&outside), secrets);
     assert_eq!(raw.get("d/f"), b"another file");
+    drop(raw);
     server.stop();
 }
 
@@ -139,6 +141,7 @@ fn links_are_listed_as_links_and_not_entered() {
     let links = rows.iter().filter(|row| row.starts_with("link ")).count();
     assert_eq!((links, last.as_str()), (6, "OK entries=10 skipped=0"), "{rows:#?}");
     assert!(!rows.iter().any(|row| row.contains("secret") || row.contains("/file")), "{rows:#?}");
+    drop(raw);
     server.stop();
 }
 
@@ -213,6 +216,7 @@ fn a_directory_where_a_file_is_meant_and_the_reverse_have_their_codes() {
         ("RMDIR {} recursive", "ERR not-found"),
     ]);
     assert_eq!(snapshot(server.home()), before);
+    drop(raw);
     server.stop();
 }
 
@@ -246,5 +250,6 @@ fn a_planted_reserved_directory_is_not_written_to() {
     assert!(raw.upload("x", b"not to be seen").starts_with(ELOOP));
     assert_eq!(snapshot(&outside), secrets);
     assert!(!server.at("alice/x").exists());
+    drop(raw);
     server.stop();
 }

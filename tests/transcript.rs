@@ -61,6 +61,7 @@ fn the_first_example_happens_as_shown() {
     replay(&mut raw, &lines);
     raw.closed();
     assert_eq!(std::fs::read(server.at("alice/notes.txt")).unwrap(), b"hello\n");
+    drop(raw);
     server.stop();
 }
 
@@ -71,6 +72,7 @@ fn the_download_example_happens_as_shown() {
     raw.upload_with("notes.txt mtime=1700000000", b"hello\n");
     replay(&mut raw, &example("C: DOWNLOAD"));
     raw.demand("PING", "OK pong");
+    drop(raw);
     server.stop();
 }
 
@@ -95,6 +97,7 @@ fn the_login_example_works_by_the_formulas_of_the_page_alone() {
         }
     }
     assert_eq!(raw.names("."), [""; 0]);
+    drop(raw);
     server.stop();
 }
 
@@ -121,5 +124,6 @@ fn every_verb_of_the_table_is_explained_by_help_and_every_alias_works() {
     }
     raw.demand("quit", "OK bye");
     raw.closed();
+    drop(raw);
     server.stop();
 }

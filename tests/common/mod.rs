@@ -13,7 +13,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
@@ -50,7 +50,6 @@ pub struct Server {
     home: tempfile::TempDir,
     mark: String,
     log: Arc<Mutex<Vec<String>>>,
-    stdout: Receiver<String>,
     /// What it printed for each listener.
     pub listening: Vec<String>,
     over: bool,
@@ -72,9 +71,14 @@ pub fn home() -> tempfile::TempDir {
     home
 }
 
-/// A command that would start a server in `home`.
+/// A command that would start a server in `home`, under a usual umask.
 pub fn command(home: &Path, options: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_dfos-forkd"));
+    command_under("022", home, options)
+}
+
+fn command_under(umask: &str, home: &Path, options: &[&str]) -> Command {
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", &format!("umask {umask}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_dfos-forkd")]);
     command.args(options).current_dir(home).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.arg("--dir").arg(home.join("storage")).arg("--users").arg(home.join("users"));
     command
@@ -88,7 +92,12 @@ impl Server {
 
     /// A server whose storage an earlier one, or the test, has prepared.
     pub fn start_in(home: tempfile::TempDir, options: &[&str]) -> Server {
-        let mut command = command(home.path(), options);
+        Server::start_under("022", home, options)
+    }
+
+    /// A server that inherits this umask.
+    pub fn start_under(umask: &str, home: tempfile::TempDir, options: &[&str]) -> Server {
+        let mut command = command_under(umask, home.path(), options);
         let listeners = options.iter().filter(|option| **option == "--listen").count();
         if listeners == 0 && !options.contains(&"--port") {
             command.args(["--port", "0"]);
@@ -105,9 +114,9 @@ impl Server {
         let (pen, stdout) = channel();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
         std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| pen.send(line)));
-        let mut server = Server { process, home, mark, log, stdout, listening: Vec::new(), over: false };
+        let mut server = Server { process, home, mark, log, listening: Vec::new(), over: false };
         for _ in 0..listeners.max(1) {
-            let line = server.stdout.recv_timeout(PATIENCE).expect("the server says where it listens");
+            let line = stdout.recv_timeout(PATIENCE).expect("the server says where it listens");
             server.listening.push(line.strip_prefix("listening ").expect(&line).to_owned());
         }
         server
