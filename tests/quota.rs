@@ -85,7 +85,6 @@ fn what_is_replaced_deleted_or_given_up_is_given_back() {
     raw.expect("READY");
     raw.expect("ERR bad-request");
     agree(&mut raw, "a malformed end");
-    raw.send("END\n");
     let mut cut = server.login("alice");
     cut.send("UPLOAD g size=400000\nDATA 1000\n");
     cut.send(noise(1, 500));
