@@ -106,11 +106,13 @@ fn a_recursive_removal_that_meets_a_flipping_link_removes_nothing_outside() {
     std::thread::scope(|scope| {
         scope.spawn(|| flip(&top.join("flip"), &top.join("flop"), &done));
         let operator = scope.spawn(|| {
+            let fresh = server.at("alice/fresh");
             while !done.load(Relaxed) {
-                // Each of these fails when the session was faster; then it is made anew.
-                let _ = fs::create_dir_all(top.join("flip/sub/deep"));
-                let _ = fs::write(top.join("flip/sub/deep/victim"), "inside");
-                let _ = symlink(&outside, top.join("flop"));
+                // Made beside it and renamed: the operator must not write through the link either.
+                fs::create_dir_all(fresh.join("flip/sub/deep")).unwrap();
+                fs::write(fresh.join("flip/sub/deep/victim"), "inside").unwrap();
+                let _ = symlink(&outside, fresh.join("flop"));
+                let _ = fs::rename(&fresh, &top); // while the old one is there, later
             }
         });
         let (began, mut removed) = (Instant::now(), 0);
@@ -121,6 +123,7 @@ fn a_recursive_removal_that_meets_a_flipping_link_removes_nothing_outside() {
         done.store(true, Relaxed);
         operator.join().unwrap();
         eprintln!("{removed} removals");
+        assert!(removed > 5, "{removed}");
     });
     assert_eq!(snapshot(&outside), before);
     drop(raw);

@@ -194,6 +194,15 @@ impl Raw {
         bytes
     }
 
+    /// Up to `length` bytes, and whether they were all there before the connection ended.
+    pub fn read_up_to(&mut self, length: usize) -> (Vec<u8>, bool) {
+        let mut bytes = Vec::new();
+        // A reset counts as an end: what came before it counts.
+        let _ = (&mut self.stream).take(length as u64).read_to_end(&mut bytes);
+        let whole = bytes.len() == length;
+        (bytes, whole)
+    }
+
     /// LOGIN with the password that the fixture gave the user.
     #[track_caller]
     pub fn login(&mut self, user: &str) {
