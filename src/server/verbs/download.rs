@@ -14,6 +14,7 @@ use crate::store::digest as store_digest;
 use crate::store::read::Reading;
 use crate::store::trouble::{Trouble, code_of};
 use sha2::{Digest as _, Sha256};
+use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::time::Instant;
@@ -106,37 +107,46 @@ fn send_known(member: &mut Member, reading: &Reading, range: &Range, digest: Dig
         }
         let piece = (end - offset).min(limits::PIECE as i64) as usize;
         member.talk.say(Answer::Data(piece))?;
-        let good = send_piece(member, reading, &mut offset, piece)?;
+        let (good, trouble) = send_piece(member, reading, &mut offset, piece)?;
         member.tally.add(Figure::BytesOut, good as u64);
-        if good < piece {
-            return Ok(Sent::Broken(Code::Changed, good as u64, CHANGED));
+        if let Some(trouble) = trouble {
+            return Ok(broken(&trouble, good as u64));
         }
         last = piece as u64;
     }
     Ok(if reading.is_unchanged() { Sent::Whole(digest) } else { Sent::Broken(Code::Changed, last, CHANGED) })
 }
 
-/// Sends a piece of the file from `offset` on; what the file no longer has is filled with zeros. Returns how much was good.
-fn send_piece(member: &mut Member, reading: &Reading, offset: &mut i64, piece: usize) -> Result<usize, Cut> {
+/// Sends a piece of the file from `offset` on; what the file does not give is filled with zeros. Returns how much was good, and
+/// why not all of it.
+fn send_piece(
+    member: &mut Member,
+    reading: &Reading,
+    offset: &mut i64,
+    piece: usize,
+) -> Result<(usize, Option<io::Error>), Cut> {
     let mut good = 0;
     while good < piece {
         let until = Until::within(limits::STALL);
-        match member.talk.wire.send_file(reading.file.as_fd(), offset, piece - good, until) {
-            Ok(0) | Err(SendFile::File(_)) => {
-                let zeros = [0; 4096];
-                let mut owed = piece - good;
-                while owed > 0 {
-                    let n = owed.min(zeros.len());
-                    member.talk.wire.send(&zeros[..n], Until::within(limits::STALL))?;
-                    owed -= n;
-                }
-                return Ok(good);
+        let trouble = match member.talk.wire.send_file(reading.file.as_fd(), offset, piece - good, until) {
+            Ok(0) => io::ErrorKind::UnexpectedEof.into(),
+            Ok(n) => {
+                good += n;
+                continue;
             }
-            Ok(n) => good += n,
+            Err(SendFile::File(errno)) => errno.into(),
             Err(SendFile::Cut(cut)) => return Err(cut),
+        };
+        let zeros = [0; 4096];
+        let mut owed = piece - good;
+        while owed > 0 {
+            let n = owed.min(zeros.len());
+            member.talk.wire.send(&zeros[..n], Until::within(limits::STALL))?;
+            owed -= n;
         }
+        return Ok((good, Some(trouble)));
     }
-    Ok(good)
+    Ok((good, None))
 }
 
 /// A small file goes out together with the lines around it.
@@ -173,7 +183,7 @@ fn send_hashing(member: &mut Member, reading: &Reading, length: u64) -> Result<S
                 at += n as u64;
                 last = n as u64;
             }
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Ok(broken(&error, last)),
         }
     }
@@ -181,7 +191,7 @@ fn send_hashing(member: &mut Member, reading: &Reading, length: u64) -> Result<S
     Ok(if reading.is_unchanged() { Sent::Whole(digest) } else { Sent::Broken(Code::Changed, last, CHANGED) })
 }
 
-fn broken(error: &std::io::Error, last: u64) -> Sent {
+fn broken(error: &io::Error, last: u64) -> Sent {
     match error.raw_os_error() {
         Some(errno) => Sent::Broken(code_of(nix::errno::Errno::from_raw(errno)), last, "the server could not read on"),
         None => Sent::Broken(Code::Changed, last, CHANGED),
