@@ -56,22 +56,29 @@ pub struct Until {
     /// Starts anew with each wait.
     silence: Option<Duration>,
     idle: bool,
+    /// What a request to stop leaves beyond the grace period.
+    leeway: Duration,
 }
 
 impl Until {
     /// Until `deadline`, between two requests: a request to stop ends the wait at once.
     pub fn idle(deadline: Instant) -> Self {
-        Until { deadline: Some(deadline), silence: None, idle: true }
+        Until { deadline: Some(deadline), silence: None, idle: true, leeway: Duration::ZERO }
     }
 
     /// Until `deadline`, with an operation in hand: a request to stop leaves it the grace period.
     pub fn busy(deadline: Instant) -> Self {
-        Until { deadline: Some(deadline), silence: None, idle: false }
+        Until { deadline: Some(deadline), silence: None, idle: false, leeway: Duration::ZERO }
     }
 
     /// As long as something moves: each single wait ends after `span`. For a client, which any byte reassures.
     pub fn silent_for(span: Duration) -> Self {
-        Until { deadline: None, silence: Some(span), idle: false }
+        Until { deadline: None, silence: Some(span), idle: false, leeway: Duration::ZERO }
+    }
+
+    /// The same, with `leeway` more than the grace period: for what was begun and can only be ended or torn.
+    pub fn with_leeway(self, leeway: Duration) -> Self {
+        Until { leeway, ..self }
     }
 
     /// For `span` from now, with an operation in hand.
@@ -116,7 +123,11 @@ impl Waiter {
 
     /// Whether the operation in hand must break off now.
     pub fn must_stop(&mut self) -> bool {
-        self.stop_requested() && self.stop_at.is_some_and(|at| at <= Instant::now())
+        self.must_stop_after(Duration::ZERO)
+    }
+
+    fn must_stop_after(&mut self, leeway: Duration) -> bool {
+        self.stop_requested() && self.stop_at.is_some_and(|at| at + leeway <= Instant::now())
     }
 
     /// Forgets a request to stop, as the client's shell does at its next prompt.
@@ -132,10 +143,10 @@ impl Waiter {
             None => until,
         };
         loop {
-            if self.stop_requested() && (until.idle || self.must_stop()) {
+            if self.stop_requested() && (until.idle || self.must_stop_after(until.leeway)) {
                 return Err(Cut::Stopping);
             }
-            let deadline = [until.deadline, self.stop_at].into_iter().flatten().min();
+            let deadline = [until.deadline, self.stop_at.map(|at| at + until.leeway)].into_iter().flatten().min();
             let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
             let mut fds = [Some(PollFd::new(fd, events)), None];
             let mut count = 1;

@@ -40,6 +40,8 @@ pub struct Wire {
     input: Vec<u8>,
     taken: usize,
     output: Vec<u8>,
+    /// Sending broke off within a line or a piece: whatever is sent after it would be taken for the rest.
+    torn: bool,
 }
 
 impl Wire {
@@ -48,7 +50,7 @@ impl Wire {
         use nix::fcntl::{FcntlArg, OFlag, fcntl};
         let flags = OFlag::from_bits_retain(fcntl(&socket, FcntlArg::F_GETFL)?);
         fcntl(&socket, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
-        Ok(Wire { socket, side, waiter, input: Vec::new(), taken: 0, output: Vec::new() })
+        Ok(Wire { socket, side, waiter, input: Vec::new(), taken: 0, output: Vec::new(), torn: false })
     }
 
     /// The socket, to look at and not to read from.
@@ -163,6 +165,9 @@ impl Wire {
     }
 
     fn send_all(&mut self, mut bytes: &[u8], until: Until) -> Result<(), Cut> {
+        if self.torn {
+            return Err(Cut::Closed);
+        }
         while !bytes.is_empty() {
             match send(self.socket.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL) {
                 Ok(n) => bytes = &bytes[n..],
@@ -175,13 +180,18 @@ impl Wire {
     }
 
     /// Waits until the socket takes more. A client meanwhile reads what the server says.
+    ///
+    /// What was begun is sent to its end even a moment after the grace period. If that fails the connection is torn.
     fn wait_writable(&mut self, until: Until) -> Result<(), Cut> {
+        let (events, until) = match self.side {
+            Side::Client => (PollFlags::POLLOUT | PollFlags::POLLIN, until),
+            Side::Server => (PollFlags::POLLOUT, until.with_leeway(limits::LEEWAY)),
+        };
         loop {
-            let mut events = PollFlags::POLLOUT;
-            if self.side == Side::Client {
-                events |= PollFlags::POLLIN;
-            }
-            let ready = self.waiter.wait(self.socket.as_fd(), events, until)?;
+            let ready = self
+                .waiter
+                .wait(self.socket.as_fd(), events, until)
+                .inspect_err(|_| self.torn = self.side == Side::Server)?;
             if ready.contains(PollFlags::POLLIN) {
                 self.fill()?;
             }

@@ -41,6 +41,9 @@ pub const WAIT_EVERY: Duration = Duration::from_secs(3);
 /// A body that moves no byte for this long ends the session: long enough for a suspended laptop's TCP to come back.
 pub const STALL: Duration = Duration::from_secs(60);
 
+/// How long after the grace period a line or piece that was begun may still be sent: the client's next bytes would be
+/// taken for its rest otherwise. Less than what the listener gives before it kills.
+pub const LEEWAY: Duration = Duration::from_secs(1);
 /// How long a goodbye (an ERR before a close) may take to leave.
 pub const GOODBYE: Duration = Duration::from_secs(2);
 
