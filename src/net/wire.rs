@@ -7,6 +7,7 @@ use nix::errno::Errno;
 use nix::poll::PollFlags;
 use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
 
 /// Bytes of input held at once; at least a line.
 const INPUT: usize = 2 * limits::LINE;
@@ -228,13 +229,14 @@ impl Wire {
     /// closing with unread input would reset the connection and could take the last answer with it.
     pub fn goodbye(&mut self) {
         self.waiter = Waiter::deaf(); // this is the end already
-        let until = Until::within(limits::GOODBYE);
+        let deadline = Instant::now() + limits::GOODBYE;
+        let until = Until::busy(deadline);
         if self.flush(until).is_err() || shutdown(self.socket.as_raw_fd(), Shutdown::Write).is_err() {
             return;
         }
         let mut dust = [0; 4096];
         while let Ok(got) = self.read_some(&mut dust) {
-            if got.is_none() && self.wait_readable(until).is_err() {
+            if Instant::now() >= deadline || got.is_none() && self.wait_readable(until).is_err() {
                 return;
             }
         }

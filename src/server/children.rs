@@ -65,6 +65,11 @@ impl Children {
         self.by_pid.keys().copied()
     }
 
+    /// Whom each serves.
+    pub fn peers(&self) -> impl Iterator<Item = (Pid, Peer)> {
+        self.by_pid.iter().map(|(pid, child)| (*pid, child.peer))
+    }
+
     /// The process groups that sessions live in: one, unless the scribe had to be replaced.
     pub fn groups(&self) -> HashSet<Pid> {
         self.by_pid.values().map(|child| child.group).collect()

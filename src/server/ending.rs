@@ -3,26 +3,26 @@
 use nix::sys::wait::WaitStatus;
 use std::fmt;
 
-/// Why a session ended.
+/// Why a session ended. The numbers keep clear of 1 and 2, which a program ends with by accident.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Ending {
     /// LOGOUT.
     LoggedOut = 0,
     /// The client closed, or vanished.
-    Vanished = 1,
+    Vanished = 10,
     /// The client kept still for too long.
-    TimedOut = 2,
+    TimedOut = 11,
     /// Nobody logged in within the time given for it.
-    LoginTimedOut = 3,
+    LoginTimedOut = 12,
     /// Three refused logins.
-    LoginRefused = 4,
+    LoginRefused = 13,
     /// The client does not speak the protocol.
-    Protocol = 5,
+    Protocol = 14,
     /// The server is ending.
-    ShutDown = 6,
+    ShutDown = 15,
     /// Something on the server failed.
-    Failed = 7,
+    Failed = 16,
 }
 
 impl Ending {

@@ -8,12 +8,12 @@ use super::record::{Level, Log, Record};
 use super::scoreboard::{Figure, Scoreboard, Totals};
 use super::scribe::{self, Scribe};
 use super::session::{Brief, Times};
-use super::users::{self, Loading, Users};
+use super::users::{self, Begun, Load, Loading, Users};
 use crate::net::listen::Listener as Socket;
 use crate::net::{Address, Peer};
 use crate::proto::{Answer, Code};
 use crate::store::tree::Policy;
-use crate::sys::fork::{Fork, fork};
+use crate::sys::fork::{Fork, exit_child, fork};
 use crate::sys::signals::{self, SignalPipe};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
@@ -44,6 +44,8 @@ pub enum Role {
     Session(Box<Brief>, SigSet),
     /// The scribe.
     Scribe(Box<Scribe>, SigSet),
+    /// A helper that loads the users.
+    Loader(Box<Load>),
 }
 
 /// How far the end has come.
@@ -147,8 +149,10 @@ impl Listener {
             if self.signals.came(Signal::SIGCHLD) {
                 self.reap();
             }
-            if self.signals.came(Signal::SIGHUP) {
-                self.reload();
+            if self.signals.came(Signal::SIGHUP)
+                && let Some(load) = self.reload()
+            {
+                return Ok(Role::Loader(Box::new(load)));
             }
             // Both are asked: `||` would leave the second flag set.
             if self.signals.came(Signal::SIGINT) | self.signals.came(Signal::SIGTERM) {
@@ -161,6 +165,9 @@ impl Listener {
                 self.log.line(Level::Warning, "the scribe ended and was started again");
                 if let Some((scribe, mask)) = self.start_scribe()? {
                     return Ok(Role::Scribe(scribe, mask));
+                }
+                for (pid, peer) in self.children.peers() {
+                    self.log.send(&Record::Opened(pid, peer.to_string()));
                 }
             }
             for at in ready {
@@ -232,7 +239,13 @@ impl Listener {
         let login_by = Instant::now() + self.options.login_timeout;
         let mask = signals::block()?;
         match fork() {
-            Ok(Fork::Child) => Ok(Some((self.become_session(socket, peer, slot, group, login_by)?, mask))),
+            Ok(Fork::Child) => match self.become_session(socket, peer, slot, group, login_by) {
+                Ok(brief) => Ok(Some((brief, mask))),
+                Err(error) => {
+                    self.log.line(Level::Error, format!("cannot start a session: {error}"));
+                    exit_child(Ending::Failed as u8)
+                }
+            },
             Ok(Fork::Parent(pid)) => {
                 let _ = setpgid(pid, group); // the child does it too: whichever is first, it has happened
                 self.children.add(pid, Child { peer, slot, group, since: Instant::now() });
@@ -322,15 +335,18 @@ impl Listener {
         }
     }
 
-    /// SIGHUP: loads the users again; running sessions go on.
-    fn reload(&mut self) {
+    /// SIGHUP: has the users loaded again; running sessions go on. Returns in the helper only.
+    fn reload(&mut self) -> Option<Load> {
         if self.loading.is_some() {
-            return self.log.line(Level::Warning, "reload: the users are being loaded already");
+            self.log.line(Level::Warning, "reload: the users are being loaded already");
+            return None;
         }
         match users::begin(&self.options.users, &self.options.dir) {
-            Ok(loading) => self.loading = Some(loading),
+            Ok(Begun::Parent(loading)) => self.loading = Some(loading),
+            Ok(Begun::Helper(load)) => return Some(load),
             Err(error) => self.log.line(Level::Error, format!("reload failed, the users stay as they are: {error}")),
         }
+        None
     }
 
     fn reloaded(&mut self, status: WaitStatus) {

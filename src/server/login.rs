@@ -56,7 +56,7 @@ impl Stranger {
         self.talk.say(Answer::Ok(Fields::words("dfos/1 ready").with("auth", ways)))?;
         let (mut refused, mut errors, mut awaiting) = (0, 0, None);
         while errors < limits::ERRORS_BEFORE_LOGIN {
-            self.talk.flush()?;
+            self.talk.wire.flush(Until::idle(self.login_by))?;
             let line = self.line()?;
             let exchange = awaiting.take();
             match self.step(&line, exchange) {
@@ -98,6 +98,13 @@ impl Stranger {
     fn line(&mut self) -> Result<String, Cut> {
         let wire = &mut self.talk.wire;
         loop {
+            // Asked with each line, not only while waiting: a stranger who never pauses has no more time than others.
+            if wire.waiter.stop_requested() {
+                return Err(Cut::Stopping);
+            }
+            if Instant::now() >= self.login_by {
+                return Err(Cut::TimedOut);
+            }
             if let Some(line) = wire.buffered_line()? {
                 return Ok(line);
             }

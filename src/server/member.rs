@@ -206,8 +206,11 @@ impl Member {
                     self.talk.say(Answer::Ok(fields))?;
                 }
                 Err(trouble) => {
-                    let level = if trouble.code() == Code::IoError { Level::Error } else { Level::Info };
-                    self.tell(level, began, format!("UPLOAD {path} failed: {} {trouble}", trouble.code()));
+                    self.tell(
+                        Level::of(trouble.code()),
+                        began,
+                        format!("UPLOAD {path} failed: {} {trouble}", trouble.code()),
+                    );
                     self.talk.say(Answer::Err(trouble.code(), trouble.to_string()))?;
                 }
             }

@@ -62,6 +62,7 @@ fn serve_files(options: ServeOptions) -> Result<ExitCode, String> {
             };
             exit_child(listener::ending_of(catch_unwind(AssertUnwindSafe(run))))
         }
+        Role::Loader(load) => exit_child(load.run()),
         Role::Scribe(scribe, mask) => {
             let _ = signals::restore(&mask);
             exit_child(u8::from(scribe.run().is_err()))

@@ -1,6 +1,7 @@
 //! What travels to the scribe: one record a datagram, over a socket on which the kernel names the sender. No session can
 //! speak for another.
 
+use crate::proto::Code;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, send};
@@ -30,6 +31,15 @@ impl Level {
             Level::Warning => "warning",
             Level::Info => "info",
             Level::Debug => "debug",
+        }
+    }
+
+    /// How much it matters that a request failed with `code`.
+    pub fn of(code: Code) -> Level {
+        match code {
+            Code::IoError | Code::Uncertain | Code::Internal => Level::Error,
+            Code::NoSpace | Code::ReadOnly | Code::Busy => Level::Warning,
+            _ => Level::Info,
         }
     }
 

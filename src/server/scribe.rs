@@ -89,7 +89,7 @@ impl Scribe {
                     Err(error) => return Err(error),
                 }
             }
-            self.release(false);
+            self.release(|_| false);
         }
     }
 
@@ -109,21 +109,21 @@ impl Scribe {
         match record {
             Record::Opened(pid, peer) => {
                 self.sessions.insert(pid, Session { peer, user: None });
-                self.release(false);
+                self.release(|_| false);
             }
             Record::Closed(pid) => {
-                self.release(true);
+                self.release(|sender| sender == pid);
                 self.sessions.remove(&pid);
             }
             Record::Line(level, text) => self.write(self.listener, level, "", &text),
-            Record::User(_) | Record::End => self.release(true),
+            Record::User(_) | Record::End => self.release(|_| true),
         }
     }
 
     /// Writes what was held back, once its sender is known or has been waited for long enough.
-    fn release(&mut self, all: bool) {
+    fn release(&mut self, now: impl Fn(Pid) -> bool) {
         for (since, sender, record) in std::mem::take(&mut self.early) {
-            if all || self.sessions.contains_key(&sender) || since.elapsed() > HOLD {
+            if now(sender) || self.sessions.contains_key(&sender) || since.elapsed() > HOLD {
                 self.write_for(sender, record);
             } else {
                 self.early.push_back((since, sender, record));

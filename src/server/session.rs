@@ -125,7 +125,11 @@ fn serve(member: &mut Member) -> Result<(), Cut> {
 fn part(member: &mut Member, cut: &Cut) -> Ending {
     let settled = member.settle();
     let ending = match cut {
-        Cut::Closed | Cut::Io(_) => return Ending::Vanished,
+        Cut::Closed | Cut::Io(_) => {
+            // A client that has said all it wants (`nc -N`) still listens; one that has gone costs an error here.
+            let _ = settled.and_then(|()| member.talk.flush());
+            return Ending::Vanished;
+        }
         Cut::TimedOut => Ending::TimedOut,
         Cut::Stopping => Ending::ShutDown,
         Cut::Line(_) | Cut::Protocol => Ending::Protocol,

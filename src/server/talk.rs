@@ -39,7 +39,7 @@ impl Talk {
         if self.wire.queued() > 0 {
             self.spoke = Instant::now();
         }
-        self.wire.flush(Until::within(limits::STALL))
+        self.wire.flush(Until::silent_for(limits::STALL))
     }
 
     /// Why work was broken off, when the pulse said so.

@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 /// The file in the storage's reserved directory from which the salts of unknown users come. It lies there so that all servers that
@@ -38,26 +38,49 @@ pub struct Loading {
 /// What a helper came to: the users unless it failed, and what the operator should read.
 pub type Loaded = (Option<Users>, Vec<String>);
 
+/// What [`begin`] returns in each of two processes.
+pub enum Begun {
+    /// The one that asked.
+    Parent(Loading),
+    /// The helper, which drops what it inherited and then does its work.
+    Helper(Load),
+}
+
+/// A helper's work.
+pub struct Load {
+    path: PathBuf,
+    storage: PathBuf,
+    table: File,
+    notes: PipeWriter,
+}
+
 /// Starts a helper that loads `path`. `storage` holds the secret.
-pub fn begin(path: &Path, storage: &Path) -> io::Result<Loading> {
-    let mut table = table::create()?;
-    let (notes, mut pen) = io::pipe()?;
-    match fork()? {
-        Fork::Parent(pid) => Ok(Loading { pid, table, notes }),
-        Fork::Child => {
-            drop(notes);
-            let loaded = load(path, storage, &mut table, &mut pen);
-            if let Err(why) = &loaded {
-                let _ = writeln!(pen, "{why}"); // the exit status says it too
-            }
-            exit_child(u8::from(loaded.is_err()))
+pub fn begin(path: &Path, storage: &Path) -> io::Result<Begun> {
+    let table = table::create()?;
+    let (notes, pen) = io::pipe()?;
+    Ok(match fork()? {
+        Fork::Parent(pid) => Begun::Parent(Loading { pid, table, notes }),
+        Fork::Child => Begun::Helper(Load { path: path.into(), storage: storage.into(), table, notes: pen }),
+    })
+}
+
+impl Load {
+    /// Does the work; the helper's exit status.
+    pub fn run(mut self) -> u8 {
+        let loaded = load(&self.path, &self.storage, &mut self.table, &mut self.notes);
+        if let Err(why) = &loaded {
+            let _ = writeln!(self.notes, "{why}"); // the exit status says it too
         }
+        u8::from(loaded.is_err())
     }
 }
 
 /// Loads `path` and waits for it, as at start-up.
 pub fn load_now(path: &Path, storage: &Path) -> io::Result<Loaded> {
-    let loading = begin(path, storage)?;
+    let loading = match begin(path, storage)? {
+        Begun::Parent(loading) => loading,
+        Begun::Helper(load) => exit_child(load.run()),
+    };
     let status = loop {
         match waitpid(loading.pid, None) {
             Err(nix::Error::EINTR) => {}

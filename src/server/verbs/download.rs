@@ -13,6 +13,7 @@ use crate::server::scoreboard::Figure;
 use crate::store::digest as store_digest;
 use crate::store::read::Reading;
 use crate::store::trouble::{Trouble, code_of};
+use nix::errno::Errno;
 use sha2::{Digest as _, Sha256};
 use std::io;
 use std::os::fd::AsFd;
@@ -43,9 +44,10 @@ pub(super) fn download(member: &mut Member, request: &Request) -> Result<(), Sto
     let fields = fields.with("offset", range.offset).with("length", range.length).maybe("sha256", digest);
     member.answer(Answer::Ready(fields))?;
     let sent = match digest {
-        Some(digest) => send_known(member, &reading, &range, digest)?,
-        None => send_hashing(member, &reading, range.length)?,
+        Some(digest) => send_known(member, &reading, &range, digest),
+        None => send_hashing(member, &reading, range.length),
     };
+    let sent = sent.inspect_err(|cut| member.tell(Level::Info, began, format!("DOWNLOAD {path} broke off: {cut}")))?;
     match sent {
         Sent::Whole(digest) => {
             if request.flag("fresh") || reading.known_digest().is_none() {
@@ -56,7 +58,7 @@ pub(super) fn download(member: &mut Member, request: &Request) -> Result<(), Sto
             Ok(member.answer(Answer::End(Fields::new().with("sha256", digest)))?)
         }
         Sent::Broken(code, good, text) => {
-            member.tell(Level::Info, began, format!("DOWNLOAD {path} broke off: {code} {text}"));
+            member.tell(Level::of(code), began, format!("DOWNLOAD {path} broke off: {code} {text}"));
             Ok(member.answer(Answer::Abort(code, good, text.into()))?)
         }
     }
@@ -127,12 +129,22 @@ fn send_piece(
 ) -> Result<(usize, Option<io::Error>), Cut> {
     let mut good = 0;
     while good < piece {
-        let until = Until::within(limits::STALL);
+        let until = Until::silent_for(limits::STALL);
         let trouble = match member.talk.wire.send_file(reading.file.as_fd(), offset, piece - good, until) {
             Ok(0) => io::ErrorKind::UnexpectedEof.into(),
             Ok(n) => {
                 good += n;
                 continue;
+            }
+            // A file system that cannot sendfile: the bytes take the way through this process.
+            Err(SendFile::File(Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP)) => {
+                match copy_some(member, reading, offset, piece - good)? {
+                    Ok(n) => {
+                        good += n;
+                        continue;
+                    }
+                    Err(error) => error,
+                }
             }
             Err(SendFile::File(errno)) => errno.into(),
             Err(SendFile::Cut(cut)) => return Err(cut),
@@ -141,12 +153,27 @@ fn send_piece(
         let mut owed = piece - good;
         while owed > 0 {
             let n = owed.min(zeros.len());
-            member.talk.wire.send(&zeros[..n], Until::within(limits::STALL))?;
+            member.talk.wire.send(&zeros[..n], Until::silent_for(limits::STALL))?;
             owed -= n;
         }
         return Ok((good, Some(trouble)));
     }
     Ok((good, None))
+}
+
+/// Sends some bytes from `offset` on by reading them.
+fn copy_some(member: &mut Member, reading: &Reading, offset: &mut i64, most: usize) -> Result<io::Result<usize>, Cut> {
+    let mut buffer = vec![0; limits::BUFFER.min(most)];
+    match reading.file.read_at(&mut buffer, *offset as u64) {
+        Ok(0) => Ok(Err(io::ErrorKind::UnexpectedEof.into())),
+        Ok(n) => {
+            member.talk.wire.send(&buffer[..n], Until::silent_for(limits::STALL))?;
+            *offset += n as i64;
+            Ok(Ok(n))
+        }
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Ok(0)),
+        Err(error) => Ok(Err(error)),
+    }
 }
 
 /// A small file goes out together with the lines around it.
@@ -178,7 +205,7 @@ fn send_hashing(member: &mut Member, reading: &Reading, length: u64) -> Result<S
             Ok(n) => {
                 hasher.update(&buffer[..n]);
                 member.talk.say(Answer::Data(n))?;
-                member.talk.wire.send(&buffer[..n], Until::within(limits::STALL))?;
+                member.talk.wire.send(&buffer[..n], Until::silent_for(limits::STALL))?;
                 member.tally.add(Figure::BytesOut, n as u64);
                 at += n as u64;
                 last = n as u64;
@@ -193,7 +220,7 @@ fn send_hashing(member: &mut Member, reading: &Reading, length: u64) -> Result<S
 
 fn broken(error: &io::Error, last: u64) -> Sent {
     match error.raw_os_error() {
-        Some(errno) => Sent::Broken(code_of(nix::errno::Errno::from_raw(errno)), last, "the server could not read on"),
+        Some(errno) => Sent::Broken(code_of(Errno::from_raw(errno)), last, "the server could not read on"),
         None => Sent::Broken(Code::Changed, last, CHANGED),
     }
 }

@@ -91,10 +91,8 @@ pub fn carry_out(member: &mut Member, request: &Request) -> Result<Next, Cut> {
         Err(Stop::Trouble(Trouble::Refused { code, text })) => (code, text),
         Err(Stop::Refusal(refusal)) => (refusal.code, refusal.text),
     };
-    let level =
-        if matches!(code, Code::IoError | Code::Uncertain | Code::Internal) { Level::Error } else { Level::Info };
     let path = request.word(0).unwrap_or("");
-    member.tell(level, began, format!("{} {path} failed: {code} {text}", request.verb));
+    member.tell(Level::of(code), began, format!("{} {path} failed: {code} {text}", request.verb));
     member.refuse(code, &text)?;
     Ok(Next::Request)
 }

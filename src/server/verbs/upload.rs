@@ -2,6 +2,7 @@
 
 use super::Stop;
 use crate::net::Cut;
+use crate::proto::line::BadLine;
 use crate::proto::{Code, Digest, Fields, Incoming, RemotePath, Request, incoming};
 use crate::server::member::Member;
 use crate::server::record::Level;
@@ -43,13 +44,14 @@ fn stage(member: &mut Member, request: &Request) -> Result<Staged, Stop> {
 /// Says READY, and with `resume` hears from where on the body will come. `None` if the client breaks off here.
 fn agree(member: &mut Member, request: &Request, mut staged: Staged) -> Result<Option<Staged>, Cut> {
     let offset = staged.written();
-    let fields = Fields::new().with("offset", offset);
-    if !request.flag("resume") {
-        member.ready(fields)?;
-        return Ok(Some(staged));
-    }
-    member.ready(fields.maybe("sha256", (offset > 0).then(|| staged.digest_so_far())))?;
-    let line = match member.body_line() {
+    let digest = (offset > 0).then(|| staged.digest_so_far());
+    let told = member.ready(Fields::new().with("offset", offset).maybe("sha256", digest));
+    let from = match told {
+        Ok(()) if !request.flag("resume") => return Ok(Some(staged)),
+        Ok(()) => member.body_line(),
+        Err(cut) => Err(cut),
+    };
+    let line = match from {
         Ok(line) => line,
         Err(cut) => {
             member.tree.keep(staged, &mut member.talk);
@@ -62,6 +64,7 @@ fn agree(member: &mut Member, request: &Request, mut staged: Staged) -> Result<O
             Ok(()) => return Ok(Some(staged)),
             Err(trouble) => trouble,
         },
+        _ if offset == 0 => Trouble::new(Code::BadRequest, "FROM 0 is due"),
         _ => Trouble::new(Code::BadRequest, format!("FROM {offset} or FROM 0 is due")),
     };
     member.tree.keep(staged, &mut member.talk);
@@ -121,19 +124,27 @@ fn receive(member: &mut Member, mut staged: Staged, path: RemotePath, began: Ins
             Trouble::new(refusal.code, refusal.text)
         }
         Body::Failed(trouble) => {
-            member.tree.discard(staged, &mut member.talk);
+            match trouble {
+                Trouble::Interrupted => member.tree.keep(staged, &mut member.talk),
+                Trouble::Refused { .. } => member.tree.discard(staged, &mut member.talk),
+            }
             member.discarding = true; // the rest of the body is on the way
             trouble
         }
     };
-    member.tell(Level::Info, began, format!("UPLOAD {path} failed: {} {trouble}", trouble.code()));
+    member.tell(Level::of(trouble.code()), began, format!("UPLOAD {path} failed: {} {trouble}", trouble.code()));
     member.refuse_for(&trouble)
 }
 
 /// Takes the body in, up to its end or the first thing that goes wrong.
 fn body(member: &mut Member, staged: &mut Staged) -> Result<Body, Cut> {
     loop {
-        let line = member.body_line()?;
+        let line = match member.body_line() {
+            Err(Cut::Line(why @ (BadLine::NotUtf8 | BadLine::Control))) => {
+                return Ok(Body::Malformed(incoming::Refusal::new(Code::BadRequest, why.to_string())));
+            }
+            other => other?,
+        };
         match incoming::parse(&line) {
             Ok(Incoming::Data(count)) => {
                 let taken =
