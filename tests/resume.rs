@@ -200,11 +200,14 @@ fn old_leftovers_are_swept_at_login_unless_somebody_holds_them() {
     leave(&server, "g", 1000, b"young");
     let age = |path: &std::path::Path, days: u64| {
         let then = SystemTime::now() - Duration::from_secs(days * 24 * 3600);
-        fs::File::options().write(true).open(path).unwrap().set_modified(then).unwrap();
+        let times = fs::FileTimes::new().set_modified(then).set_accessed(then);
+        fs::File::options().write(true).open(path).unwrap().set_times(times).unwrap();
     };
     let holds = |text: &str| server.partials("alice").into_iter().find(|path| fs::read(path).unwrap() == text.as_bytes());
-    age(&holds("old").unwrap(), 8);
-    age(&holds("young").unwrap(), 6);
+    // Both are found before either is aged: to read one is to touch it.
+    let (old, young) = (holds("old").unwrap(), holds("young").unwrap());
+    age(&old, 8);
+    age(&young, 6);
     let mut living = server.login("alice");
     assert!(holds("old").is_none(), "swept");
     assert!(holds("young").is_some(), "kept");

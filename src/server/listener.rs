@@ -146,9 +146,14 @@ impl Listener {
         loop {
             let ready = self.wait()?;
             self.signals.drain();
-            if self.signals.came(Signal::SIGCHLD) {
-                self.reap();
+            let ended = if self.signals.came(Signal::SIGCHLD) { self.reap() } else { Vec::new() };
+            if self.scribe.is_none() {
+                if let Some((scribe, mask)) = self.start_scribe()? {
+                    return Ok(Role::Scribe(scribe, mask));
+                }
+                self.introduce_sessions();
             }
+            self.bury(ended);
             if self.signals.came(Signal::SIGHUP)
                 && let Some(load) = self.reload()
             {
@@ -160,15 +165,6 @@ impl Listener {
             }
             if let Some(orderly) = self.ended() {
                 return self.finish(orderly);
-            }
-            if self.scribe.is_none() {
-                self.log.line(Level::Warning, "the scribe ended and was started again");
-                if let Some((scribe, mask)) = self.start_scribe()? {
-                    return Ok(Role::Scribe(scribe, mask));
-                }
-                for (pid, peer) in self.children.peers() {
-                    self.log.send(&Record::Opened(pid, peer.to_string()));
-                }
             }
             for at in ready {
                 if let Some((brief, mask)) = self.accept(at)? {
@@ -313,23 +309,35 @@ impl Listener {
         self.rest_until = Some(Instant::now() + REST);
     }
 
-    /// Reaps all children that have ended.
-    fn reap(&mut self) {
+    /// Reaps all children that have ended. What is to be told of them waits for a scribe.
+    fn reap(&mut self) -> Vec<(Pid, WaitStatus)> {
         let mut ended = Vec::new();
         children::reap(|pid, status| ended.push((pid, status)));
+        if ended.iter().any(|(pid, _)| Some(*pid) == self.scribe) {
+            self.scribe = None;
+        }
+        ended
+    }
+
+    /// Tells a new scribe what the old one knew.
+    fn introduce_sessions(&self) {
+        self.log.line(Level::Warning, "the scribe ended and was started again");
+        for (pid, peer) in self.children.peers() {
+            self.log.send(&Record::Opened(pid, peer.to_string()));
+        }
+    }
+
+    /// Strikes children that have been reaped off every list, and tells how they ended.
+    fn bury(&mut self, ended: Vec<(Pid, WaitStatus)>) {
         for (pid, status) in ended {
-            if Some(pid) == self.scribe {
-                self.scribe = None;
-            } else if self.loading.as_ref().is_some_and(|loading| loading.pid == pid) {
+            if self.loading.as_ref().is_some_and(|loading| loading.pid == pid) {
                 self.reloaded(status);
             } else if let (Some(child), Some(fate)) = (self.children.remove(pid), Fate::of(status)) {
                 self.scoreboard.give_back(child.slot, &mut self.totals);
                 let level = if fate.is_alarming() { Level::Error } else { Level::Info };
                 let (count, time) = (self.children.count(), child.since.elapsed().as_secs_f64());
-                self.log.line(
-                    level,
-                    format!("{} disconnected, session {pid}: {fate} {time:.3}s, {count} active", child.peer),
-                );
+                let text = format!("{} disconnected, session {pid}: {fate} {time:.3}s, {count} active", child.peer);
+                self.log.line(level, text);
                 self.log.send(&Record::Closed(pid));
             }
         }

@@ -130,6 +130,7 @@ impl Log {
         self.send(&Record::Line(level, text.to_string()));
     }
 
+    /// Sends a record, waiting a moment where the log is behind; not again while it has not caught up.
     fn deliver(&self, record: &Record) -> bool {
         let text = record.encode();
         let bytes = text.get(..text.floor_char_boundary(LARGEST)).unwrap_or_default().as_bytes();
@@ -138,6 +139,7 @@ impl Log {
             match send(self.socket.as_raw_fd(), bytes, flags) {
                 Ok(_) => return true,
                 Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) if self.dropped.get() > 0 => return false,
                 Err(Errno::EAGAIN) => {
                     let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLOUT)];
                     if !matches!(poll(&mut fds, PollTimeout::from(PATIENCE)), Ok(1)) {

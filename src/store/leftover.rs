@@ -5,7 +5,7 @@ use super::reserved::Reserved;
 use super::spool::{Lock, Spool, key, lock};
 use super::stage::Wanted;
 use super::{Pulse, Result, Tree, beneath};
-use crate::proto::{EntryKind, limits};
+use crate::proto::{EntryKind, RemotePath, limits};
 use crate::sys::dirent::DirStream;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, fstat};
@@ -52,11 +52,23 @@ pub(super) fn best(reserved: &Rc<Reserved>, wanted: &Wanted) -> Result<Option<(b
     Ok(best.map(|(_, mine, spool)| (mine, spool)))
 }
 
+/// Removes the leftovers of `paths` that `go` chooses by name and size. The bytes that they had.
+pub(super) fn remove_of(reserved: &Reserved, paths: &[&RemotePath], go: impl Fn(&[u8], u64) -> bool) -> u64 {
+    let mut keys = None; // hashed only if there is anything at all, which is rare
+    let mut freed = 0;
+    let _ = each(reserved, |name| {
+        let keys = keys.get_or_insert_with(|| paths.iter().map(|path| key(path)).collect::<Vec<_>>());
+        if keys.iter().any(|key| name.starts_with(key.as_bytes())) {
+            freed += remove(reserved, name, |meta| go(name, meta.len()));
+        }
+    });
+    freed
+}
+
 /// Unlinks a staged file that no session holds, if its status is as asked; the bytes that it had.
-pub(super) fn remove(reserved: &Reserved, name: &[u8], go: impl Fn(&Metadata) -> bool) -> u64 {
-    let Ok(fd) = beneath::open(&reserved.uploads, name, OFlag::O_RDWR | OFlag::O_NONBLOCK, Mode::empty()) else {
-        return 0;
-    };
+fn remove(reserved: &Reserved, name: &[u8], go: impl Fn(&Metadata) -> bool) -> u64 {
+    let flags = OFlag::O_RDWR | OFlag::O_NONBLOCK;
+    let Ok(fd) = beneath::open(&reserved.uploads, name, flags, Mode::empty()) else { return 0 };
     let file = File::from(fd);
     let Ok(meta) = file.metadata() else { return 0 };
     if !go(&meta) || lock(&file) != Lock::Mine {
@@ -70,15 +82,19 @@ pub(super) fn remove(reserved: &Reserved, name: &[u8], go: impl Fn(&Metadata) ->
 
 /// Removes what uploads broken off long ago left behind.
 pub(super) fn sweep(tree: &mut Tree, pulse: &mut dyn Pulse) -> Result<()> {
-    let old = |age: Duration| age > limits::PARTIAL_AGE;
     let mut freed = 0;
+    let epoch = tree.account_epoch();
     for reserved in tree.reserved.clone() {
-        each(&reserved, |name| {
-            freed += remove(&reserved, name, |meta| {
-                meta.modified().is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(old))
-            });
-        })?;
+        each(&reserved, |name| freed += remove(&reserved, name, is_old))?;
     }
-    tree.refund(freed, pulse);
+    tree.refund_since(epoch, freed, pulse);
     Ok(())
+}
+
+/// Whether an upload was broken off long ago. A whole one that awaited its flush has the time that its client gave it; when it was
+/// last touched its access time tells.
+fn is_old(meta: &Metadata) -> bool {
+    let age = |at: std::io::Result<SystemTime>| at.ok().and_then(|at| SystemTime::now().duration_since(at).ok());
+    let old = |age: Option<Duration>| age.is_some_and(|age| age > limits::PARTIAL_AGE);
+    old(age(meta.modified())) && old(age(meta.accessed()))
 }

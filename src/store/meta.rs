@@ -20,6 +20,13 @@ pub struct Meta {
     pub links: u64,
 }
 
+impl Meta {
+    /// Bytes that an account gets back when this name goes: those of a regular file that has no other name.
+    pub fn weight(&self) -> u64 {
+        if self.kind == EntryKind::File && self.links == 1 { self.size } else { 0 }
+    }
+}
+
 impl From<FileStat> for Meta {
     fn from(stat: FileStat) -> Meta {
         let kind = match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {

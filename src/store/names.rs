@@ -4,7 +4,7 @@ use super::meta::meta_at;
 use super::publish::rename_new;
 use super::pulse::patiently;
 use super::{Pulse, Result, Tree, Trouble, beneath};
-use crate::proto::{Code, EntryKind, RemotePath};
+use crate::proto::{Code, RemotePath};
 use nix::errno::Errno;
 use nix::fcntl::renameat;
 use nix::sys::stat::{Mode, mkdirat};
@@ -31,8 +31,8 @@ impl Tree {
         for name in path.components() {
             let parent = beneath::open_dir(self.root(), here.as_bytes())?;
             match mkdirat(&parent, name, Mode::from_bits_truncate(0o777)) {
-                Ok(()) => flush(&[parent.as_fd()], pulse)?,
-                Err(Errno::EEXIST) => {}
+                // One that exists may be of an attempt that was cut off before its flush.
+                Ok(()) | Err(Errno::EEXIST) => flush(&[parent.as_fd()], pulse)?,
                 Err(error) => return Err(error.into()),
             }
             here = here.join(name).map_err(|why| Trouble::new(why.into(), why.to_string()))?;
@@ -47,10 +47,10 @@ impl Tree {
             return Err(Trouble::of(Code::IsDirectory));
         }
         let (parent, name) = beneath::open_parent(self.root(), path)?;
-        let meta = nix::sys::stat::fstatat(&parent, name, nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW)?;
-        let lock = self.lock_usage(pulse);
+        let meta = meta_at(parent.as_fd(), path.name().unwrap_or(b"."))?;
+        let lock = self.lock_account(pulse);
         let removed = unlinkat(&parent, name, UnlinkatFlags::NoRemoveDir);
-        let freed = if removed.is_ok() && meta.st_nlink == 1 { u64::try_from(meta.st_size).unwrap_or(0) } else { 0 };
+        let freed = if removed.is_ok() { meta.weight() } else { 0 };
         self.settle(lock, freed);
         removed?;
         flush(&[parent.as_fd()], pulse)
@@ -64,13 +64,12 @@ impl Tree {
         let (from_dir, from_name) = beneath::open_parent(self.root(), from)?;
         let (to_dir, to_name) = beneath::open_parent(self.root(), to)?;
         if replace {
-            let lock = self.lock_usage(pulse);
+            let lock = self.lock_account(pulse);
             let replaced = meta_at(to_dir.as_fd(), to.name().unwrap_or(b"."));
             let renamed = renameat(&from_dir, from_name, &to_dir, to_name);
             let freed = match replaced {
-                Ok(meta) if renamed.is_ok() && meta.kind == EntryKind::File && meta.links == 1 && from != to => {
-                    meta.size
-                }
+                Ok(meta) if renamed.is_ok() && from != to => meta.weight(),
+
                 _ => 0,
             };
             self.settle(lock, freed);
@@ -82,7 +81,8 @@ impl Tree {
                 Ok(beneath::open_dir(&reserved.dir, b".")?)
             })?;
         }
-        flush(&[from_dir.as_fd(), to_dir.as_fd()], pulse)
+        // The new name first: if the old one went before it, a crash in between would lose both.
+        flush(&[to_dir.as_fd(), from_dir.as_fd()], pulse)
     }
 }
 

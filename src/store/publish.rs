@@ -3,8 +3,9 @@
 
 use super::meta::meta_at;
 use super::pulse::patiently;
+use super::reserved::Reserved;
 use super::stage::Complete;
-use super::{Pulse, Result, Tree, Trouble};
+use super::{Pulse, Result, Tree, Trouble, leftover};
 use crate::proto::Code;
 use nix::errno::Errno;
 use nix::fcntl::{RenameFlags, renameat, renameat2};
@@ -28,7 +29,7 @@ impl Tree {
         }
         let flushed = flush_data(&batch, pulse);
         let mut results: Vec<Result<()>> = Vec::with_capacity(batch.len());
-        let lock = self.lock_usage(pulse);
+        let lock = self.lock_account(pulse);
         let mut freed = 0;
         for (complete, flushed) in batch.iter().zip(flushed) {
             let result = flushed.map_err(Trouble::from).and_then(|()| {
@@ -47,11 +48,21 @@ impl Tree {
             freed += complete.charged.saturating_sub(complete.size) * u64::from(result.is_ok());
             results.push(result.map(drop));
         }
+        freed += remove_outdated(&batch, &results);
         self.settle(lock, freed);
         flush_parents(&batch, &mut results, pulse);
         self.parents.clear();
         results
     }
+}
+
+/// Removes what earlier, broken attempts at files left that have now been published. The bytes that they had.
+fn remove_outdated(batch: &[Complete], results: &[Result<()>]) -> u64 {
+    let published = || batch.iter().zip(results).filter(|(_, result)| result.is_ok()).map(|(complete, _)| complete);
+    let mut reserved: Vec<&Rc<Reserved>> = published().map(|complete| &complete.spool.reserved).collect();
+    reserved.dedup_by(|a, b| Rc::ptr_eq(a, b));
+    let paths: Vec<_> = published().map(|complete| &complete.wanted.path).collect();
+    reserved.into_iter().map(|reserved| leftover::remove_of(reserved, &paths, |_, _| true)).sum()
 }
 
 fn target(complete: &Complete) -> &Path {
@@ -61,10 +72,7 @@ fn target(complete: &Complete) -> &Path {
 
 fn size_at(complete: &Complete) -> u64 {
     let name = complete.wanted.path.name().unwrap_or(b".");
-    match meta_at(complete.parent.as_fd(), name) {
-        Ok(meta) if meta.links == 1 => meta.size,
-        _ => 0,
-    }
+    meta_at(complete.parent.as_fd(), name).map_or(0, |meta| meta.weight())
 }
 
 fn take_name(complete: &Complete) -> Result<()> {

@@ -20,8 +20,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The name of the usage file in the reserved directory.
 const USAGE: &str = "usage";
-/// An upload of unknown length reserves so much at a time.
-const CHUNK: u64 = 16 << 20;
 /// A figure counted less long ago than this is good enough to refuse by, in seconds: refusals must not be a way to keep the disk busy.
 const FRESH: u64 = 10;
 /// A figure older than this is counted again, in seconds: the operator may have added or removed files by hand.
@@ -39,9 +37,11 @@ struct Usage {
     used: u64,
     /// When it was last counted, in seconds since 1970.
     counted: u64,
+    /// How often it has been counted.
+    epoch: u64,
 }
 
-/// The usage file's lock, held.
+/// The usage file's lock, held. Kept while names change, so that nobody counts in between.
 pub(super) struct Locked {
     file: File,
     usage: Option<Usage>,
@@ -55,18 +55,20 @@ impl Drop for Locked {
 
 impl Usage {
     fn read(file: &File) -> Option<Usage> {
-        let mut text = [0; 64];
+        let mut text = [0; 96];
         let n = file.read_at(&mut text, 0).ok()?;
         let mut words = std::str::from_utf8(text.get(..n)?).ok()?.strip_suffix('\n')?.split(' ');
         if words.next()? != "dfos-usage-1" {
             return None;
         }
-        Some(Usage { used: words.next()?.parse().ok()?, counted: words.next()?.parse().ok()? })
+        let mut number = || words.next()?.parse().ok();
+        Some(Usage { used: number()?, counted: number()?, epoch: number()? })
     }
 
     /// Always of one length, so that it is overwritten whole.
     fn write(self, file: &File) -> std::io::Result<()> {
-        file.write_all_at(format!("dfos-usage-1 {:020} {:020}\n", self.used, self.counted).as_bytes(), 0)
+        let text = format!("dfos-usage-1 {:020} {:020} {:020}\n", self.used, self.counted, self.epoch);
+        file.write_all_at(text.as_bytes(), 0)
     }
 }
 
@@ -115,10 +117,10 @@ impl Tree {
         Ok(Account { used, limit, free })
     }
 
-    /// Reserves `bytes`, or refuses.
-    pub(super) fn charge(&mut self, bytes: u64, pulse: &mut dyn Pulse) -> Result<()> {
-        let Some(limit) = self.quota.as_ref().map(|quota| quota.limit) else { return Ok(()) };
-        let Some(mut locked) = self.open_usage(pulse)? else { return Ok(()) };
+    /// Reserves `bytes`, or refuses. The account stays locked while what is returned lives.
+    pub(super) fn charge(&mut self, bytes: u64, pulse: &mut dyn Pulse) -> Result<Option<Locked>> {
+        let Some(limit) = self.quota.as_ref().map(|quota| quota.limit) else { return Ok(None) };
+        let Some(mut locked) = self.open_usage(pulse)? else { return Ok(None) };
         let mut usage = self.usage(&mut locked, STALE, pulse)?;
         if usage.used.saturating_add(bytes) > limit {
             usage = self.usage(&mut locked, FRESH, pulse)?;
@@ -128,67 +130,67 @@ impl Tree {
             return Err(Trouble::new(Code::OverQuota, text));
         }
         usage.used += bytes;
-        Ok(usage.write(&locked.file)?)
+        usage.write(&locked.file)?;
+        locked.usage = Some(usage);
+        Ok(Some(locked))
     }
 
     /// Sees to it that `charged` covers `size` bytes of an upload whose length nobody knew.
     pub(super) fn cover(&mut self, charged: &mut u64, size: u64, pulse: &mut dyn Pulse) -> Result<()> {
-        if self.quota.is_none() || size <= *charged {
-            return Ok(());
+        if self.quota.is_some() && size > *charged {
+            self.charge(size - *charged, pulse)?;
+            *charged = size;
         }
-        let more = (size - *charged).max(CHUNK);
-        let more = match self.charge(more, pulse) {
-            Err(trouble) if trouble.code() != Code::OverQuota => return Err(trouble),
-            Err(_) => {
-                let exactly = size - *charged; // near the limit the last bytes are counted one by one
-                self.charge(exactly, pulse)?;
-                exactly
-            }
-            Ok(()) => more,
-        };
-        *charged += more;
         Ok(())
     }
 
-    /// Gives back what is no longer stored or reserved.
-    pub(super) fn refund(&mut self, bytes: u64, pulse: &mut dyn Pulse) {
-        if bytes > 0 {
-            let lock = self.lock_usage(pulse);
-            self.settle(lock, bytes);
-        }
-    }
-
-    /// Takes the account's lock, if there is a quota: around a change of names, so that nobody counts in between.
-    pub(super) fn lock_usage(&mut self, pulse: &mut dyn Pulse) -> Option<Locked> {
+    /// Takes the account's lock, if there is a quota: around a change of names.
+    pub(super) fn lock_account(&mut self, pulse: &mut dyn Pulse) -> Option<Locked> {
         self.open_usage(pulse).ok().flatten() // without the lock the figure is off until it is counted again
     }
 
     /// Gives back `bytes` and the lock.
-    pub(super) fn settle(&mut self, lock: Option<Locked>, bytes: u64) {
-        let Some(Locked { file, usage: Some(usage) }) = lock.as_ref() else { return };
+    pub(super) fn settle(&mut self, account: Option<Locked>, bytes: u64) {
+        let Some(Locked { file, usage: Some(usage) }) = account.as_ref() else { return };
         if bytes > 0 {
             let _ = Usage { used: usage.used.saturating_sub(bytes), ..*usage }.write(file);
         }
     }
 
-    fn open_usage(&mut self, pulse: &mut dyn Pulse) -> Result<Option<Locked>> {
-        if self.quota.is_none() {
-            return Ok(None);
+    /// How often the account has been counted, to be told to [`Tree::refund_since`] after work too long to hold the lock.
+    pub(super) fn account_epoch(&mut self) -> Option<u64> {
+        let file = self.usage_file().ok()??;
+        Usage::read(&file).map(|usage| usage.epoch)
+    }
+
+    /// Gives back what has been removed since `epoch`. Not if somebody has counted meanwhile: some of it would be given back
+    /// twice, and too much reserved is set right by the next count, too little by nobody.
+    pub(super) fn refund_since(&mut self, epoch: Option<u64>, bytes: u64, pulse: &mut dyn Pulse) {
+        if bytes > 0 && epoch.is_some() {
+            let account = self.lock_account(pulse);
+            let same = account.as_ref().is_some_and(|locked| locked.usage.map(|usage| usage.epoch) == epoch);
+            self.settle(account, if same { bytes } else { 0 });
         }
-        let file = match self.quota.as_ref().and_then(|quota| quota.file.as_ref()) {
-            Some(file) => file.try_clone()?,
-            None => {
-                let root = self.root().try_clone_to_owned()?;
-                let reserved = self.reserved_for(root.as_fd(), &RemotePath::root())?;
-                let mode = Mode::S_IRUSR | Mode::S_IWUSR;
-                let fd = beneath::open(&reserved.dir, USAGE.as_bytes(), OFlag::O_RDWR | OFlag::O_CREAT, mode)?;
-                let file = File::from(fd);
-                if let Some(quota) = self.quota.as_mut() {
-                    quota.file = Some(file.try_clone()?);
-                }
-                file
-            }
-        };
+    }
+
+    fn usage_file(&mut self) -> Result<Option<File>> {
+        match &self.quota {
+            None => return Ok(None),
+            Some(Quota { file: Some(file), .. }) => return Ok(Some(file.try_clone()?)),
+            Some(_) => {}
+        }
+        let root = self.root().try_clone_to_owned()?;
+        let reserved = self.reserved_for(root.as_fd(), &RemotePath::root())?;
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT;
+        let file = File::from(beneath::open(&reserved.dir, USAGE.as_bytes(), flags, Mode::S_IRUSR | Mode::S_IWUSR)?);
+        if let Some(quota) = self.quota.as_mut() {
+            quota.file = Some(file.try_clone()?);
+        }
+        Ok(Some(file))
+    }
+
+    fn open_usage(&mut self, pulse: &mut dyn Pulse) -> Result<Option<Locked>> {
+        let Some(file) = self.usage_file()? else { return Ok(None) };
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => patiently(pulse, || file.lock())?,
@@ -199,10 +201,12 @@ impl Tree {
 
     /// The figure, counted afresh if it is missing, damaged, or older than `age` seconds.
     fn usage(&mut self, locked: &mut Locked, age: u64, pulse: &mut dyn Pulse) -> Result<Usage> {
-        if let Some(usage) = locked.usage.filter(|usage| now().saturating_sub(usage.counted) < age) {
+        let is_fresh = |usage: &Usage| now().checked_sub(usage.counted).is_some_and(|since| since < age);
+        if let Some(usage) = locked.usage.filter(is_fresh) {
             return Ok(usage);
         }
-        let usage = Usage { used: self.count(pulse)?, counted: now() };
+        let epoch = locked.usage.map_or(0, |usage| usage.epoch) + 1;
+        let usage = Usage { used: self.count(pulse)?, counted: now(), epoch };
         usage.write(&locked.file)?;
         locked.usage = Some(usage);
         Ok(usage)
@@ -240,7 +244,7 @@ fn staged_bytes(reserved: &Reserved, name: &[u8]) -> u64 {
     let file = File::from(fd);
     let size = file.metadata().map_or(0, |meta| meta.len());
     match file.try_lock_shared() {
-        Err(TryLockError::WouldBlock) => spool::announced(name).unwrap_or(size.next_multiple_of(CHUNK)).max(size),
+        Err(TryLockError::WouldBlock) => spool::announced(name).unwrap_or(0).max(size),
         _ => size,
     }
 }

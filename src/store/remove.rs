@@ -19,10 +19,10 @@ impl Tree {
         let (parent, name) = beneath::open_parent(self.root(), path)?;
         let mut removed = 0;
         if recursive {
-            let mut freed = 0;
+            let (mut freed, epoch) = (0, self.account_epoch());
             let emptied = Walk::new(beneath::open_dir(&parent, path.name().unwrap_or(b"."))?)
                 .and_then(|walk| empty(walk, &mut removed, &mut freed, pulse));
-            self.refund(freed, pulse);
+            self.refund_since(epoch, freed, pulse);
             emptied?;
         }
         unlinkat(&parent, name, UnlinkatFlags::RemoveDir).map_err(|errno| match errno {
@@ -60,7 +60,7 @@ fn empty(mut walk: Walk, removed: &mut u64, freed: &mut u64, pulse: &mut dyn Pul
         match unlinkat(walk.dir()?, name.as_slice(), UnlinkatFlags::NoRemoveDir) {
             Ok(()) => {
                 *removed += 1;
-                *freed += if meta.links == 1 { meta.size } else { 0 };
+                *freed += meta.weight();
             }
             Err(Errno::ENOENT) => {}
             Err(error) => return Err(error.into()),

@@ -39,8 +39,8 @@ fn own_dir(above: BorrowedFd, name: &str, make: bool) -> Result<Option<OwnedFd>>
     let fd = match beneath::open_dir(above, name.as_bytes()) {
         Err(Errno::ENOENT) if make => {
             match mkdirat(above, name, Mode::S_IRWXU) {
-                Ok(()) => fsync(above)?,
-                Err(Errno::EEXIST) => {} // another session of the same user was faster
+                // Where another session was faster, its flush may not be done yet.
+                Ok(()) | Err(Errno::EEXIST) => fsync(above)?,
                 Err(error) => return Err(error.into()),
             }
             beneath::open_dir(above, name.as_bytes())?

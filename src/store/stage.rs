@@ -2,7 +2,7 @@
 
 use super::meta::{Meta, meta_at};
 use super::reserved::Reserved;
-use super::spool::{self, Spool};
+use super::spool::Spool;
 use super::{Pulse, Result, Tree, Trouble, beneath, digest, leftover};
 use crate::proto::{Code, Digest, EntryKind, Mtime, RemotePath, limits};
 use nix::errno::Errno;
@@ -58,11 +58,20 @@ impl Tree {
     pub fn stage(&mut self, wanted: Wanted, pulse: &mut dyn Pulse) -> Result<Staged> {
         let (parent, reserved) = self.prepare(&wanted)?;
         let size = wanted.size.unwrap_or(0);
-        self.charge(size, pulse)?;
+        check_room(&parent, size)?;
+        let account = match self.charge(size, pulse) {
+            // What stands in the way may be what an earlier attempt at this very file has left.
+            Err(trouble) if trouble.code() == Code::OverQuota => {
+                self.remove_leftovers(&reserved, &[&wanted.path], pulse);
+                self.charge(size, pulse)?
+            }
+            other => other?,
+        };
+        // The account stays locked until the file is there: whoever counts next finds what has been reserved.
         match Spool::create(&reserved, &wanted.path, wanted.size) {
             Ok(spool) => Ok(Staged { spool, wanted, parent, hasher: Sha256::new(), written: 0, charged: size }),
             Err(trouble) => {
-                self.refund(size, pulse);
+                self.settle(account, size);
                 Err(trouble)
             }
         }
@@ -97,12 +106,16 @@ impl Tree {
     fn adopt(&mut self, mut left: Spool, wanted: Wanted, length: u64, pulse: &mut dyn Pulse) -> Result<Staged> {
         let (parent, _) = self.prepare(&wanted)?;
         let missing = wanted.size.unwrap_or(0).saturating_sub(length);
-        self.charge(missing, pulse)?;
-        left.rename(&wanted.path, wanted.size)?;
+        check_room(&parent, missing)?;
+        let account = self.charge(missing, pulse)?;
+        if let Err(trouble) = left.rename(&wanted.path, wanted.size) {
+            self.settle(account, missing);
+            return Err(trouble);
+        }
         Ok(Staged { spool: left, wanted, parent, hasher: Sha256::new(), written: 0, charged: length + missing })
     }
 
-    /// What must hold before any byte is taken: the directory is there, the name can be had, the disk has room.
+    /// What must hold before any byte is taken: the directory is there, and the name can be had.
     fn prepare(&mut self, wanted: &Wanted) -> Result<(Rc<OwnedFd>, Rc<Reserved>)> {
         let (Some(above), Some(name)) = (wanted.path.parent(), wanted.path.name()) else {
             return Err(Trouble::of(Code::IsDirectory));
@@ -116,12 +129,6 @@ impl Tree {
             Ok(EntryKind::Other) => return Err(Trouble::new(Code::BadPath, "a special file has that name")),
             Ok(EntryKind::File) if wanted.new => return Err(Trouble::of(Code::Exists)),
             Ok(EntryKind::File) => {}
-        }
-        if let Some(size) = wanted.size.filter(|size| *size >= WORTH_CHECKING) {
-            let disk = nix::sys::statvfs::fstatvfs(&parent)?;
-            if disk.blocks_available().saturating_mul(disk.fragment_size()) < size {
-                return Err(Errno::ENOSPC.into());
-            }
         }
         let reserved = self.reserved_for(parent.as_fd(), &above)?;
         Ok((parent, reserved))
@@ -137,26 +144,42 @@ impl Tree {
         Ok(fd)
     }
 
-    /// Leaves an unfinished upload to be resumed; earlier leftovers of the same target go.
+    /// Leaves an unfinished upload to be resumed; leftovers of the same target that have less go.
     pub fn keep(&mut self, staged: Staged, pulse: &mut dyn Pulse) {
         if staged.written == 0 {
             return self.discard(staged, pulse);
         }
-        self.refund(staged.charged.saturating_sub(staged.written), pulse);
-        let mut freed = 0;
-        let _ = leftover::each(&staged.spool.reserved, |name| {
-            if name.starts_with(spool::key(&staged.wanted.path).as_bytes()) && name != staged.spool.name.as_bytes() {
-                freed += leftover::remove(&staged.spool.reserved, name, |_| true);
-            }
+        let account = self.lock_account(pulse);
+        let mine = staged.spool.name.as_bytes();
+        let freed = leftover::remove_of(&staged.spool.reserved, &[&staged.wanted.path], |name, size| {
+            name != mine && size <= staged.written
         });
-        self.refund(freed, pulse);
+        self.settle(account, freed + staged.charged.saturating_sub(staged.written));
     }
 
     /// Removes an unfinished upload for good.
     pub fn discard(&mut self, staged: Staged, pulse: &mut dyn Pulse) {
+        let account = self.lock_account(pulse);
         staged.spool.unlink();
-        self.refund(staged.charged, pulse);
+        self.settle(account, staged.charged);
     }
+
+    /// Removes what earlier attempts at `paths` have left and no session holds.
+    pub(super) fn remove_leftovers(&mut self, reserved: &Reserved, paths: &[&RemotePath], pulse: &mut dyn Pulse) {
+        let account = self.lock_account(pulse);
+        let freed = leftover::remove_of(reserved, paths, |_, _| true);
+        self.settle(account, freed);
+    }
+}
+
+/// Refuses early what the disk has no room for.
+fn check_room(parent: &OwnedFd, size: u64) -> Result<()> {
+    if size < WORTH_CHECKING {
+        return Ok(());
+    }
+    let disk = nix::sys::statvfs::fstatvfs(parent)?;
+    let free = disk.blocks_available().saturating_mul(disk.fragment_size());
+    if free < size { Err(Errno::ENOSPC.into()) } else { Ok(()) }
 }
 
 impl Staged {

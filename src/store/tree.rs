@@ -38,8 +38,8 @@ impl Tree {
         let root = match beneath::open_dir(storage, user.as_bytes()) {
             Err(Errno::ENOENT) => {
                 match mkdirat(storage, user, Mode::S_IRWXU | Mode::S_IRWXG | Mode::S_IRWXO) {
-                    Ok(()) => fsync(storage)?,
-                    Err(Errno::EEXIST) => {} // another session of the same user was faster
+                    // Where another session was faster, its flush may not be done yet.
+                    Ok(()) | Err(Errno::EEXIST) => fsync(storage)?,
                     Err(error) => return Err(error.into()),
                 }
                 beneath::open_dir(storage, user.as_bytes())?
