@@ -1,0 +1,242 @@
+#!/bin/bash
+# An OK is a promise: strace sees each change, its data and the directories that hold it on the way to the disk before
+# the answer leaves the server.
+# shellcheck source=scripts/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+TRACE=$WORK/trace
+CALLS=write,pwrite64,writev,ftruncate,fsync,fdatasync,sync,syncfs,rename,renameat,renameat2,link,linkat,unlink,unlinkat
+CALLS+=,mkdir,mkdirat,rmdir,sendto,sendmsg
+
+# What a session did, one step a line: calls by what they touch, in the order in which they ended. A call that began before
+# another one had ended would be no order at all, and is told as OVERLAP. $1: the first line of the trace to look at.
+steps() {
+    tail -n "+$1" "${2:-$TRACE}" | awk -v storage="$STORAGE" '
+        function name(text) {
+            gsub(storage "/", "", text); sub(storage, "storage", text)
+            gsub(/[^ ]*\.dfos\/uploads\/[0-9a-f]+\.[0-9a-f]+\.[-0-9]+/, "staged", text)
+            return text
+        }
+        # The path of a descriptor as strace -y shows it, and the quoted name that follows.
+        function target(text, named,    dir, file) {
+            match(text, /<[^>]*>/); dir = substr(text, RSTART + 1, RLENGTH - 2)
+            text = substr(text, RSTART + RLENGTH)
+            if (!named) return name(dir)
+            match(text, /"[^"]*"/); file = substr(text, RSTART + 1, RLENGTH - 2)
+            rest = substr(text, RSTART + RLENGTH)
+            return name(dir "/" file)
+        }
+        # Whether a call concerns the files or the client: the log does not matter.
+        function matters(text) { return index(text, "<" storage) || index(text, "<TCP") }
+        function tell(call, text, result,    step, from, words, n, i, part) {
+            if (!matters(text)) return
+            if (call ~ /^send/) {
+                match(text, /"([^"\\]|\\.)*"/); part = substr(text, RSTART + 1, RLENGTH - 2)
+                n = split(part, words, /\\n/); step = "say"
+                for (i = 1; i <= n; i++) { sub(/ .*/, "", words[i]); if (words[i] !~ /READY|^$/) step = step " " words[i] }
+                if (step == "say") return # READY promises nothing
+            } else if (call ~ /^rename/) { from = target(text, 1); step = "rename " from " " target(rest, 1)
+            } else if (call ~ /^mkdir/) step = "mkdir " target(text, 1)
+            else if (call ~ /^unlink/) step = (text ~ /AT_REMOVEDIR/ ? "rmdir " : "unlink ") target(text, 1)
+            else if (call == "syncfs") step = "syncfs"
+            else step = call " " target(text, 0)
+            if (result ~ /^ *= -1/) step = step " FAILED"
+            if (step != last || step !~ /^write/) print step
+            last = step
+        }
+        { pid = $1; sub(/^[0-9]+ +/, "") }
+        /^(---|\+\+\+)/ { next }
+        /<unfinished \.\.\.>$/ {
+            call = $0; sub(/\(.*/, "", call); text = $0; sub(/<unfinished \.\.\.>$/, "", text)
+            begun[pid] = text; if (matters(text)) { for (other in open) print "OVERLAP " call " " open[other]; open[pid] = call }
+            next
+        }
+        /^<\.\.\. / {
+            call = $2; result = $0; sub(/.*\) += /, " = ", result)
+            delete open[pid]; tell(call, begun[pid], result); next
+        }
+        /^[a-z0-9_]+\(/ {
+            call = $0; sub(/\(.*/, "", call); text = $0; sub(/^[a-z0-9_]+/, "", text)
+            result = $0; sub(/.*\) += /, " = ", result)
+            if (matters(text)) for (other in open) print "OVERLAP " call " " open[other]
+            tell(call, text, result)
+        }'
+}
+
+# Notes where the trace stands, once it holds what was said last.
+mark() {
+    eventually "the trace to hold '$LINE'" grep -qF "\"$LINE\\n" "$TRACE"
+    MARK=$(($(wc -l <"$TRACE") + 1))
+}
+
+# The steps since `mark`, once the trace has caught up with the answer.
+since_mark() {
+    eventually "the trace of the answer" answered
+    steps "$MARK" | grep -v '^unlink .*/usage' || true
+}
+answered() { steps "$MARK" | grep -q '^say'; }
+
+# shows WHAT STEPS: exactly these.
+shows() { equal "$1" "$2" "$(since_mark)"; }
+
+first_login() {
+    connect
+    mark
+    expect "OK welcome bob" LOGIN bob builder
+    shows "the steps of a first login" $'mkdir bob\nfsync storage\nsay OK'
+}
+
+first_upload() {
+    login
+    mark
+    upload first hello "OK size=5 *"
+    shows "the steps of the first upload into a tree" "mkdir alice/.dfos
+fsync alice
+mkdir alice/.dfos/uploads
+fsync alice/.dfos
+write staged
+fsync staged
+rename staged alice/first
+fsync alice
+say OK"
+}
+
+new_upload() {
+    login
+    mark
+    upload new hello "OK size=5 *" new
+    shows "the steps of a new upload" $'write staged\nfsync staged\nrename staged alice/new\nfsync alice\nsay OK'
+}
+
+over_old() {
+    login
+    mark
+    upload first 'another hello' "OK size=13 *"
+    shows "the steps of an upload over an old file" \
+        $'write staged\nfsync staged\nrename staged alice/first\nfsync alice\nsay OK'
+    content first 'another hello'
+}
+
+# 20 uploads into two directories in one stroke.
+batch() {
+    local i requests='' steps
+    login
+    expect "OK created" MKDIR left
+    expect "OK created" MKDIR right
+    mark
+    for i in {1..10}; do
+        requests+=$(printf 'UPLOAD left/%s\nDATA 5\nhelloEND\nUPLOAD right/%s\nDATA 5\nworldEND\n.' "$i" "$i")
+        requests=${requests%.}
+    done
+    printf '%s' "$requests" >&"$RAW"
+    for i in {1..20}; do
+        hear
+        matches "answer $i of the batch" "READY *" "$LINE"
+        hear
+        matches "answer $i of the batch" "OK size=5 *" "$LINE"
+    done
+    steps=$(since_mark)
+    grep -q OVERLAP <<<"$steps" && fail "calls overlap: $steps"
+    # One batch or more, as the bytes arrived: in each all data is flushed, then all names, then the directories once.
+    awk '
+        function bad(why) { print why " at line " NR ": " $0; failed = 1; exit 1 }
+        $1 == "write" { if (phase > 1 && phase < 4) bad("data after a rename and before the answer"); phase = 1; written++ ; next }
+        $1 == "syncfs" { if (phase != 1 && phase != 2) bad("a flush out of turn"); phase = 2; flushed = written; next }
+        $1 == "fsync" && $2 == "staged" { if (phase != 1 && phase != 2) bad("a flush out of turn"); phase = 2; flushed++; next }
+        $1 == "rename" { if (phase != 2 && phase != 3) bad("a rename before the flush"); phase = 3; renamed++; delete known; next }
+        $1 == "fsync" { if (phase != 3 && phase != 3.5) bad("a directory out of turn"); phase = 3.5
+                        if ($2 in known) bad("a directory twice"); known[$2]; directories++; next }
+        $1 == "say" { if (phase == 1 && /OK/) bad("an answer before the flush")
+                      if (phase == 3) bad("an answer before the directories"); phase = 4; next }
+        { bad("an unknown step") }
+        END { if (!failed && (renamed != 20 || directories < 2)) bad(renamed " renames, " directories " directories") }
+    ' <<<"$steps" || fail "the order of the batch is broken: $steps"
+    equal "renames before the last of the answers" 20 "$(grep -c '^rename staged ' <<<"$steps")"
+}
+
+make_dir() {
+    login
+    mark
+    expect "OK created" MKDIR dir
+    shows "the steps of MKDIR" $'mkdir alice/dir\nfsync alice\nsay OK'
+}
+
+make_parents() {
+    login
+    mark
+    expect "OK created" MKDIR a/b/c parents
+    shows "the steps of MKDIR parents" \
+        $'mkdir alice/a\nfsync alice\nmkdir alice/a/b\nfsync alice/a\nmkdir alice/a/b/c\nfsync alice/a/b\nsay OK'
+}
+
+rename_across() {
+    login
+    expect "OK *" MKDIR from/x parents
+    expect "OK *" MKDIR to parents
+    mark
+    expect "OK renamed" RENAME from/x to/y
+    shows "the steps of RENAME" $'rename alice/from/x alice/to/y\nfsync alice/from\nfsync alice/to\nsay OK'
+    upload one 1 "OK *"
+    upload to/two 2 "OK *"
+    mark
+    expect "OK renamed" RENAME one to/two replace
+    shows "the steps of RENAME replace" $'rename alice/one alice/to/two\nfsync alice\nfsync alice/to\nsay OK'
+}
+
+delete() {
+    login
+    upload dead 1 "OK *"
+    mark
+    expect "OK deleted" DELETE dead
+    shows "the steps of DELETE" $'unlink alice/dead\nfsync alice\nsay OK'
+}
+
+remove_dir() {
+    login
+    expect "OK *" MKDIR empty/inner parents
+    mark
+    expect "OK removed=1" RMDIR empty/inner
+    shows "the steps of RMDIR" $'rmdir alice/empty/inner\nfsync alice/empty\nsay OK'
+}
+
+remove_tree() {
+    login
+    expect "OK *" MKDIR tree/branch parents
+    upload tree/branch/leaf 1 "OK *"
+    mark
+    expect "OK removed=3" RMDIR tree recursive
+    shows "the steps of RMDIR recursive" \
+        $'unlink alice/tree/branch/leaf\nrmdir alice/tree/branch\nrmdir alice/tree\nfsync alice\nsay OK'
+}
+
+# The eye that sees all this is not blind: the same steps without a flush, or out of turn, are told apart.
+not_blind() {
+    local seen spoil
+    login
+    mark
+    upload seen hello "OK *"
+    seen=$(since_mark)
+    for spoil in '/fsync.*uploads/d' '/ fsync\([0-9]+<[^>]*alice>/d'; do
+        sed -E "$MARK,\$ { $spoil }" "$TRACE" >"$WORK/spoiled"
+        [[ $(steps "$MARK" "$WORK/spoiled") != "$seen" ]] || fail "a missing flush ($spoil) was not noticed"
+    done
+}
+
+if can_strace >/dev/null; then
+    # -D: the server stays this script's own child.
+    UNDER=(strace -D -f -yy -s 20000 -o "$TRACE" -e "trace=$CALLS" -e signal=none)
+fi
+start_server
+check "a user's root is durable before the welcome" first_login strace
+check "the reserved directories are durable before they are used" first_upload strace
+check "UPLOAD new: data, flush, name, flush of the directory, OK" new_upload strace
+check "UPLOAD over an old file: the same" over_old strace
+check "20 uploads in one stroke: all data, all names, each directory once, then the answers" batch strace
+check "MKDIR: name, flush of the parent, OK" make_dir strace
+check "MKDIR parents: each directory is flushed into its parent" make_parents strace
+check "RENAME between directories: both are flushed" rename_across strace
+check "DELETE: name, flush, OK" delete strace
+check "RMDIR: name, flush of the parent, OK" remove_dir strace
+check "RMDIR recursive: all names, flush of the parent, OK" remove_tree strace
+check "a missing flush would be noticed" not_blind strace
+finish
