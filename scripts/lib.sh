@@ -61,7 +61,7 @@ fail() {
 
 # check SENTENCE FUNCTION [NEED...]: runs FUNCTION, unless the probe can_NEED fails; that it says on standard output.
 check() {
-    local sentence=$1 function=$2 need why status
+    local sentence=$1 function=$2 need why status server=$SERVER_PID
     shift 2
     for need in "$@"; do
         if ! why=$("can_$need" 2>&1); then
@@ -72,6 +72,7 @@ check() {
     done
     set +e
     (
+        trap '[[ -z $SERVER_PID || $SERVER_PID == "$server" ]] || kill -KILL "$SERVER_PID"' EXIT # one of its own, if the check failed
         set -e
         "$function"
     )
@@ -156,6 +157,7 @@ can_ext4() {
         return 1
     fi
     umount "$WORK/probe"
+    rm "$WORK/probe.img"
 }
 can_ipv6() {
     grep -q '^00000000000000000000000000000001 ' /proc/net/if_inet6 2>/dev/null || { echo "needs ::1"; return 1; }

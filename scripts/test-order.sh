@@ -63,16 +63,20 @@ steps() {
         }'
 }
 
-# Notes where the trace stands, once it holds what was said last.
+# Notes where the trace stands, once it holds all that was answered so far: a PING's answer after it.
 mark() {
-    eventually "the trace to hold '$LINE'" grep -qF "\"$LINE\\n" "$TRACE"
+    local pings
+    pings=$(grep -c '"OK pong' "$TRACE") || true
+    expect "OK pong" PING
+    eventually "the trace to hold the PING" pinged $((pings + 1))
     MARK=$(($(wc -l <"$TRACE") + 1))
 }
+pinged() { (($(grep -c '"OK pong' "$TRACE") >= $1)); }
 
 # The steps since `mark`, once the trace has caught up with the answer.
 since_mark() {
     eventually "the trace of the answer" answered
-    steps "$MARK" | grep -v '^unlink .*/usage' || true
+    steps "$MARK"
 }
 answered() { steps "$MARK" | grep -q '^say'; }
 
