@@ -121,12 +121,28 @@ eventually() {
     done
 }
 
-gone() { [[ ! -e /proc/$1 ]] || [[ $(awk '{ print $3 }' "/proc/$1/stat" 2>/dev/null) == [ZX]* ]]; }
+# The state, parent and process group of process $1, in STATE, PARENT and GROUP; fails if it is gone.
+look_at() {
+    local line
+    { IFS= read -r line <"/proc/$1/stat"; } 2>/dev/null || return 1
+    read -r STATE PARENT GROUP line <<<"${line##*) }"
+    [[ $STATE != [ZX] ]]
+}
 
-# Pids of the children of $1.
+gone() { ! look_at "$1"; }
+
+# Pids of the children of $1; with $2, of those alone that lead (scribe) or do not lead (sessions) their process group.
 children_of() {
-    # The name, in brackets, may hold spaces; none of our programs' does.
-    awk -v parent="$1" '$4 == parent && $3 != "Z" { print $1 }' /proc/[0-9]*/stat 2>/dev/null || true
+    local dir pid STATE PARENT GROUP
+    for dir in /proc/[0-9]*; do
+        pid=${dir#/proc/}
+        if ! look_at "$pid" || ((PARENT != $1)); then continue; fi
+        case ${2-} in
+        leading) ((pid == GROUP)) || continue ;;
+        following) ((pid != GROUP)) || continue ;;
+        esac
+        echo "$pid"
+    done
 }
 
 # --- needs: each prints why it fails ---
@@ -213,14 +229,10 @@ stop_server() {
 }
 
 # The scribe is the one child that is always there; it leads the process group of the sessions.
-scribe() {
-    awk -v parent="$SERVER_PID" '$4 == parent && $5 == $1 { print $1 }' /proc/[0-9]*/stat 2>/dev/null
-}
+scribe() { children_of "$SERVER_PID" leading; }
 
 # Pids of the sessions.
-sessions() {
-    awk -v parent="$SERVER_PID" '$4 == parent && $5 != $1 && $3 != "Z" { print $1 }' /proc/[0-9]*/stat 2>/dev/null
-}
+sessions() { children_of "$SERVER_PID" following; }
 
 # --- the raw protocol ---
 

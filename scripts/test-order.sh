@@ -33,8 +33,11 @@ steps() {
             if (call ~ /^send/) {
                 match(text, /"([^"\\]|\\.)*"/); part = substr(text, RSTART + 1, RLENGTH - 2)
                 n = split(part, words, /\\n/); step = "say"
-                for (i = 1; i <= n; i++) { sub(/ .*/, "", words[i]); if (words[i] !~ /READY|^$/) step = step " " words[i] }
-                if (step == "say") return # READY promises nothing
+                for (i = 1; i <= n; i++) {
+                    if (words[i] ~ /^(READY.*|OK pong|)$/) continue # these promise nothing
+                    sub(/ .*/, "", words[i]); step = step " " words[i]
+                }
+                if (step == "say") return
             } else if (call ~ /^rename/) { from = target(text, 1); step = "rename " from " " target(rest, 1)
             } else if (call ~ /^mkdir/) step = "mkdir " target(text, 1)
             else if (call ~ /^unlink/) step = (text ~ /AT_REMOVEDIR/ ? "rmdir " : "unlink ") target(text, 1)
