@@ -72,7 +72,7 @@ check() {
     done
     set +e
     (
-        trap '[[ -z $SERVER_PID || $SERVER_PID == "$server" ]] || kill -KILL "$SERVER_PID"' EXIT # one of its own, if the check failed
+        trap '[[ -z $SERVER_PID || $SERVER_PID == "$server" ]] || kill -KILL "$SERVER_PID" 2>/dev/null || true' EXIT # one of its own, if the check failed
         set -e
         "$function"
     )
