@@ -3,6 +3,7 @@
 #
 # Builds, starts a server with the demonstration users in a directory of its own, and works with it as a user would. At the end
 # everything is gone again; with --keep the server stays until Ctrl+C.
+# shellcheck disable=SC2317 # functions that `show` and traps call
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -46,7 +47,16 @@ say() { printf '\n%s\n' "$BOLD# $*$PLAIN"; }
 # show COMMAND...: a command as one would type it, then what it prints.
 show() {
     printf '%s$ %s%s\n' "$DIM" "$(plain "$@")" "$PLAIN"
-    "$@" || FAILED=$?
+    "$@"
+}
+
+# refused STATUS COMMAND...: the same for one that is meant to fail.
+refused() {
+    local expected=$1 status=0
+    shift
+    show "$@" || status=$?
+    echo "exit status $status"
+    ((status == expected))
 }
 
 # A command line for reading: quotes only where they are needed.
@@ -119,7 +129,7 @@ show dfos-client rm film.mkv
 say "Users see their own files only."
 export DFOS_USER=bob DFOS_PASSWORD=builder
 show dfos-client ls -l
-show dfos-client get letters/2024/notes.txt || true
+refused 7 dfos-client get letters/2024/notes.txt
 export DFOS_USER=alice DFOS_PASSWORD=secret
 
 say "Pipes work, and the files on the server are plain files."
@@ -134,8 +144,8 @@ go_on() {
 
 ${BOLD}To go on by hand$PLAIN, in $PWD:
 
-    target/release/dfos-forkd                                    # listens on tcp://127.0.0.1:9000
-    DFOS_USER=alice DFOS_PASSWORD=secret target/release/dfos-client     # in another terminal: the shell
+    target/release/dfos-forkd                          # serves on tcp://127.0.0.1:9000
+    target/release/dfos-client --user alice            # in another terminal: the shell; the password is "secret"
 
 Users of your own: remove all lines of id_passwd.txt, then \`target/release/dfos-forkd user add NAME\`.
 Every command and option: \`target/release/dfos-client --help\`, \`target/release/dfos-forkd --help\`.
@@ -148,7 +158,7 @@ if [[ -n $KEEP ]]; then
 
 ${BOLD}The server goes on until Ctrl+C.$PLAIN In another terminal, in $PWD:
 
-    DFOS_SERVER=$DFOS_SERVER DFOS_USER=alice DFOS_PASSWORD=secret target/release/dfos-client
+    target/release/dfos-client --server $DFOS_SERVER --user alice    # the password is "secret"
 END
     trap 'echo' INT
     while kill -0 "$SERVER" 2>/dev/null; do wait "$SERVER" || true; kill -INT "$SERVER" 2>/dev/null || true; done

@@ -1,0 +1,444 @@
+#!/bin/bash
+# dfos-client as people and programs use it: every command, every exit status that can be had here, trees, odd names, pipes,
+# interrupted transfers, the shell.
+# shellcheck source=scripts/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+cd "$WORK"
+export DFOS_PASSWORD=secret DFOS_USER=alice
+client() { "$BIN/dfos-client" --server "$URL" "$@"; }
+
+# exits STATUS COMMAND...: what it says is left in $WORK/out and $WORK/err.
+exits() {
+    local expected=$1 status=0
+    shift
+    "$@" >"$WORK/out" 2>"$WORK/err" </dev/null || status=$?
+    ((status == expected)) || fail "$*: exit status $status instead of $expected, saying: $(tail -n 3 "$WORK/err")"
+    if ((expected != 0)); then
+        [[ -s $WORK/err ]] || fail "$*: exit status $status without a word"
+    fi
+    plain_text
+}
+
+# Nothing for terminals in a pipe: no escapes, no carriage returns, no bars.
+plain_text() {
+    if grep -qaE $'\e|\r' "$WORK/err"; then fail "escapes in a pipe: $(cat -v "$WORK/err")"; fi
+}
+
+# out EXPECTED: what the last command printed.
+out() { equal "the output" "$1" "$(cat "$WORK/out")"; }
+
+every_command() {
+    mkdir -p every && cd every
+    echo hello >a.txt
+    exits 0 client ping
+    exits 0 client put a.txt
+    exits 0 client ls
+    out a.txt
+    exits 0 client ls -l
+    matches "a long listing" 'file * a.txt' "$(cat "$WORK/out")"
+    exits 0 client view a.txt
+    out hello
+    exits 0 client view a.txt --offset 1 --length 3
+    out ell
+    exits 0 client stat a.txt
+    grep -q 'a.txt' "$WORK/out" || fail "stat does not name the file"
+    exits 0 client digest a.txt
+    out "$(sha256sum a.txt)"
+    exits 0 client mkdir d
+    exits 0 client mkdir -p d/e/f
+    exits 0 client mv a.txt d/
+    exits 0 client ls -R
+    equal "a recursive listing" $'d\nd/a.txt\nd/e\nd/e/f' "$(sort "$WORK/out")"
+    exits 0 client get d/a.txt --to b.txt
+    cmp a.txt b.txt
+    exits 0 client rmdir d/e/f
+    exits 8 client rmdir d
+    exits 0 client rm d/a.txt
+    exits 0 client rm -r d
+    exits 0 client quota
+    exits 0 client logout
+    exits 0 client help put
+    exits 0 client help
+    exits 0 client ls
+    out ''
+}
+
+# The command named in the help text, and no other, are used here; the rest is seen to.
+every_command_is_known() {
+    local command
+    "$BIN/dfos-client" --help | sed -n '/^Commands:/,/^$/s/^  \([a-z]*\) .*/\1/p' | while read -r command; do
+        case $command in
+        put | get | view | ls | rm | mkdir | rmdir | mv | stat | digest | quota | ping | subfolder | logout | help | shell) ;;
+        *) fail "no test uses the command $command" ;;
+        esac
+    done
+}
+
+old_words() {
+    mkdir -p old && cd old
+    echo old >o.txt
+    exits 0 client upload o.txt
+    exits 0 client preview o.txt
+    out old
+    exits 0 client list
+    out o.txt
+    exits 0 client dir
+    out o.txt
+    mkdir got
+    exits 0 client download o.txt --dir got
+    cmp o.txt got/o.txt
+    exits 0 client subfolder create s
+    exits 0 client rename o.txt s/p.txt
+    exits 0 client subfolder delete s
+    exits 7 client delete o.txt
+    exits 0 client exit
+    exits 0 client quit
+    exits 0 "$BIN/dfos-client" --ip 127.0.0.1 --port "$PORT" list
+    out ''
+}
+
+statuses() {
+    mkdir -p codes && cd codes
+    echo x >x
+    exits 2 client put
+    exits 2 client frobnicate
+    exits 2 client get .dfos/secret
+    exits 3 "$BIN/dfos-client" --server tcp://127.0.0.1:1 --retries 0 ls
+    exits 3 "$BIN/dfos-client" --retries 0 ls # no server named, and the environment's is nowhere
+    DFOS_PASSWORD=wrong exits 5 client ls
+    exits 5 client --user nobody ls
+    exits 7 client get missing
+    exits 7 client view missing
+    exits 7 client ls missing
+    exits 0 client put x
+    exits 0 client mkdir d
+    exits 8 client mkdir d
+    exits 8 client mv d x
+    exits 8 client get d
+    exits 10 client put missing-here
+    exits 10 client get x --to no/such/directory/x
+    exits 14 client get x missing --dir "$PWD"
+    exits 14 client rm x missing
+    exits 2 client mkdir "$(printf 'n%.0s' {1..256})"
+    exits 0 client rm -r d
+}
+
+denied() {
+    mkdir -p "$STORAGE/alice/fixed"
+    mount -t tmpfs -o ro dfos-fixed "$STORAGE/alice/fixed"
+    echo x >denied
+    exits 6 client put denied --to fixed/x
+    exits 6 client mkdir fixed/d
+    umount "$STORAGE/alice/fixed"
+    rmdir "$STORAGE/alice/fixed"
+}
+
+no_space() {
+    mkdir -p "$STORAGE/alice/small"
+    mount -t tmpfs -o size=1m dfos-small "$STORAGE/alice/small"
+    head -c 3000000 /dev/zero >big
+    exits 9 client put big --to small/big
+    client put - --to small/big <big 2>/dev/null && fail "a full disk took a stream"
+    exits 0 client ls small
+    umount "$STORAGE/alice/small"
+    rmdir "$STORAGE/alice/small"
+}
+
+over_quota() {
+    local STORAGE=$WORK/limited
+    start_server --quota 1MB
+    head -c 2000000 /dev/zero >big
+    exits 9 client put big
+    head -c 600000 /dev/zero >fits
+    exits 0 client put fits
+    exits 0 client quota
+    exits 9 client put fits --to one-too-many --retries 0
+    stop_server
+}
+
+busy() {
+    local STORAGE=$WORK/crowded
+    start_server --max-clients 1
+    login
+    exits 3 client --retries 0 ls
+    hang_up
+    stop_server
+}
+
+# The whole server stands still: a time-out, not a wait for ever.
+timed_out() {
+    local STORAGE=$WORK/still
+    start_server
+    kill -STOP "$SERVER_PID"
+    exits 13 client --timeout 1 --retries 0 ls
+    kill -CONT "$SERVER_PID"
+    stop_server
+}
+
+trees() {
+    mkdir -p trees && cd trees
+    mkdir -p tree/{empty,deep/er/still}
+    local i
+    for i in {1..40}; do head -c $((i * 977)) /dev/urandom >"tree/deep/file $i"; done
+    : >tree/nothing
+    head -c 5000000 /dev/urandom >tree/deep/er/still/big
+    touch -d '2020-02-02 02:02:02' tree/nothing
+    exits 0 client put -r tree
+    exits 0 client get -r tree --dir serial
+    diff -r tree serial/tree
+    exits 0 client put -r -j 4 tree --to copy/
+    exits 0 client get -r -j 4 copy/tree --to parallel
+    diff -r tree parallel
+    [[ -d parallel/empty ]] || fail "an empty directory was lost"
+    equal "the time of a file" "$(stat -c %Y tree/nothing)" "$(stat -c %Y parallel/nothing)"
+    grep -q '^4[0-9] files' "$WORK/out" "$WORK/err" || fail "no total is told: $(tail -n 2 "$WORK/out" "$WORK/err")"
+    mkdir many
+    exits 0 client get -j 3 'tree/deep/file *' --dir many
+    equal "files got by a pattern" 40 "$(find many -type f | wc -l)"
+    exits 0 client rm -r tree copy
+}
+
+odd_names() {
+    mkdir -p odd && cd odd
+    local name names=('with space' $'new\nline' "quote's" 'double"quote' $'not utf-8 \xff\xfe' 'a%41b' '-dash' 'star*' $'tab\there'
+        'back\slash' $'esc\e[31m' '~' 'snow☃' '#' ';rm' "$(printf 'n%.0s' {1..255})")
+    mkdir names
+    for name in "${names[@]}"; do printf '%s' "$name" >"names/$name"; done
+    exits 0 client put -r names
+    exits 0 client get -r names --to back
+    diff -r names back
+    for name in "${names[@]}"; do
+        [[ $(cat "$STORAGE/alice/names/$name") == "$name" ]] || fail "the server has $(printf %q "$name") wrong"
+    done
+    exits 0 client ls names
+    (($(wc -l <"$WORK/out") >= ${#names[@]})) || fail "names are missing in the listing"
+    exits 0 client rm -- $'names/new\nline' "names/quote's" 'names/-dash' 'names/star\*'
+    exits 0 client rm -r names
+}
+
+standard_streams() {
+    head -c 3000000 /dev/urandom >stream
+    client put - piped <stream >"$WORK/out" 2>"$WORK/err"
+    plain_text
+    client get piped - >back 2>"$WORK/err"
+    cmp stream back
+    client get piped --to - 2>"$WORK/err" | cmp stream -
+    client view --length 65536 piped | cmp - <(head -c 65536 stream)
+    : | client put - --to nothing >/dev/null 2>&1
+    exits 0 client get nothing --to zero
+    equal "the size of nothing" 0 "$(stat -c %s zero)"
+    client get piped - 2>"$WORK/err" | head -c 10 >/dev/null || true # a reader that has gone is nothing to cry about
+    exits 0 client rm piped nothing
+}
+
+json() {
+    mkdir -p json && cd json
+    echo 1 >one
+    echo 2 >two
+    local command
+    for command in 'put one two' 'ls' 'ls -l -R' 'stat one' 'digest one' 'quota' 'ping' 'mkdir d' 'mv one d/' \
+        'get two --to three' 'get d/one two --dir .' 'rmdir missing' 'get missing' 'view two' 'rm two' 'rm -r d'; do
+        # shellcheck disable=SC2086 # several words
+        client --json $command >"$WORK/out" 2>"$WORK/err" </dev/null || true
+        plain_text
+        [[ -s $WORK/out ]] || continue
+        jq -es 'all(type == "object") and all(has("version") or has("v"))' "$WORK/out" >/dev/null ||
+            fail "--json $command: $(head -n 3 "$WORK/out")"
+        equal "--json $command: lines and objects" "$(wc -l <"$WORK/out")" "$(jq -s length "$WORK/out")"
+    done
+}
+
+passwords() {
+    printf 'secret\n' >pass
+    chmod 600 pass
+    unset DFOS_PASSWORD
+    exits 0 client --password-file pass ping
+    exits 0 client --password-command 'cat pass' ping
+    printf 'secret\n' | client --password-file - ping >/dev/null 2>&1
+    chmod 644 pass
+    client --password-file pass ping >/dev/null 2>"$WORK/err" && fail "a password file that all can read was taken"
+    exits 5 client --password-command 'echo wrong' ping
+    client ping </dev/null >/dev/null 2>&1 && fail "logged in without a password"
+    true
+}
+
+# While it works, the password is on nobody's command line.
+password_unseen() {
+    printf 'secret\n' >pass
+    chmod 600 pass
+    unset DFOS_PASSWORD
+    local dir
+    held_open
+    printf 'the beginning' >&"$HELD"
+    "$BIN/dfos-client" --server "$URL" --password-file pass put - slow <&"$HELD" >/dev/null 2>&1 &
+    eventually "the upload to be under way" under_way 0
+    for dir in /proc/[0-9]*; do
+        if tr '\0' '\n' 2>/dev/null <"$dir/cmdline" | grep -qx '.*secret.*'; then
+            fail "the password is on a command line: $(tr '\0' ' ' <"$dir/cmdline")"
+        fi
+    done 2>/dev/null
+    kill "$!"
+    wait "$!" || true
+}
+# under_way N: a staged file has more than N bytes.
+under_way() { find "$STORAGE/alice/.dfos/uploads" -type f -size "+$1c" 2>/dev/null | grep -q .; }
+# Opens a pipe in HELD that does not end while the check runs.
+held_open() {
+    mkfifo "$WORK/held.$BASHPID"
+    exec {HELD}<>"$WORK/held.$BASHPID"
+}
+
+# Killed again and again, the upload sends each byte about once.
+killed_and_resumed() {
+    local size=$((96 << 20)) cut pid sent
+    head -c "$size" /dev/urandom >large
+    for cut in 20 40 60 80; do
+        strace -D -f -e trace=sendto,sendfile -e signal=none -o "$WORK/sent.$cut" \
+            "$BIN/dfos-client" --server "$URL" -q put large &
+        pid=$!
+        eventually "$cut MiB to be there" under_way $((cut << 20))
+        kill -KILL "$pid"
+        wait "$pid" 2>/dev/null || true
+        for pid in $(sessions); do eventually "the session to notice" gone "$pid"; done
+    done
+    strace -D -f -e trace=sendto,sendfile -e signal=none -o "$WORK/sent.end" \
+        "$BIN/dfos-client" --server "$URL" put large >"$WORK/out" 2>"$WORK/err"
+    grep -q 'resum' "$WORK/err" "$WORK/out" || fail "it does not say that it resumes"
+    cmp large "$STORAGE/alice/large"
+    sent=$(awk '/ = [0-9]+$/ { sum += $NF } END { printf "%d", sum }' "$WORK"/sent.*)
+    ((sent < size * 105 / 100)) || fail "$sent bytes were sent for $size"
+    ((sent >= size * 99 / 100)) || fail "$sent bytes cannot have been all of $size"
+}
+
+download_resumes() {
+    local size=$((96 << 20)) pid
+    mkdir -p down && cd down
+    "$BIN/dfos-client" --server "$URL" get large >/dev/null 2>&1 &
+    pid=$!
+    eventually "some of it to be there" partly_here
+    kill -KILL "$pid" 2>/dev/null || true
+    wait "$pid" 2>/dev/null || true
+    [[ ! -e large ]] || return 0 # it was faster
+    exits 0 client get large
+    grep -q 'resum' "$WORK/err" "$WORK/out" || fail "it does not say that it resumes"
+    cmp ../large large
+    equal "what lies beside the file" large "$(ls -A)"
+}
+partly_here() { find . -type f -size +5M | grep -q .; }
+
+# Ctrl+C: status 17, and what was sent stays.
+interrupted() {
+    local pid status=0
+    held_open
+    "$BIN/dfos-client" --server "$URL" put - --to halted <&"$HELD" >"$WORK/out" 2>"$WORK/err" &
+    pid=$!
+    head -c 3000000 /dev/zero >&"$HELD"
+    eventually "some of it to be there" under_way 1000000
+    kill -INT "$pid"
+    wait "$pid" || status=$?
+    equal "the exit status" 17 "$status"
+}
+
+# The server is restarted in the middle of an upload: the client tries again and goes on.
+server_restarts() {
+    local STORAGE=$WORK/restarted pid client status=0 port family
+    start_server
+    port=$PORT
+    truncate -s 400M huge
+    "$BIN/dfos-client" --server "$URL" --retries 20 put huge >"$WORK/out" 2>"$WORK/err" &
+    client=$!
+    eventually "some of it to be there" under_way 1000000
+    for pid in $(sessions); do kill -STOP "$pid"; done
+    family=$(children_of "$SERVER_PID")
+    kill -KILL "$SERVER_PID"
+    wait "$SERVER_PID" 2>/dev/null || true
+    for pid in $family; do kill -CONT "$pid" 2>/dev/null || true; done
+    gone "$client" && fail "the upload was over before the server was killed"
+    for pid in $family; do eventually "the killed server's process $pid to end" gone "$pid"; done
+    "$BIN/dfos-forkd" --listen "tcp://127.0.0.1:$port" --dir "$STORAGE" --users "$USERS" >"$WORK/server.out" 2>>"$LOG" &
+    SERVER_PID=$!
+    wait "$client" || status=$?
+    equal "the exit status: $(tail -n 2 "$WORK/err")" 0 "$status"
+    cmp huge "$STORAGE/alice/huge"
+    grep -q resum "$WORK/err" || fail "it does not say that it resumes: $(cat "$WORK/err")"
+    stop_server
+}
+
+shell_in_a_pipe() {
+    mkdir -p shell && cd shell
+    echo text >'my file'
+    client shell >"$WORK/out" 2>"$WORK/err" <<'END' || fail "exit status $?: $(cat "$WORK/err")"
+mkdir 'a dir'
+cd "a dir"
+put "my file"
+ls
+pwd
+cd ..
+ls -R
+lpwd
+lls
+rm -r "a dir"
+exit
+END
+    plain_text
+    grep -q '^my file$' "$WORK/out" || fail "the listing in the shell: $(cat "$WORK/out")"
+    grep -q '^a dir/my file$' "$WORK/out" || fail "the recursive listing in the shell: $(cat "$WORK/out")"
+}
+
+# A terminal: history, completion, Ctrl+C ends the transfer and not the shell.
+shell_at_a_terminal() {
+    local status=0 terminal TYPE
+    mkdir -p term && cd term
+    cp "$WORK/large" large-one
+    mkfifo keys
+    : >screen
+    HOME=$PWD TERM=xterm script -qefc "stty cols 120; $BIN/dfos-client --server $URL shell" screen <keys >/dev/null 2>&1 &
+    terminal=$!
+    exec {TYPE}>keys
+    eventually "the prompt" seen '>'
+    printf 'mkdir pointless-name\r' >&"$TYPE"
+    eventually "the directory" test -d "$STORAGE/alice/pointless-name"
+    printf 'rmdir poin\t\r' >&"$TYPE"
+    eventually "completion of a remote name" test ! -d "$STORAGE/alice/pointless-name"
+    printf '\e[A\e[A\r' >&"$TYPE"
+    eventually "the line before the last one of the history" test -d "$STORAGE/alice/pointless-name"
+    # A transfer that would not end by itself: the session stands still.
+    for pid in $(sessions); do kill -STOP "$pid"; done
+    printf 'put lar\t\r' >&"$TYPE"
+    eventually "the transfer to begin" seen 'large-one'
+    printf '\003' >&"$TYPE"
+    for pid in $(sessions); do kill -CONT "$pid"; done
+    printf 'rmdir pointless-name\r' >&"$TYPE"
+    eventually "the shell to take another command" test ! -d "$STORAGE/alice/pointless-name"
+    [[ ! -e $STORAGE/alice/large-one ]] || fail "the transfer was not ended"
+    printf 'exit\r' >&"$TYPE"
+    wait "$terminal" || status=$?
+    exec {TYPE}>&-
+    equal "the exit status of the shell: $(tail -c 300 screen)" 0 "$status"
+}
+seen() { grep -qaF "$1" screen; }
+
+start_server
+check "every command of --help does its work" every_command
+check "no command of --help is left out" every_command_is_known
+check "the words of older systems work" old_words
+check "each failure has its exit status" statuses
+check "a read-only place is denied: exit status 6" denied mount
+check "a full disk: exit status 9" no_space mount
+check "a quota that is used up: exit status 9" over_quota
+check "a server with too many clients: exit status 3" busy
+check "a server that stands still: exit status 13" timed_out
+check "trees go up and down, serially and in parallel" trees
+check "names with newlines, quotes, escapes, no UTF-8" odd_names
+check "standard input and output; 0 bytes" standard_streams
+check "--json is one object with a version a line" json jq
+check "passwords from files and commands, never from files that others can read" passwords
+check "no password on a command line" password_unseen
+check "an upload killed four times sends each byte about once" killed_and_resumed strace
+check "a download that was killed goes on where it was" download_resumes strace
+check "an interrupted transfer: exit status 17" interrupted
+check "a server that is restarted in the middle of an upload" server_restarts strace
+check "the shell fed by a pipe" shell_in_a_pipe
+check "the shell at a terminal: completion, history, Ctrl+C" shell_at_a_terminal pty
+finish
