@@ -353,7 +353,7 @@ server_restarts() {
     family=$(children_of "$SERVER_PID")
     kill -KILL "$SERVER_PID"
     wait "$SERVER_PID" 2>/dev/null || true
-    for pid in $family; do kill -CONT "$pid" 2>/dev/null || true; done
+    for pid in $family; do kill -KILL "$pid" 2>/dev/null || true; done # its sessions would finish what they hold
     gone "$client" && fail "the upload was over before the server was killed"
     for pid in $family; do eventually "the killed server's process $pid to end" gone "$pid"; done
     "$BIN/dfos-forkd" --listen "tcp://127.0.0.1:$port" --dir "$STORAGE" --users "$USERS" >"$WORK/server.out" 2>>"$LOG" &
