@@ -99,18 +99,21 @@ fi
 
 # --- Rust ---
 
-more=()
-if [[ -n $DFOS_TEST_LONG ]]; then more=(-- --include-ignored); fi
+more=(-- --show-output)
+if [[ -n $DFOS_TEST_LONG ]]; then more+=(--include-ignored); fi
 if step "cargo test" cargo test --locked --no-fail-fast "${more[@]}"; then status=ok; else status=FAILED; fi
 read -r passed failed < <(awk '/^test result:/ { passed += $4; failed += $6 } END { print passed + 0, failed + 0 }' "$OUT/log")
-echo "$passed passed, $failed failed $([[ $status == ok ]] || echo "  FAILED")"
-PASSED=$((PASSED + passed)) FAILED=$((FAILED + failed))
+# Tests that find out that they cannot run say `skipped: WHY`; the ignored ones are the long ones.
+skipped=$(grep -ac '^ *skipped: ' "$OUT/log") || true
+passed=$((passed - skipped))
+echo "$passed passed, $failed failed, $skipped skipped$([[ $status == ok ]] || echo "  FAILED")"
+PASSED=$((PASSED + passed)) FAILED=$((FAILED + failed)) SKIPPED=$((SKIPPED + skipped))
 if [[ $status != ok ]]; then
     if ((failed == 0)); then FAILED=$((FAILED + 1)); fi
-    cp "$OUT/log" "$FAILURES"
+    # Not what the others printed.
+    awk '/^successes:$/ { quiet = 1 } /^(failures:|test result:|error)/ { quiet = 0 } !quiet && !/ \.\.\. ok$/' "$OUT/log" >"$FAILURES"
 fi
-# Tests that say `skipped: WHY` themselves, and the ignored ones, which are the long ones.
-grep -a '^ *skipped: ' "$OUT/log" | sed 's/^ */cargo test: /' >>"$SKIPS" || true
+grep -a '^ *skipped: ' "$OUT/log" | sed 's/^ *skipped: /cargo test: /' >>"$SKIPS" || true
 awk '/^test .* \.\.\. ignored/ { print $2 }' "$OUT/log" >"$OUT/long"
 
 # --- scripts ---
