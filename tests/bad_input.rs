@@ -45,8 +45,16 @@ fn a_line_over_the_limit_closes_and_nothing_after_it_is_run() {
 #[test]
 fn control_bytes_and_broken_text_close_before_login_and_are_refused_after_it() {
     let (server, mut raw) = with_x();
-    let rubbish: [&[u8]; 8] =
-        [b"\0", b"DELETE x\0", b"DELETE\tx", b"DELETE x\x1b", b"DEL\rETE x", b"DELETE x\x7f", b"DELETE \xff", b"\xc3\x28"];
+    let rubbish: [&[u8]; 8] = [
+        b"\0",
+        b"DELETE x\0",
+        b"DELETE\tx",
+        b"DELETE x\x1b",
+        b"DEL\rETE x",
+        b"DELETE x\x7f",
+        b"DELETE \xff",
+        b"\xc3\x28",
+    ];
     for line in rubbish {
         let answer = raw.ask(line);
         assert!(answer.starts_with("ERR bad-request"), "{line:?}: {answer}");
@@ -70,8 +78,11 @@ fn paths_that_break_a_rule_are_refused_by_every_verb() {
     let before = common::tree::snapshot(&server.storage());
     let name = "n".repeat(256);
     let over = format!("{}/aa", vec!["n".repeat(255); 16].join("/"));
-    let bad = ["%", "x%", "x%2", "x%zz", "%00", "x%00", "%2F", "d%2Fx", "/", "/x", "//x", "d//x", "d/", "./x", "d/.", "d/./x"];
-    let worse = ["..", "../bob", "d/..", "d/../x", "%2e%2e/bob", "%2e", ".dfos", "d/.dfos", ".dfos/uploads", "d/.dfos/x"];
+    let bad = [
+        "%", "x%", "x%2", "x%zz", "%00", "x%00", "%2F", "d%2Fx", "/", "/x", "//x", "d//x", "d/", "./x", "d/.", "d/./x",
+    ];
+    let worse =
+        ["..", "../bob", "d/..", "d/../x", "%2e%2e/bob", "%2e", ".dfos", "d/.dfos", ".dfos/uploads", "d/.dfos/x"];
     for path in bad.iter().chain(&worse) {
         refused(&mut raw, path, "ERR bad-path");
     }
@@ -99,9 +110,24 @@ fn refused(raw: &mut Raw, path: &str, answer: &str) {
 /// Every request that takes a path, with `path` at each place where one stands.
 fn requests(path: &str) -> Vec<String> {
     let verbs = [
-        "LIST {}", "LIST {} recursive", "STAT {}", "UPLOAD {}", "UPLOAD {} resume", "UPLOAD {} new", "DOWNLOAD {}", "VIEW {}",
-        "DELETE {}", "RENAME {} y", "RENAME x {}", "RENAME x {} replace", "MKDIR {}", "MKDIR {} parents", "RMDIR {}",
-        "RMDIR {} recursive", "SUBFOLDER DELETE {}", "DIGEST {}",
+        "LIST {}",
+        "LIST {} recursive",
+        "STAT {}",
+        "UPLOAD {}",
+        "UPLOAD {} resume",
+        "UPLOAD {} new",
+        "DOWNLOAD {}",
+        "VIEW {}",
+        "DELETE {}",
+        "RENAME {} y",
+        "RENAME x {}",
+        "RENAME x {} replace",
+        "MKDIR {}",
+        "MKDIR {} parents",
+        "RMDIR {}",
+        "RMDIR {} recursive",
+        "SUBFOLDER DELETE {}",
+        "DIGEST {}",
     ];
     verbs.iter().map(|verb| verb.replace("{}", path)).collect()
 }
@@ -258,10 +284,33 @@ fn http_is_closed_at_once_and_nothing_smuggled_runs() {
 fn requests_that_are_none_get_an_error_and_the_session_goes_on() {
     let (server, mut raw) = with_x();
     let lines = [
-        "", " ", "FROBNICATE", "DELETE", "DELETE x y", "DELETE  x", " DELETE x", "DELETE x ", "DELETEx", "STAT x y", "LOGIN",
-        "RENAME x", "RENAME x y z", "RENAME x y replace replace", "LIST . recursive recursive", "UPLOAD x size=1 size=1",
-        "UPLOAD x =5", "QUOTA now", "AUTH", "SUBFOLDER", "SUBFOLDER RENAME x y", "LOGIN alice secret", "%n%s%n", "~{",
-        "DELETE x; LIST", "{x}", "$(x)",
+        "",
+        " ",
+        "FROBNICATE",
+        "DELETE",
+        "DELETE x y",
+        "DELETE  x",
+        " DELETE x",
+        "DELETE x ",
+        "DELETEx",
+        "STAT x y",
+        "LOGIN",
+        "RENAME x",
+        "RENAME x y z",
+        "RENAME x y replace replace",
+        "LIST . recursive recursive",
+        "UPLOAD x size=1 size=1",
+        "UPLOAD x =5",
+        "QUOTA now",
+        "AUTH",
+        "SUBFOLDER",
+        "SUBFOLDER RENAME x y",
+        "LOGIN alice secret",
+        "%n%s%n",
+        "~{",
+        "DELETE x; LIST",
+        "{x}",
+        "$(x)",
     ];
     for line in lines {
         raw.demand(line, "ERR bad-request");
@@ -284,10 +333,24 @@ fn a_refused_upload_keeps_the_stream_in_step() {
     raw.demand("MKDIR d", "OK");
     let trap = b"DELETE x\nEND\nDELETE x\n";
     let digest = sha256(trap);
-    let refused = ["UPLOAD ..", "UPLOAD d", "UPLOAD x new", "UPLOAD x size=1", "UPLOAD x size=-1", "UPLOAD no/such", "UPLOAD x x"];
+    let refused = [
+        "UPLOAD ..",
+        "UPLOAD d",
+        "UPLOAD x new",
+        "UPLOAD x size=1",
+        "UPLOAD x size=-1",
+        "UPLOAD no/such",
+        "UPLOAD x x",
+    ];
     for request in refused {
         // with a body and END, with ABORT instead, with two pieces, and with a body that never comes
-        for end in [format!("END sha256={digest}\n"), "END\n".into(), "ABORT aborted\n".into(), "END sha256=zz\n".into(), String::new()] {
+        for end in [
+            format!("END sha256={digest}\n"),
+            "END\n".into(),
+            "ABORT aborted\n".into(),
+            "END sha256=zz\n".into(),
+            String::new(),
+        ] {
             let mut all = format!("{request}\n").into_bytes();
             all.extend(pieces(trap));
             all.extend(pieces(trap));

@@ -26,13 +26,18 @@ fn parts_are_what_was_asked_for_with_the_digest_of_the_whole() {
     let bytes = noise(1, 2_500_000);
     raw.put("f", &bytes);
     fs::write(server.at("alice/g"), &bytes).unwrap(); // its digest is not known yet
-    for (offset, length) in [(0, 0), (0, 1), (1, 1), (1_048_575, 2), (2_499_999, 1), (2_500_000, 5), (100, 2_000_000), (5, u64::MAX >> 1)] {
+    for (offset, length) in
+        [(0, 0), (0, 1), (1, 1), (1_048_575, 2), (2_499_999, 1), (2_500_000, 5), (100, 2_000_000), (5, u64::MAX >> 1)]
+    {
         for name in ["f", "g"] {
             let body = raw.fetch(&format!("DOWNLOAD {name} offset={offset} length={length}")).unwrap();
             let end = (offset + length).min(2_500_000) as usize;
             assert!(body.bytes == bytes[offset as usize..end], "{name} {offset} {length}");
             assert_eq!(number(&body.ready, "size"), 2_500_000);
-            assert_eq!((number(&body.ready, "offset"), number(&body.ready, "length")), (offset, body.bytes.len() as u64));
+            assert_eq!(
+                (number(&body.ready, "offset"), number(&body.ready, "length")),
+                (offset, body.bytes.len() as u64)
+            );
             assert_eq!(field(&body.end, "sha256"), sha256(&bytes));
         }
     }

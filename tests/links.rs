@@ -83,8 +83,19 @@ fn a_link_as_first_or_middle_component_leads_nowhere() {
     let (server, mut raw) = planted();
     let before = snapshot(server.home());
     let paths = [
-        "dirlink/file", "dirlink/sub", "dirlink/sub/file", "dirlink/new", "d/relative/file", "d/relative/sub/file",
-        "d/relative/new", "inner/f", "inner/e", "inner/new", "magic/etc", "magic/etc/passwd", "dangling/x",
+        "dirlink/file",
+        "dirlink/sub",
+        "dirlink/sub/file",
+        "dirlink/new",
+        "d/relative/file",
+        "d/relative/sub/file",
+        "d/relative/new",
+        "inner/f",
+        "inner/e",
+        "inner/new",
+        "magic/etc",
+        "magic/etc/passwd",
+        "dangling/x",
     ];
     for path in paths {
         all_say(&mut raw, path, NOTHING_THROUGH_A_LINK);
@@ -99,22 +110,26 @@ fn a_link_as_last_component_is_a_link_and_no_way() {
     let (server, mut raw) = planted();
     let before = snapshot(server.home());
     for path in ["dirlink", "filelink", "d/relative", "inner", "dangling", "magic"] {
-        all_say(&mut raw, path, &[
-            ("LIST {}", ELOOP),
-            ("LIST {} recursive", ELOOP),
-            ("STAT {}", "OK type=link"),
-            ("UPLOAD {}", ELOOP),
-            ("UPLOAD {} new", ELOOP),
-            ("UPLOAD {} resume", ELOOP),
-            ("DOWNLOAD {}", ELOOP),
-            ("VIEW {}", ELOOP),
-            ("RENAME f {}", "ERR exists"),
-            ("MKDIR {}", "ERR exists"),
-            ("MKDIR {} parents", ELOOP),
-            ("RMDIR {}", "ERR not-directory"),
-            ("RMDIR {} recursive", ELOOP),
-            ("DIGEST {}", ELOOP),
-        ]);
+        all_say(
+            &mut raw,
+            path,
+            &[
+                ("LIST {}", ELOOP),
+                ("LIST {} recursive", ELOOP),
+                ("STAT {}", "OK type=link"),
+                ("UPLOAD {}", ELOOP),
+                ("UPLOAD {} new", ELOOP),
+                ("UPLOAD {} resume", ELOOP),
+                ("DOWNLOAD {}", ELOOP),
+                ("VIEW {}", ELOOP),
+                ("RENAME f {}", "ERR exists"),
+                ("MKDIR {}", "ERR exists"),
+                ("MKDIR {} parents", ELOOP),
+                ("RMDIR {}", "ERR not-directory"),
+                ("RMDIR {} recursive", ELOOP),
+                ("DIGEST {}", ELOOP),
+            ],
+        );
     }
     assert_eq!(snapshot(server.home()), before);
     // Links can be renamed, replaced and deleted; what they point at stays.
@@ -149,72 +164,92 @@ fn links_are_listed_as_links_and_not_entered() {
 fn a_directory_where_a_file_is_meant_and_the_reverse_have_their_codes() {
     let (server, mut raw) = planted();
     let before = snapshot(server.home());
-    all_say(&mut raw, "d", &[
-        ("UPLOAD {}", "ERR is-directory"),
-        ("UPLOAD {} resume", "ERR is-directory"),
-        ("DOWNLOAD {}", "ERR is-directory"),
-        ("VIEW {}", "ERR is-directory"),
-        ("DIGEST {}", "ERR is-directory"),
-        ("DELETE {}", "ERR is-directory"),
-        ("RMDIR {}", "ERR not-empty"),
-        ("RENAME f {}", "ERR exists"),
-        ("RENAME f {} replace", "ERR is-directory"),
-        ("RENAME {} f", "ERR exists"),
-        ("RENAME {} f replace", "ERR not-directory"),
-        ("RENAME {} d/e/self", "ERR bad-path"),
-        ("RENAME {} d/e/self replace", "ERR bad-path"),
-        ("MKDIR {}", "ERR exists"),
-        ("MKDIR {} parents", "OK created"),
-    ]);
-    all_say(&mut raw, "f", &[
-        ("LIST {}", "ERR not-directory"),
-        ("LIST {} recursive", "ERR not-directory"),
-        ("RMDIR {}", "ERR not-directory"),
-        ("RMDIR {} recursive", "ERR not-directory"),
-        ("MKDIR {}", "ERR exists"),
-        ("MKDIR {} parents", "ERR not-directory"),
-    ]);
-    all_say(&mut raw, "f/x", &[
-        ("LIST {}", "ERR not-directory"),
-        ("STAT {}", "ERR not-directory"),
-        ("UPLOAD {}", "ERR not-directory"),
-        ("DOWNLOAD {}", "ERR not-directory"),
-        ("VIEW {}", "ERR not-directory"),
-        ("DELETE {}", "ERR not-directory"),
-        ("RENAME {} y", "ERR not-directory"),
-        ("RENAME f {}", "ERR not-directory"),
-        ("MKDIR {}", "ERR not-directory"),
-        ("MKDIR {} parents", "ERR not-directory"),
-        ("RMDIR {}", "ERR not-directory"),
-        ("DIGEST {}", "ERR not-directory"),
-    ]);
-    all_say(&mut raw, ".", &[
-        ("STAT {}", "OK type=dir"),
-        ("UPLOAD {}", "ERR is-directory"),
-        ("DOWNLOAD {}", "ERR is-directory"),
-        ("VIEW {}", "ERR is-directory"),
-        ("DELETE {}", "ERR is-directory"),
-        ("RENAME {} y", "ERR bad-path"),
-        ("RENAME d {} replace", "ERR bad-path"),
-        ("MKDIR {}", "ERR exists"),
-        ("MKDIR {} parents", "OK created"),
-        ("RMDIR {}", "ERR bad-path"),
-        ("RMDIR {} recursive", "ERR bad-path"),
-        ("SUBFOLDER DELETE {}", "ERR bad-path"),
-        ("DIGEST {}", "ERR is-directory"),
-    ]);
-    all_say(&mut raw, "none/x", &[
-        ("LIST {}", "ERR not-found"),
-        ("STAT {}", "ERR not-found"),
-        ("UPLOAD {}", "ERR not-found"),
-        ("DOWNLOAD {}", "ERR not-found"),
-        ("DELETE {}", "ERR not-found"),
-        ("RENAME {} y", "ERR not-found"),
-        ("RENAME f {}", "ERR not-found"),
-        ("MKDIR {}", "ERR not-found"),
-        ("RMDIR {}", "ERR not-found"),
-        ("RMDIR {} recursive", "ERR not-found"),
-    ]);
+    all_say(
+        &mut raw,
+        "d",
+        &[
+            ("UPLOAD {}", "ERR is-directory"),
+            ("UPLOAD {} resume", "ERR is-directory"),
+            ("DOWNLOAD {}", "ERR is-directory"),
+            ("VIEW {}", "ERR is-directory"),
+            ("DIGEST {}", "ERR is-directory"),
+            ("DELETE {}", "ERR is-directory"),
+            ("RMDIR {}", "ERR not-empty"),
+            ("RENAME f {}", "ERR exists"),
+            ("RENAME f {} replace", "ERR is-directory"),
+            ("RENAME {} f", "ERR exists"),
+            ("RENAME {} f replace", "ERR not-directory"),
+            ("RENAME {} d/e/self", "ERR bad-path"),
+            ("RENAME {} d/e/self replace", "ERR bad-path"),
+            ("MKDIR {}", "ERR exists"),
+            ("MKDIR {} parents", "OK created"),
+        ],
+    );
+    all_say(
+        &mut raw,
+        "f",
+        &[
+            ("LIST {}", "ERR not-directory"),
+            ("LIST {} recursive", "ERR not-directory"),
+            ("RMDIR {}", "ERR not-directory"),
+            ("RMDIR {} recursive", "ERR not-directory"),
+            ("MKDIR {}", "ERR exists"),
+            ("MKDIR {} parents", "ERR not-directory"),
+        ],
+    );
+    all_say(
+        &mut raw,
+        "f/x",
+        &[
+            ("LIST {}", "ERR not-directory"),
+            ("STAT {}", "ERR not-directory"),
+            ("UPLOAD {}", "ERR not-directory"),
+            ("DOWNLOAD {}", "ERR not-directory"),
+            ("VIEW {}", "ERR not-directory"),
+            ("DELETE {}", "ERR not-directory"),
+            ("RENAME {} y", "ERR not-directory"),
+            ("RENAME f {}", "ERR not-directory"),
+            ("MKDIR {}", "ERR not-directory"),
+            ("MKDIR {} parents", "ERR not-directory"),
+            ("RMDIR {}", "ERR not-directory"),
+            ("DIGEST {}", "ERR not-directory"),
+        ],
+    );
+    all_say(
+        &mut raw,
+        ".",
+        &[
+            ("STAT {}", "OK type=dir"),
+            ("UPLOAD {}", "ERR is-directory"),
+            ("DOWNLOAD {}", "ERR is-directory"),
+            ("VIEW {}", "ERR is-directory"),
+            ("DELETE {}", "ERR is-directory"),
+            ("RENAME {} y", "ERR bad-path"),
+            ("RENAME d {} replace", "ERR bad-path"),
+            ("MKDIR {}", "ERR exists"),
+            ("MKDIR {} parents", "OK created"),
+            ("RMDIR {}", "ERR bad-path"),
+            ("RMDIR {} recursive", "ERR bad-path"),
+            ("SUBFOLDER DELETE {}", "ERR bad-path"),
+            ("DIGEST {}", "ERR is-directory"),
+        ],
+    );
+    all_say(
+        &mut raw,
+        "none/x",
+        &[
+            ("LIST {}", "ERR not-found"),
+            ("STAT {}", "ERR not-found"),
+            ("UPLOAD {}", "ERR not-found"),
+            ("DOWNLOAD {}", "ERR not-found"),
+            ("DELETE {}", "ERR not-found"),
+            ("RENAME {} y", "ERR not-found"),
+            ("RENAME f {}", "ERR not-found"),
+            ("MKDIR {}", "ERR not-found"),
+            ("RMDIR {}", "ERR not-found"),
+            ("RMDIR {} recursive", "ERR not-found"),
+        ],
+    );
     assert_eq!(snapshot(server.home()), before);
     drop(raw);
     server.stop();

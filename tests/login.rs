@@ -71,7 +71,10 @@ fn an_unknown_user_is_answered_like_a_wrong_password() {
     for user in ["..", ".", "a/b", "", "a%00b", "root:x", &"a".repeat(33), "-", "Alice"] {
         server.client().demand(&format!("LOGIN {user} x"), "ERR ");
     }
-    assert!(fs::read_dir(server.storage()).unwrap().all(|e| e.unwrap().file_name() == ".dfos"), "nobody got a directory");
+    assert!(
+        fs::read_dir(server.storage()).unwrap().all(|e| e.unwrap().file_name() == ".dfos"),
+        "nobody got a directory"
+    );
     server.stop();
 }
 
@@ -153,7 +156,15 @@ fn a_password_is_percent_encoded_and_may_hold_anything() {
     server.client().demand("LOGIN dora p%2541ss:w%C3%B6rd%20%231", "OK welcome dora");
     server.client().demand("LOGIN dora p%2541ss:wörd%20#1", "OK welcome dora");
     server.client().scram("dora", "p%41ss:wörd #1").unwrap();
-    for wrong in ["pAss:w%C3%B6rd%20%231", "p%41ss:wörd%20#1", "%", "%zz", "%00", &"x".repeat(2000), "p%2541ss:w%C3%B6rd%20%231%20"] {
+    for wrong in [
+        "pAss:w%C3%B6rd%20%231",
+        "p%41ss:wörd%20#1",
+        "%",
+        "%zz",
+        "%00",
+        &"x".repeat(2000),
+        "p%2541ss:w%C3%B6rd%20%231%20",
+    ] {
         server.client().demand(&format!("LOGIN dora {wrong}"), "ERR login-refused");
     }
     server.client().demand("LOGIN erin %20%20", "OK welcome erin");
@@ -215,7 +226,8 @@ fn a_password_in_clear_text_is_not_taken_from_beyond_this_machine() {
     let probe = UdpSocket::bind("0.0.0.0:0").unwrap();
     // Connecting a datagram socket sends nothing; it only chooses the local address.
     let address = probe.connect("192.0.2.1:9").and_then(|()| probe.local_addr());
-    let Some(ip) = address.ok().map(|address| address.ip()).filter(|ip| !ip.is_loopback() && !ip.is_unspecified()) else {
+    let Some(ip) = address.ok().map(|address| address.ip()).filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
+    else {
         return eprintln!("skipped: this machine has no address beyond loopback");
     };
     let server = Server::start(&["--listen", &format!("tcp://{ip}:0")]);
@@ -243,7 +255,9 @@ fn users_are_added_changed_and_removed_by_the_server_itself() {
     let mut reload = || {
         server.signal(Signal::SIGHUP);
         reloads += 1;
-        common::eventually("reloaded", || server.log().iter().filter(|line| line.contains("users reloaded")).count() == reloads);
+        common::eventually("reloaded", || {
+            server.log().iter().filter(|line| line.contains("users reloaded")).count() == reloads
+        });
     };
     assert!(user(&["add", "dora"], "first").0);
     assert!(!user(&["add", "dora"], "again").0);

@@ -62,8 +62,7 @@ fn the_limit_of_an_address_does_not_touch_another() {
     let socket = tempfile::tempdir().unwrap();
     let unix = socket.path().join("s");
     let url = format!("unix:{}", unix.display());
-    let server =
-        Server::start(&["--max-clients-per-ip", "2", "--listen", "tcp://127.0.0.1:0", "--listen", &url]);
+    let server = Server::start(&["--max-clients-per-ip", "2", "--listen", "tcp://127.0.0.1:0", "--listen", &url]);
     let clients = [server.login("alice"), server.login("alice")];
     let mut raw = Raw::silent(server.address());
     raw.expect("ERR busy");
@@ -217,5 +216,10 @@ fn the_totals_at_the_end_are_right() {
     server.wait_idle();
     let log = server.stop();
     let last = log.iter().rfind(|line| line.contains(" ended: ")).unwrap();
-    assert!(last.contains("3 connections (0 turned away), 2 logins, 4 files in (") && last.contains(" 200010 bytes), 4 files out (") && last.ends_with(" 200004 bytes)"), "{last}");
+    assert!(
+        last.contains("3 connections (0 turned away), 2 logins, 4 files in (")
+            && last.contains(" 200010 bytes), 4 files out (")
+            && last.ends_with(" 200004 bytes)"),
+        "{last}"
+    );
 }

@@ -44,7 +44,12 @@ fn a_parent_that_flips_between_directory_and_link_leads_nowhere() {
     let (done, through, stopped) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     let requests: [&[&str]; 4] = [
         &["MKDIR flip/sub/deep parents", "RMDIR flip/sub recursive", "MKDIR flip/new", "RMDIR flip/new"],
-        &["DELETE flip/victim", "RENAME flip/f flip/g", "RENAME flip/g flip/victim replace", "RENAME flip/victim f replace"],
+        &[
+            "DELETE flip/victim",
+            "RENAME flip/f flip/g",
+            "RENAME flip/g flip/victim replace",
+            "RENAME flip/victim f replace",
+        ],
         &["DOWNLOAD flip/secret", "VIEW flip/secret", "DIGEST flip/secret"],
         &["LIST flip recursive", "LIST . recursive", "STAT flip/only-outside", "QUOTA"],
     ];

@@ -151,7 +151,12 @@ fn fifty_interrupted_attempts_leave_one_leftover_and_lose_nothing() {
         match n % 3 {
             0 => raw.send("ABORT aborted\n"),
             1 => {
-                let arrived = || server.partials("alice").iter().any(|p| fs::metadata(p).is_ok_and(|m| m.len() == offset as u64 + 1000));
+                let arrived = || {
+                    server
+                        .partials("alice")
+                        .iter()
+                        .any(|p| fs::metadata(p).is_ok_and(|m| m.len() == offset as u64 + 1000))
+                };
                 eventually("the bytes have arrived", arrived);
                 server.signal_sessions(Signal::SIGKILL);
             }
@@ -180,7 +185,12 @@ fn a_retry_at_once_finds_what_the_dead_session_had() {
         let part = &whole[offset..(offset + 15_000).min(whole.len())];
         raw.send(pieces(part));
         sent += part.len();
-        let arrived = || server.partials("alice").iter().any(|p| fs::metadata(p).is_ok_and(|m| m.len() == (offset + part.len()) as u64));
+        let arrived = || {
+            server
+                .partials("alice")
+                .iter()
+                .any(|p| fs::metadata(p).is_ok_and(|m| m.len() == (offset + part.len()) as u64))
+        };
         eventually("the bytes have arrived", arrived);
     }
     let mut raw = server.login("alice");
@@ -203,7 +213,8 @@ fn old_leftovers_are_swept_at_login_unless_somebody_holds_them() {
         let times = fs::FileTimes::new().set_modified(then).set_accessed(then);
         fs::File::options().write(true).open(path).unwrap().set_times(times).unwrap();
     };
-    let holds = |text: &str| server.partials("alice").into_iter().find(|path| fs::read(path).unwrap() == text.as_bytes());
+    let holds =
+        |text: &str| server.partials("alice").into_iter().find(|path| fs::read(path).unwrap() == text.as_bytes());
     // Both are found before either is aged: to read one is to touch it.
     let (old, young) = (holds("old").unwrap(), holds("young").unwrap());
     age(&old, 8);

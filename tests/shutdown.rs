@@ -74,7 +74,9 @@ fn an_upload_that_stands_still_is_cut_after_the_grace_and_can_be_resumed() {
     let mut raw = server.login("alice");
     let ready = raw.demand("UPLOAD f size=300000 resume", "READY offset=123456");
     assert_eq!(number(&ready, "offset"), 123_456);
-    raw.send([b"FROM 123456\n", &*pieces(&bytes[123_456..]), format!("END sha256={}\n", sha256(&bytes)).as_bytes()].concat());
+    raw.send(
+        [b"FROM 123456\n", &*pieces(&bytes[123_456..]), format!("END sha256={}\n", sha256(&bytes)).as_bytes()].concat(),
+    );
     raw.expect("OK size=300000");
     assert_eq!(raw.get("whole"), b"acknowledged");
     drop(raw);

@@ -85,7 +85,9 @@ fn a_failed_overwrite_leaves_the_old_file_as_it_was() {
     stands();
     raw.send([b"UPLOAD f\n", &*pieces(&new)].concat());
     raw.expect("READY");
-    eventually("the bytes have arrived", || server.partials("alice").iter().any(|p| fs::metadata(p).is_ok_and(|m| m.len() == 200_000)));
+    eventually("the bytes have arrived", || {
+        server.partials("alice").iter().any(|p| fs::metadata(p).is_ok_and(|m| m.len() == 200_000))
+    });
     server.signal_sessions(Signal::SIGKILL);
     server.wait_idle();
     stands();
@@ -233,7 +235,9 @@ fn many_uploads_in_one_go_are_answered_in_order_also_around_errors() {
 fn files_of_no_bytes_and_of_odd_sizes_arrive() {
     let server = Server::start(&[]);
     let mut raw = server.login("alice");
-    for size in [0, 1, 255, 65_535, 65_536, 65_537, 262_143, 262_144, 262_145, 1_048_575, 1_048_576, 1_048_577, 2_500_000] {
+    for size in
+        [0, 1, 255, 65_535, 65_536, 65_537, 262_143, 262_144, 262_145, 1_048_575, 1_048_576, 1_048_577, 2_500_000]
+    {
         let bytes = noise(size as u64, size);
         raw.put("f", &bytes);
         assert!(raw.get("f") == bytes, "{size}");
@@ -264,7 +268,9 @@ fn the_digest_is_kept_with_the_file_and_not_believed_when_the_file_has_changed()
         let n = dfos::sys::xattr::get(file.as_fd(), c"user.dfos.sha256", &mut buffer).ok()?;
         Some(String::from_utf8_lossy(&buffer[..n]).into_owned())
     };
-    let Some(note) = kept(&path) else { return eprintln!("skipped: no extended attributes in the temporary directory") };
+    let Some(note) = kept(&path) else {
+        return eprintln!("skipped: no extended attributes in the temporary directory");
+    };
     assert!(note.ends_with(&sha256(b"hello\n")), "{note}");
     assert_eq!(field(&raw.ask("STAT f"), "sha256"), sha256(b"hello\n"));
     // Behind the server's back: other content of the same size, another time.

@@ -297,5 +297,10 @@ pub fn process(pid: i32) -> Option<Process> {
     let (_, rest) = stat.rsplit_once(") ")?; // a name may hold anything, also ')'
     let words: Vec<&str> = rest.split(' ').collect();
     let number = |at: usize| words.get(at)?.parse().ok().map(Pid::from_raw);
-    Some(Process { pid: Pid::from_raw(pid), state: words.first()?.chars().next()?, parent: number(1)?, group: number(2)? })
+    Some(Process {
+        pid: Pid::from_raw(pid),
+        state: words.first()?.chars().next()?,
+        parent: number(1)?,
+        group: number(2)?,
+    })
 }
