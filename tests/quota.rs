@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::raw::{number, pieces};
+use common::raw::{number, pieces, upload_bytes};
 use common::tree::noise;
 use common::{Raw, Server, eventually};
 use nix::sys::signal::Signal;
@@ -129,6 +129,37 @@ fn eight_sessions_that_race_for_one_quota_never_exceed_it() {
     });
     let mut raw = server.login("alice");
     assert_eq!(used(&mut raw), stored(&server, "alice"));
+    drop(raw);
+    server.wait_idle();
+    server.stop();
+}
+
+#[test]
+fn reservations_that_come_all_at_once_are_all_counted() {
+    const LIMIT: u64 = 1_000_000;
+    let server = Server::start(&["--quota", "1000000"]);
+    let start = std::sync::Barrier::new(8);
+    std::thread::scope(|scope| {
+        for n in 0..8u64 {
+            let (server, start) = (&server, &start);
+            scope.spawn(move || {
+                let mut raw = server.login("alice");
+                // In one go: nothing but the reservations stands between one upload and the next.
+                let all: Vec<u8> = (0..100).flat_map(|m| upload_bytes(&format!("f{n}.{m}"), &noise(n, 2_500))).collect();
+                start.wait();
+                raw.send(all);
+                for _ in 0..100 {
+                    let answer = raw.line();
+                    let answer = if answer.starts_with("READY") { raw.line() } else { answer };
+                    assert!(answer.starts_with("OK") || answer.starts_with("ERR over-quota"), "{answer}");
+                }
+            });
+        }
+    });
+    let mut raw = server.login("alice");
+    let stored = stored(&server, "alice");
+    assert_eq!(used(&mut raw), stored);
+    assert!(stored <= LIMIT && stored > LIMIT - 2_500, "{stored}");
     drop(raw);
     server.wait_idle();
     server.stop();
