@@ -145,7 +145,8 @@ fn reservations_that_come_all_at_once_are_all_counted() {
             scope.spawn(move || {
                 let mut raw = server.login("alice");
                 // In one go: nothing but the reservations stands between one upload and the next.
-                let all: Vec<u8> = (0..100).flat_map(|m| upload_bytes(&format!("f{n}.{m}"), &noise(n, 2_500))).collect();
+                let all: Vec<u8> =
+                    (0..100).flat_map(|m| upload_bytes(&format!("f{n}.{m}"), &noise(n, 2_500))).collect();
                 start.wait();
                 raw.send(all);
                 for _ in 0..100 {
