@@ -429,6 +429,7 @@ fn the_reserved_name_is_never_listed_and_never_reached() {
     assert_eq!(raw.names(""), ["d", "x"]);
     assert_eq!(raw.names(". recursive"), ["d", "x"]);
     assert_eq!(raw.names("d recursive"), [""; 0]);
+    assert_eq!(raw.list(". recursive").1, "OK entries=2 skipped=0", "not even as something left out");
     for path in [".dfos", "d/.dfos", "d/.dfos/secret", ".dfos/usage", "%2Edfos", "d/%2e%64fos"] {
         refused(&mut raw, path, "ERR bad-path");
     }

@@ -114,7 +114,7 @@ fn the_time_to_log_in_is_not_extended_by_trickled_bytes() {
         let took = began.elapsed();
         assert!(took > Duration::from_millis(900) && took < Duration::from_secs(5), "{took:?}");
         assert!(lines.last().unwrap().starts_with("ERR timeout"), "{lines:?}");
-        drop(raw);
+        let _ = raw.socket().shutdown(std::net::Shutdown::Both); // the writer holds it open, too
         server.wait_idle();
         if !trickle.is_empty() {
             writer.join().unwrap();
