@@ -269,6 +269,20 @@ impl Server {
     }
 }
 
+/// A server and a client of it that has a file `x`.
+pub fn with_x() -> (Server, Raw) {
+    let server = Server::start(&[]);
+    let mut raw = server.login("alice");
+    raw.put("x", b"content of x");
+    (server, raw)
+}
+
+/// That file is as it was.
+#[track_caller]
+pub fn x_stands(server: &Server) {
+    assert_eq!(std::fs::read(server.at("alice/x")).unwrap(), b"content of x");
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         for process in self.processes() {
