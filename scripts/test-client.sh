@@ -356,6 +356,7 @@ server_restarts() {
     for pid in $family; do kill -KILL "$pid" 2>/dev/null || true; done # its sessions would finish what they hold
     gone "$client" && fail "the upload was over before the server was killed"
     for pid in $family; do eventually "the killed server's process $pid to end" gone "$pid"; done
+    : >"$WORK/server.out" # not what the first one said
     "$BIN/dfos-forkd" --listen "tcp://127.0.0.1:$port" --dir "$STORAGE" --users "$USERS" >"$WORK/server.out" 2>>"$LOG" &
     SERVER_PID=$!
     wait "$client" || status=$?
