@@ -182,12 +182,12 @@ rename_across() {
     expect "OK *" MKDIR to parents
     mark
     expect "OK renamed" RENAME from/x to/y
-    shows "the steps of RENAME" $'rename alice/from/x alice/to/y\nfsync alice/from\nfsync alice/to\nsay OK'
+    shows "the steps of RENAME" $'rename alice/from/x alice/to/y\nfsync alice/to\nfsync alice/from\nsay OK'
     upload one 1 "OK *"
     upload to/two 2 "OK *"
     mark
     expect "OK renamed" RENAME one to/two replace
-    shows "the steps of RENAME replace" $'rename alice/one alice/to/two\nfsync alice\nfsync alice/to\nsay OK'
+    shows "the steps of RENAME replace" $'rename alice/one alice/to/two\nfsync alice/to\nfsync alice\nsay OK'
 }
 
 delete() {
