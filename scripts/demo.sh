@@ -92,7 +92,8 @@ printf 'Dear diary,\ntoday I put a file on a server, and it said OK only when th
 head -c 60000000 /dev/urandom >film.mkv
 show ls -l notes.txt film.mkv photos/2024
 
-say "Upload: a file, then a tree over four connections at once. (The server's address is in DFOS_SERVER, the password in DFOS_PASSWORD.)"
+say "Upload: a file, then a tree over four connections at once."
+echo "$DIM(DFOS_SERVER, DFOS_USER and DFOS_PASSWORD say where, who and how.)$PLAIN"
 show dfos-client put notes.txt
 show dfos-client put -r -j 4 photos
 
@@ -123,7 +124,7 @@ show dfos-client mkdir -p letters/2024
 show dfos-client mv notes.txt letters/2024/
 show dfos-client subfolder create drafts
 show dfos-client list
-show dfos-client subfolder delete drafts
+show dfos-client subfolder delete --yes drafts
 show dfos-client rm film.mkv
 
 say "Users see their own files only."
