@@ -88,7 +88,7 @@ step() {
 
 # --- one build for all ---
 
-# The dev profile optimises enough to test with, and builds in half the time of a release.
+# The dev profile optimises enough to test with, and the Rust tests are built in it anyway.
 if step build cargo build --locked --all-targets; then
     echo ok
 else
