@@ -405,6 +405,8 @@ shell_at_a_terminal() {
     eventually "completion of a remote name" test ! -d "$STORAGE/alice/pointless-name"
     printf '\e[A\e[A\r' >&"$TYPE"
     eventually "the line before the last one of the history" test -d "$STORAGE/alice/pointless-name"
+    printf 'mkdir typed\rmkdir typed/ahead\rcd typed\rmkdir in-one-go\rcd\r' >&"$TYPE"
+    eventually "lines that were typed ahead" test -d "$STORAGE/alice/typed/in-one-go" -a -d "$STORAGE/alice/typed/ahead"
     # A transfer that would not end by itself: the session stands still.
     for pid in $(sessions); do kill -STOP "$pid"; done
     printf 'put lar\t\r' >&"$TYPE"
