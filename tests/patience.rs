@@ -65,3 +65,19 @@ fn an_upload_that_pauses_goes_on() {
     drop(raw);
     server.stop();
 }
+
+#[test]
+fn a_client_that_is_not_ready_yet_says_so_within_its_body() {
+    let server = Server::start(&[]);
+    let mut raw = server.login("alice");
+    raw.send("UPLOAD f size=4 resume\n");
+    raw.expect("READY offset=0");
+    raw.send("WAIT hashing\nFROM 0\nDATA 2\nabWAIT\nWAIT more comes\nDATA 2\ncdEND\n");
+    raw.expect("OK size=4");
+    raw.demand("WAIT", "ERR bad-request");
+    raw.send("UPLOAD ../f\nWAIT\nDATA 2\nabWAIT\nEND\nPING\n");
+    raw.expect("ERR bad-path");
+    raw.expect("OK pong");
+    drop(raw);
+    server.stop();
+}

@@ -19,6 +19,8 @@ pub enum Incoming<'a> {
     Abort(&'a str),
     /// `FROM n`: where the body of a resumed upload begins.
     From(u64),
+    /// `WAIT`: the client is there and not ready yet.
+    Wait,
 }
 
 /// Why a line is refused, and whether the stream can still be trusted.
@@ -71,6 +73,7 @@ pub fn parse(line: &str) -> Result<Incoming<'_>, Refusal> {
         "DATA" => data(rest).map(Incoming::Data),
         "END" => end(rest).map(Incoming::End),
         "ABORT" => Ok(Incoming::Abort(rest)),
+        "WAIT" => Ok(Incoming::Wait),
         "FROM" => value::number(rest).map(Incoming::From).map_err(|why| Refusal::bad(format!("FROM: {why}"))),
         _ => request(line).map(Incoming::Request),
     }

@@ -103,8 +103,8 @@ fn serve(member: &mut Member) -> Result<(), Cut> {
                 member.skip(count)?;
             }
             Ok(Incoming::End(_) | Incoming::Abort(_)) if member.discarding => member.discarding = false,
-            Ok(Incoming::From(_)) if member.discarding => {}
-            Ok(Incoming::End(_) | Incoming::Abort(_) | Incoming::From(_)) => {
+            Ok(Incoming::From(_) | Incoming::Wait) if member.discarding => {}
+            Ok(Incoming::End(_) | Incoming::Abort(_) | Incoming::From(_) | Incoming::Wait) => {
                 member.refuse(Code::BadRequest, "no upload is open for this line")?;
             }
             Err(_) if member.discarding && line.starts_with("END ") => member.discarding = false,

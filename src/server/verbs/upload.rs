@@ -48,7 +48,7 @@ fn agree(member: &mut Member, request: &Request, mut staged: Staged) -> Result<O
     let told = member.ready(Fields::new().with("offset", offset).maybe("sha256", digest));
     let from = match told {
         Ok(()) if !request.flag("resume") => return Ok(Some(staged)),
-        Ok(()) => member.body_line(),
+        Ok(()) => first_line(member),
         Err(cut) => Err(cut),
     };
     let line = match from {
@@ -74,6 +74,16 @@ fn agree(member: &mut Member, request: &Request, mut staged: Staged) -> Result<O
     }
     member.refuse_for(&trouble)?;
     Ok(None)
+}
+
+/// The first line of a body that is no sign of life: the client may hash for long before it can say FROM.
+fn first_line(member: &mut Member) -> Result<String, Cut> {
+    loop {
+        let line = member.body_line()?;
+        if !matches!(incoming::parse(&line), Ok(Incoming::Wait)) {
+            return Ok(line);
+        }
+    }
 }
 
 /// What became of a body.
@@ -155,6 +165,7 @@ fn body(member: &mut Member, staged: &mut Staged) -> Result<Body, Cut> {
             }
             Ok(Incoming::End(claimed)) => return Ok(Body::Ended(claimed)),
             Ok(Incoming::Abort(text)) => return Ok(Body::Aborted(text.to_owned())),
+            Ok(Incoming::Wait) => {}
             Ok(Incoming::Request(_)) => return Ok(Body::Interrupted(line)),
             Ok(Incoming::From(_)) => {
                 return Ok(Body::Failed(Trouble::new(Code::BadRequest, "FROM is due only after READY to a resume")));
