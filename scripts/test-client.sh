@@ -424,6 +424,21 @@ shell_at_a_terminal() {
 seen() { grep -qaF "$1" screen; }
 
 start_server
+# What is on its way through a pipe is nobody else's, and what lies on the disk stays what it is.
+what_is_not_ours() {
+    printf 'content\n' | client -q --password-command "cat >/dev/null; echo secret" put - piped
+    client get piped - | cmp - <(printf 'content\n')
+    client --json get piped - 2>objects | cmp - <(printf 'content\n')
+    grep -q '"event":"end"' objects || fail "the objects are nowhere: $(cat objects)"
+    printf 'private\n' >piped && chmod 600 piped
+    client -q get piped
+    equal "the mode of a private file that was replaced" 600 "$(stat -c %a piped)"
+    mkfifo pipe
+    exits 10 client -q get piped --to pipe
+    test -p pipe || fail "the pipe was replaced"
+    equal "leftovers" "" "$(find . -name '.dfos-*')"
+}
+
 check "every command of --help does its work" every_command
 check "no command of --help is left out" every_command_is_known
 check "the words of older systems work" old_words
@@ -436,6 +451,7 @@ check "a server that stands still: exit status 13" timed_out
 check "trees go up and down, serially and in parallel" trees
 check "names with newlines, quotes, escapes, no UTF-8" odd_names
 check "standard input and output; 0 bytes" standard_streams
+check "what is piped or private stays so" what_is_not_ours
 check "--json is one object with a version a line" json jq
 check "passwords from files and commands, never from files that others can read" passwords
 check "no password on a command line" password_unseen

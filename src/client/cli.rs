@@ -76,7 +76,7 @@ pub enum Command {
     /// Show the beginning of files: text as it is, anything else as a hex dump (raw bytes in a pipe)
     #[command(visible_alias = "preview")]
     View(View),
-    /// List a directory, one name a line
+    /// List a directory, one name a line, sorted unless there are 10,000 or more
     #[command(visible_aliases = ["list", "dir"])]
     Ls(Ls),
     /// Delete files, or with -r whole directories

@@ -10,7 +10,7 @@ use super::display::output::Output;
 use super::display::progress::{Progress, Totals, human};
 use super::failure::{Exit, Failure};
 use super::names;
-use super::remote::{Parents, Recursion, Replace, Stat};
+use super::remote::{Parents, Recursion, Remote, Replace, Stat};
 use super::transfer::get::{GetPlan, get};
 use super::transfer::put::{PutPlan, put};
 use super::transfer::tally::Outcome;
@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 
 /// Runs one command, prints what goes wrong, and tells how it ended.
 pub fn perform(console: &mut Console, command: Command) -> Exit {
+    console.output.out_carries_a_file(false);
     let result = run(console, command);
     ended(&console.output, result, console.moved.take())
 }
@@ -38,7 +39,7 @@ pub fn ended(output: &Output, result: Result<(), Failure>, moved: Option<(Totals
     let mut object = Object::new("end");
     if let Some((totals, took)) = moved {
         object = object.took(took, Some(totals.moved));
-        (object.files, object.failed) = (Some(totals.files), Some(totals.failed));
+        (object.files, object.failed, object.planned) = (Some(totals.files), Some(totals.failed), Some(totals.planned));
         (object.bytes, object.moved) = (Some(totals.bytes), Some(totals.moved));
     }
     object.exit = Some(exit as u8);
@@ -289,11 +290,13 @@ fn remove_tree(console: &mut Console, name: &Named, yes: bool) -> Result<(), Fai
 
 /// Whether the user agrees. Where nobody can be asked the command is taken at its word.
 fn agreed(question: &str) -> Result<bool, Failure> {
-    if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return Ok(true);
     }
-    // The line editor also hears Ctrl+C at the question.
-    let answer = rustyline::DefaultEditor::new().and_then(|mut editor| editor.readline(question));
+    // The line editor also hears Ctrl+C at the question, and finds the terminal where standard output goes elsewhere.
+    let config = rustyline::Config::builder().behavior(rustyline::Behavior::PreferTerm).build();
+    let editor = rustyline::DefaultEditor::with_config(config);
+    let answer = editor.and_then(|mut editor| editor.readline(question));
     match answer {
         Ok(answer) => Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")),
         Err(rustyline::error::ReadlineError::Interrupted) => Err(Failure::new(Exit::Interrupted, "interrupted")),
@@ -305,7 +308,8 @@ fn mkdir(console: &mut Console, options: &Mkdir) -> Result<(), Failure> {
     let parents = if options.parents { Parents::Make } else { Parents::Existing };
     each(console, options.remote.clone(), |console, word| {
         let name = console.named(&word)?;
-        console.ask(|remote| remote.mkdir(&name.path, parents))?;
+        let is_there = |remote: &mut Remote| Ok(remote.stat(&name.path)?.kind == EntryKind::Dir);
+        console.ask_to_change(|remote| remote.mkdir(&name.path, parents), is_there)?;
         done(&console.output, "created", &name)
     })
 }
@@ -326,7 +330,11 @@ fn mv(console: &mut Console, options: &Mv) -> Result<(), Failure> {
         let name = from.path.name().unwrap_or_default();
         target = target.join(name).map_err(|why| names::bad_name(to.shown.as_bytes(), &why))?;
     }
-    match console.ask(|remote| remote.rename(&from.path, &target, replace)) {
+    let has_moved = |remote: &mut Remote| {
+        let gone = remote.stat(&from.path).is_err_and(|failure| failure.code == Some(Code::NotFound));
+        Ok(gone && remote.stat(&target).is_ok())
+    };
+    match console.ask_to_change(|remote| remote.rename(&from.path, &target, replace), has_moved) {
         Err(failure) if failure.code == Some(Code::Exists) => {
             let text = format!("{} exists; mv -f replaces a file", escape(target.as_bytes()));
             return Err(Failure { text, ..failure });

@@ -126,6 +126,23 @@ impl Console {
         })
     }
 
+    /// Like [`Console::ask`], for what makes or moves something: if the connection was lost and the next attempt is refused,
+    /// `is_done` looks whether the first one had been heard.
+    pub fn ask_to_change(
+        &mut self,
+        mut work: impl FnMut(&mut Remote) -> Result<(), Failure>,
+        mut is_done: impl FnMut(&mut Remote) -> Result<bool, Failure>,
+    ) -> Result<(), Failure> {
+        let mut attempts = 0;
+        self.ask(|remote| {
+            attempts += 1;
+            match work(remote) {
+                Err(failure) if attempts > 1 && !failure.retry && is_done(remote)? => Ok(()),
+                done => done,
+            }
+        })
+    }
+
     /// Logs out, if logged in.
     pub fn log_out(&mut self) {
         if let Some(remote) = self.session.take() {

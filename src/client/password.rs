@@ -46,7 +46,9 @@ pub fn find(options: &Options, who: &str) -> Result<Secret, Failure> {
 
 fn from_command(command: &mut Command) -> Result<Secret, Failure> {
     let say = |error: io::Error| Failure::new(Exit::Local, format!("the password command could not be run: {error}"));
-    let mut child = command.stdout(Stdio::piped()).spawn().map_err(say)?;
+    // Standard input may be a file to upload; and what the command starts need not know a password that it does not use.
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).env_remove(VARIABLE);
+    let mut child = command.spawn().map_err(say)?;
     let line = match child.stdout.take() {
         Some(output) => first_line(output, |error| format!("cannot read from the password command: {error}")),
         None => Ok(Secret::default()),

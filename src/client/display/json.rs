@@ -29,6 +29,8 @@ pub struct Object {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub planned: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub moved: Option<u64>,

@@ -6,6 +6,7 @@ use super::json::Object;
 use crate::client::failure::{Exit, Failure};
 use std::borrow::Cow;
 use std::io::{self, BufWriter, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How much is said.
@@ -31,6 +32,8 @@ pub struct Output {
     pub json: bool,
     /// How much is said.
     pub volume: Volume,
+    /// Whether standard output carries a file, so that everything else goes to standard error.
+    out_is_data: AtomicBool,
 }
 
 impl Output {
@@ -44,6 +47,7 @@ impl Output {
             err_is_terminal: io::stderr().is_terminal() && !dumb,
             json,
             volume,
+            out_is_data: AtomicBool::new(false),
         }
     }
 
@@ -56,6 +60,7 @@ impl Output {
             err_is_terminal: false,
             json,
             volume,
+            out_is_data: AtomicBool::new(false),
         }
     }
 
@@ -69,9 +74,26 @@ impl Output {
         self.data(format!("{text}\n").as_bytes())
     }
 
-    /// One object, if objects are asked for.
+    /// Says for the command that begins whether its data on standard output is a file.
+    pub fn out_carries_a_file(&self, yes: bool) {
+        self.out_is_data.store(yes, Ordering::Relaxed);
+    }
+
+    /// Whether standard output carries a file.
+    pub fn out_is_data(&self) -> bool {
+        self.out_is_data.load(Ordering::Relaxed)
+    }
+
+    /// One object, if objects are asked for; on standard error where standard output carries a file.
     pub fn object(&self, object: &Object) -> Result<(), Failure> {
-        if self.json { self.data(object.line().as_bytes()) } else { Ok(()) }
+        match self.json {
+            false => Ok(()),
+            true if self.out_is_data() => {
+                self.say_plain(object.line().trim_end());
+                Ok(())
+            }
+            true => self.data(object.line().as_bytes()),
+        }
     }
 
     /// Whatever is still held back; after every command.

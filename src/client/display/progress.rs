@@ -19,6 +19,8 @@ pub struct Totals {
     pub files: u64,
     /// Files that did not.
     pub failed: u64,
+    /// Files that there were to move.
+    pub planned: u64,
     /// Bytes of the whole files.
     pub bytes: u64,
     /// Bytes that crossed the wire for them.
@@ -28,8 +30,6 @@ pub struct Totals {
 /// A reporter for one command.
 pub struct Progress<'a> {
     output: &'a Output,
-    /// Whether standard output carries a file, so that everything else goes to standard error.
-    out_is_data: bool,
     begun: Instant,
     state: Mutex<State>,
 }
@@ -44,9 +44,10 @@ struct State {
 impl<'a> Progress<'a> {
     /// A reporter to `output`. `out_is_data` says that standard output carries a file.
     pub fn new(output: &'a Output, out_is_data: bool) -> Self {
+        output.out_carries_a_file(out_is_data);
         let draw = output.err_is_terminal && !output.json && output.volume > Volume::Quiet;
         let state = State { bars: draw.then(Bars::new), ..State::default() };
-        Progress { output, out_is_data, begun: Instant::now(), state: Mutex::new(state) }
+        Progress { output, begun: Instant::now(), state: Mutex::new(state) }
     }
 
     /// Ends the bars and tells the total, where there were several files.
@@ -57,10 +58,11 @@ impl<'a> Progress<'a> {
             bars.clear();
         }
         let totals = state.totals;
-        if totals.files + totals.failed > 1 {
-            let files = match totals.failed {
-                0 => format!("{} files", totals.files),
-                failed => format!("{} of {} files", totals.files, totals.files + failed),
+        let all = totals.planned.max(totals.files + totals.failed);
+        if all > 1 {
+            let files = match totals.files == all {
+                true => format!("{all} files"),
+                false => format!("{} of {all} files", totals.files),
             };
             self.row(&state, &format!("{files}  {}", figures(totals.bytes, totals.moved, took)));
         }
@@ -76,7 +78,7 @@ impl<'a> Progress<'a> {
         if self.output.volume == Volume::Quiet || self.output.json {
             return;
         }
-        above(state, || match self.out_is_data {
+        above(state, || match self.output.out_is_data() {
             true => self.output.say_plain(text),
             // Whoever closed standard output does not want to know; the file has arrived all the same.
             false => drop(self.output.line(text).and_then(|()| self.output.flush())),
@@ -87,13 +89,10 @@ impl<'a> Progress<'a> {
         above(state, || self.output.note(text));
     }
 
-    /// One object, where they are asked for and standard output is free for them.
+    /// One object, at once.
     fn object(&self, object: Object) {
-        if self.output.json && self.out_is_data {
-            self.output.say_plain(object.line().trim_end());
-        } else {
-            let _ =
-                self.output.object(&object).and_then(|()| if self.output.json { self.output.flush() } else { Ok(()) });
+        if self.output.json {
+            let _ = self.output.object(&object).and_then(|()| self.output.flush());
         }
     }
 }
@@ -113,7 +112,8 @@ impl Report for Progress<'_> {
             bars.event(&event);
         }
         match event {
-            Event::Planned { .. } | Event::Advanced { .. } | Event::Settling { .. } => {}
+            Event::Planned { files, .. } => state.totals.planned += files,
+            Event::Advanced { .. } | Event::Settling { .. } => {}
             Event::Started { file, name, size, .. } => drop(state.names.insert(file, (name.to_vec(), size))),
             Event::Resumed { file, at } => {
                 let (name, size) = state.names.get(&file).cloned().unwrap_or_default();
@@ -211,7 +211,7 @@ mod tests {
         progress.event(Event::Started { file: 1, direction: Direction::Get, name: b"b", size: Some(2048) });
         progress.event(Event::Failed { file: 1, failure: &failure });
         progress.event(Event::Skipped { name: b"link", why: "a symbolic link" });
-        assert_eq!(progress.finish().0, Totals { files: 1, failed: 1, bytes: 2048, moved: 1024 });
+        assert_eq!(progress.finish().0, Totals { files: 1, failed: 1, planned: 2, bytes: 2048, moved: 1024 });
     }
 
     #[test]

@@ -166,7 +166,7 @@ impl Part {
         let failed = |why: Errno| local(&shown, &io::Error::from(why));
         let time = TimeSpec::new(mtime.seconds, i64::from(mtime.nanos));
         futimens(&*self.file, &TimeSpec::UTIME_OMIT, &time).map_err(failed)?;
-        fchmod(&*self.file, Mode::from_bits_truncate(0o666 & !umask())).map_err(failed)?;
+        fchmod(&*self.file, mode_for(&self.folder, name)?).map_err(failed)?;
         if flush {
             self.file.sync_all().map_err(|why| local(&shown, &why))?;
         }
@@ -192,6 +192,21 @@ impl Drop for Part {
         if !self.whole && self.unfinished == Unfinished::Goes {
             // What cannot be removed now is found and removed by the next attempt.
             let _ = unlinkat(self.folder.as_ref(), self.name.as_str(), UnlinkatFlags::NoRemoveDir);
+        }
+    }
+}
+
+/// The mode of a file that takes `name`: that of the file it replaces, so that a private one stays private; else the usual one. What
+/// is no file (a pipe somebody reads, a device) is not replaced.
+pub fn mode_for(folder: &Folder, name: &[u8]) -> Result<Mode, Failure> {
+    let usual = Mode::from_bits_truncate(0o666 & !umask());
+    let Ok(old) = fstatat(folder, OsStr::from_bytes(name), AtFlags::AT_SYMLINK_NOFOLLOW) else { return Ok(usual) };
+    match old.st_mode & nix::libc::S_IFMT {
+        nix::libc::S_IFREG => Ok(Mode::from_bits_truncate(old.st_mode & 0o777)),
+        nix::libc::S_IFDIR | nix::libc::S_IFLNK => Ok(usual), // the rename decides
+        _ => {
+            let text = format!("{} is not a regular file and stays as it is", shown(&folder.path_of(name)));
+            Err(Failure::new(Exit::Local, text + "; to write into it, use `--to -` and redirect"))
         }
     }
 }
