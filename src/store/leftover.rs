@@ -3,7 +3,6 @@
 use super::meta::{Meta, meta_at};
 use super::reserved::Reserved;
 use super::spool::{Lock, Spool, key, lock};
-use super::stage::Wanted;
 use super::{Pulse, Result, Tree, beneath};
 use crate::proto::{EntryKind, RemotePath, limits};
 use crate::sys::dirent::DirStream;
@@ -27,8 +26,8 @@ pub(super) fn each(reserved: &Reserved, mut tell: impl FnMut(&[u8])) -> Result<(
 }
 
 /// The longest leftover for the same target that can be of use, and whether this session holds its lock now.
-pub(super) fn best(reserved: &Rc<Reserved>, wanted: &Wanted) -> Result<Option<(bool, Spool)>> {
-    let key = key(&wanted.path);
+pub(super) fn best(reserved: &Rc<Reserved>, path: &RemotePath, size: Option<u64>) -> Result<Option<(bool, Spool)>> {
+    let key = key(path);
     let mut names = Vec::new();
     each(reserved, |name| {
         if let (true, Ok(name)) = (name.starts_with(key.as_bytes()), std::str::from_utf8(name)) {
@@ -44,7 +43,7 @@ pub(super) fn best(reserved: &Rc<Reserved>, wanted: &Wanted) -> Result<Option<(b
         // Its writer may have published it since the name was read: a file that is no longer, or not only, staged is not ours.
         let staged = meta_at(reserved.uploads.as_fd(), spool.name.as_bytes())
             .is_ok_and(|m| m.inode == meta.inode && m.links == 1);
-        let fits = meta.kind == EntryKind::File && meta.size > 0 && wanted.size.is_none_or(|size| meta.size <= size);
+        let fits = meta.kind == EntryKind::File && meta.size > 0 && size.is_none_or(|size| meta.size <= size);
         if staged && fits && best.as_ref().is_none_or(|(size, ..)| meta.size > *size) {
             best = Some((meta.size, mine, spool));
         }

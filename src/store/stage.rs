@@ -80,7 +80,9 @@ impl Tree {
     /// Begins an upload with what an earlier one of the same path left, if anything; [`Staged::written`] tells how much.
     pub fn stage_again(&mut self, wanted: Wanted, pulse: &mut dyn Pulse) -> Result<Staged> {
         let (_, reserved) = self.prepare(&wanted)?;
-        let Some((mine, left)) = leftover::best(&reserved, &wanted)? else { return self.stage(wanted, pulse) };
+        let Some((mine, left)) = leftover::best(&reserved, &wanted.path, wanted.size)? else {
+            return self.stage(wanted, pulse);
+        };
         let length = left.file.metadata()?.len();
         let mut staged = if mine {
             self.adopt(left, wanted, length, pulse)?
