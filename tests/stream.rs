@@ -236,3 +236,34 @@ fn any_byte_at_any_place_before_login_is_survived() {
     server.wait_idle();
     server.stop();
 }
+
+#[test]
+fn what_a_failed_body_leaves_and_how_long_its_answer_is() {
+    let server = Server::start(&[]);
+    let mut raw = server.login("alice");
+    // A reason as long as a line is not repeated beyond the limit of lines, and none is no gap.
+    raw.send(format!("UPLOAD a size=1\nABORT x {}\n", "t".repeat(32_000)));
+    raw.expect("READY");
+    assert!(raw.line().len() < 500);
+    raw.send("UPLOAD a size=1\nABORT\n");
+    raw.expect("READY");
+    assert_eq!(raw.line(), "ERR aborted given up by the client");
+    // A refused resume swallows what was meant for it, in whatever shape.
+    raw.send("UPLOAD .. size=1 resume\nFROM x\nDATA 1\nxEND\nPING\n");
+    raw.expect("ERR bad-path");
+    raw.expect("OK pong");
+    // Only what broke off is kept; what was wrong is not.
+    for wrong in ["bogus line\n", "PING\n", "END junk\n", "END\n"] {
+        raw.send(format!("UPLOAD k size=9\nDATA 3\nabc{wrong}"));
+        raw.expect("READY");
+        raw.expect("ERR bad-request");
+        if wrong == "PING\n" {
+            raw.expect("OK pong");
+        }
+        raw.demand("UPLOAD k resume", "READY offset=0");
+        raw.send("FROM 0\nABORT\n");
+        raw.expect("ERR aborted");
+    }
+    drop(raw);
+    server.stop();
+}

@@ -69,6 +69,9 @@ pub struct Request<'a> {
 /// Parses one line of a client, its ending removed.
 pub fn parse(line: &str) -> Result<Incoming<'_>, Refusal> {
     let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+    if line.ends_with(' ') && !matches!(word, "DATA" | "ABORT" | "WAIT") {
+        return Err(Refusal::bad("a line does not end with a space"));
+    }
     match word {
         "DATA" => data(rest).map(Incoming::Data),
         "END" => end(rest).map(Incoming::End),
@@ -143,10 +146,11 @@ impl<'a> Request<'a> {
                 self.flags.push(word);
                 Ok(())
             }
-            _ => Err(Refusal::bad(format!(
-                "{} {}: unexpected word; a space in a name is written %20",
-                row.name, row.usage
-            ))),
+            _ => {
+                let usage = format!("{} {}", row.name, row.usage);
+                let text = format!("{}: unexpected word; a space in a name is written %20", usage.trim_end());
+                Err(Refusal::bad(text))
+            }
         }
     }
 
@@ -263,6 +267,9 @@ mod tests {
             "NOSUCH a",
             "LIST  a",
             "LIST a ",
+            "PING ",
+            "END ",
+            "FROM 0 ",
             "UPLOAD my file",
             "UPLOAD a size=1 size=2",
             "UPLOAD a resume resume",

@@ -108,6 +108,7 @@ fn serve(member: &mut Member) -> Result<(), Cut> {
                 member.refuse(Code::BadRequest, "no upload is open for this line")?;
             }
             Err(_) if member.discarding && line.starts_with("END ") => member.discarding = false,
+            Err(_) if member.discarding && line.starts_with("FROM") => {}
             Err(refusal) => {
                 member.refuse(refusal.code, &refusal.text)?;
                 if refusal.fatal {

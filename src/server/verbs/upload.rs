@@ -10,6 +10,9 @@ use crate::store::Trouble;
 use crate::store::stage::{Staged, Wanted};
 use std::time::Instant;
 
+/// Characters of a client's reason that are repeated.
+const REASON: usize = 200;
+
 pub(super) fn upload(member: &mut Member, request: &Request) -> Result<(), Stop> {
     let began = Instant::now();
     let staged = match stage(member, request) {
@@ -117,15 +120,15 @@ fn receive(member: &mut Member, mut staged: Staged, path: RemotePath, began: Ins
         },
         Body::Aborted(text) => {
             member.tree.keep(staged, &mut member.talk);
-            Trouble::new(Code::Aborted, format!("given up by the client: {text}"))
+            Trouble::new(Code::Aborted, aborted(&text))
         }
         Body::Interrupted(line) => {
-            member.tree.keep(staged, &mut member.talk);
+            member.tree.discard(staged, &mut member.talk);
             member.put_back(line);
             Trouble::new(Code::BadRequest, "the body of the upload did not end before the next request")
         }
         Body::Malformed(refusal) => {
-            member.tree.keep(staged, &mut member.talk);
+            member.tree.discard(staged, &mut member.talk);
             if refusal.fatal {
                 member.refuse(refusal.code, &refusal.text)?;
                 return Err(Cut::Protocol);
@@ -144,6 +147,14 @@ fn receive(member: &mut Member, mut staged: Staged, path: RemotePath, began: Ins
     };
     member.tell(Level::of(trouble.code()), began, format!("UPLOAD {path} failed: {} {trouble}", trouble.code()));
     member.refuse_for(&trouble)
+}
+
+/// What a client's ABORT is answered with; its reason is repeated as far as a line has room for it.
+fn aborted(reason: &str) -> String {
+    match reason.trim() {
+        "" => "given up by the client".into(),
+        reason => format!("given up by the client: {}", reason.chars().take(REASON).collect::<String>()),
+    }
 }
 
 /// Takes the body in, up to its end or the first thing that goes wrong.
