@@ -12,7 +12,7 @@ use crate::net::{Cut, Side, Until, Wire};
 use crate::proto::{Answer, Code};
 use std::fmt::Display;
 use std::io::ErrorKind;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What a greeting of this protocol begins with.
 const VERSION: &str = "dfos/1";
@@ -21,17 +21,19 @@ const VERSION: &str = "dfos/1";
 pub struct Connection {
     wire: Wire,
     silence: Duration,
+    /// When all patience ends, whatever the server says until then.
+    deadline: Option<Instant>,
     usable: bool,
 }
 
 impl Connection {
     /// Connects, checks the greeting, logs in.
     pub fn open(target: &Target, stop: &Stop) -> Result<Self, Failure> {
-        let waiter = stop.waiter()?;
-        let socket = dial(&target.address, target.connect).map_err(|why| cannot_connect(target, &why))?;
+        let mut waiter = stop.waiter()?;
+        let socket = dial(&target.address, target.connect, &mut waiter).map_err(|cut| cannot_connect(target, cut))?;
         let wire = Wire::new(socket, Side::Client, waiter)
             .map_err(|why| Failure::passing(Exit::Connect, format!("cannot connect to {}: {why}", target.address)))?;
-        let mut connection = Connection { wire, silence: target.silence, usable: true };
+        let mut connection = Connection { wire, silence: target.silence, deadline: None, usable: true };
         let offered = connection.greeting(target)?;
         login::log_in(&mut connection, target, &offered)?;
         Ok(connection)
@@ -64,6 +66,11 @@ impl Connection {
     /// Forgets a Ctrl+C that was meant for an earlier command.
     pub fn forget_stop(&mut self) {
         self.wire.waiter.forget_stop();
+    }
+
+    /// How long the server may be silent, and, where there is one, the moment at which it must be done.
+    pub fn set_patience(&mut self, silence: Duration, deadline: Option<Instant>) {
+        (self.silence, self.deadline) = (silence, deadline);
     }
 
     /// Adds a line to what will be sent.
@@ -102,6 +109,8 @@ impl Connection {
     pub fn answer(&mut self) -> Result<Answer, Failure> {
         self.flush()?;
         loop {
+            // Also while bytes keep coming: a server must not be able to hold us by never falling silent.
+            self.heed()?;
             if let Some(answer) = self.buffered_answer()? {
                 return Ok(answer);
             }
@@ -142,6 +151,7 @@ impl Connection {
     /// Reads some bytes of a piece, at least one. `buffer` must not be longer than what is left of the piece.
     pub fn read_some(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
         let until = self.patience();
+        self.heed()?;
         loop {
             match self.wire.read_some(buffer).map_err(|cut| self.cut(cut))? {
                 Some(n) => return Ok(n),
@@ -151,7 +161,18 @@ impl Connection {
     }
 
     fn patience(&self) -> Until {
-        Until::silent_for(self.silence)
+        self.deadline.map_or(Until::silent_for(self.silence), Until::busy)
+    }
+
+    /// Fails if a stop was asked for, or if the server must be done by now. No system call.
+    fn heed(&mut self) -> Result<(), Failure> {
+        if self.wire.waiter.must_stop() {
+            return Err(self.cut(Cut::Stopping));
+        }
+        if self.deadline.is_some_and(|at| at <= Instant::now()) {
+            return Err(self.cut(Cut::TimedOut));
+        }
+        Ok(())
     }
 
     /// Sends what is queued and closes gracefully.
@@ -211,16 +232,24 @@ impl Connection {
 }
 
 /// The failure of a connection that did not come about. A name that does not resolve will not do so in a second either.
-fn cannot_connect(target: &Target, why: &std::io::Error) -> Failure {
-    let text = format!("cannot connect to {}: {why}; is the server running?", target.address);
-    match why.kind() {
-        ErrorKind::ConnectionRefused
-        | ErrorKind::ConnectionReset
-        | ErrorKind::ConnectionAborted
-        | ErrorKind::TimedOut
-        | ErrorKind::HostUnreachable
-        | ErrorKind::NetworkUnreachable
-        | ErrorKind::WouldBlock => Failure::passing(Exit::Connect, text),
-        _ => Failure::new(Exit::Connect, text),
+fn cannot_connect(target: &Target, cut: Cut) -> Failure {
+    let text = |why: &dyn Display| format!("cannot connect to {}: {why}; is the server running?", target.address);
+    match cut {
+        Cut::Stopping => interrupted(),
+        Cut::TimedOut => {
+            let why = format!("no answer within {:.0} seconds", target.connect.as_secs_f64().ceil());
+            Failure::passing(Exit::Connect, text(&why))
+        }
+        Cut::Io(why) => match why.kind() {
+            ErrorKind::ConnectionRefused
+            | ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::TimedOut
+            | ErrorKind::HostUnreachable
+            | ErrorKind::NetworkUnreachable
+            | ErrorKind::WouldBlock => Failure::passing(Exit::Connect, text(&why)),
+            _ => Failure::new(Exit::Connect, text(&why)),
+        },
+        other => Failure::passing(Exit::Connect, text(&other)),
     }
 }

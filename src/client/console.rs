@@ -4,6 +4,7 @@ use super::display::output::Output;
 use super::display::progress::{Progress, Totals};
 use super::failure::{Exit, Failure};
 use super::glob::{self, Name};
+use super::limits;
 use super::names;
 use super::remote::{Recursion, Remote};
 use super::retry::Context;
@@ -203,11 +204,19 @@ impl Console {
         Ok(names)
     }
 
-    /// Like [`Console::names_in`], for completion: one attempt, and silence if it fails.
+    /// Like [`Console::names_in`], for completion: one attempt, a short one, and silence if it fails.
     pub fn names_if_at_hand(&mut self, directory: &[u8]) -> Vec<Name> {
-        let retries = std::mem::replace(&mut self.target.retries, 0);
+        let (patient, short) = (self.target.clone(), limits::COMPLETION);
+        self.target.retries = 0;
+        (self.target.connect, self.target.silence) = (patient.connect.min(short), patient.silence.min(short));
+        if let Some(remote) = &mut self.session {
+            remote.set_patience(self.target.silence, Some(Instant::now() + short));
+        }
         let names = self.names_in(directory).map(|names| names.to_vec()).unwrap_or_default();
-        self.target.retries = retries;
+        self.target = patient;
+        if let Some(remote) = &mut self.session {
+            remote.set_patience(self.target.silence, None);
+        }
         names
     }
 

@@ -21,9 +21,14 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Says something; line ends are the script's own.
+    /// Says something; line ends are the script's own. Whether the client is still there is a script's affair or not.
+    pub fn try_say(&mut self, text: impl AsRef<[u8]>) -> std::io::Result<()> {
+        self.output.write_all(text.as_ref())
+    }
+
+    /// The same, for scripts that do not care.
     pub fn say(&mut self, text: impl AsRef<[u8]>) {
-        let _ = self.output.write_all(text.as_ref()); // a client that has gone is the client's affair
+        let _ = self.try_say(text);
     }
 
     /// The next line; empty at the end.

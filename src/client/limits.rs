@@ -2,11 +2,17 @@
 
 use std::time::Duration;
 
-/// How long connecting may take, for each address of a name.
+/// How long connecting may take, over all addresses of a name.
 pub const CONNECT: Duration = Duration::from_secs(10);
 
 /// Silence after which a server counts as dead. It promises a line every five seconds; a network may lose some.
 pub const SILENCE: Duration = Duration::from_secs(30);
+
+/// How long the answer to LOGOUT is waited for.
+pub const GOODBYE: Duration = Duration::from_secs(2);
+
+/// How long a completion may take: who pressed Tab would rather type on than wait.
+pub const COMPLETION: Duration = Duration::from_secs(2);
 
 /// Attempts after the first.
 pub const RETRIES: u32 = 5;

@@ -8,6 +8,7 @@ use super::stop::Stop;
 use super::target::Target;
 use crate::proto::answer::{BadAnswer, Entry};
 use crate::proto::{Answer, Digest, EntryKind, Fields, Mtime, RemotePath};
+use std::time::{Duration, Instant};
 
 /// Whether a verb goes into directories.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +89,11 @@ impl Remote {
     /// Forgets a Ctrl+C that was meant for an earlier command.
     pub fn forget_stop(&mut self) {
         self.connection.forget_stop();
+    }
+
+    /// How long the server may be silent, and, where there is one, the moment at which it must be done.
+    pub fn set_patience(&mut self, silence: Duration, deadline: Option<Instant>) {
+        self.connection.set_patience(silence, deadline);
     }
 
     /// LIST: calls `each` for every entry, as they come; memory stays constant. An error of `each` ends the connection.
@@ -253,6 +259,8 @@ impl Remote {
 
     /// LOGOUT, and a graceful close.
     pub fn logout(mut self) -> Result<(), Failure> {
+        // Nothing stands behind the answer: it is not worth a long wait.
+        self.connection.set_patience(limits::GOODBYE, Some(Instant::now() + limits::GOODBYE));
         self.ok("LOGOUT", &RemotePath::root())?;
         self.connection.close();
         Ok(())
@@ -280,4 +288,23 @@ fn stat(fields: &Fields) -> Result<Stat, BadAnswer> {
         mtime: fields.value("mtime")?,
         digest: fields.digest("sha256")?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::failure::Exit;
+    use crate::client::fake::{Fake, Script};
+
+    #[test]
+    fn a_server_that_goes_on_talking_does_not_hold_up_a_goodbye() {
+        let script: Script = Box::new(|peer| {
+            assert_eq!(peer.line(), "LOGOUT");
+            while peer.try_say("WAIT\n").is_ok() {}
+        });
+        let fake = Fake::start(0, vec![script]);
+        let remote = Remote::connect(&fake.target, &Stop::deaf()).unwrap();
+        assert_eq!(remote.logout().unwrap_err().exit, Exit::Timeout);
+        fake.end();
+    }
 }

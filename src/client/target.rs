@@ -16,7 +16,7 @@ pub struct Target {
     pub password: Password,
     /// Attempts after the first when a connection is lost.
     pub retries: u32,
-    /// How long connecting may take, for each address of a name.
+    /// How long connecting may take, over all addresses of a name.
     pub connect: Duration,
     /// Silence after which the server counts as dead.
     pub silence: Duration,

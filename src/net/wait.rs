@@ -136,8 +136,20 @@ impl Waiter {
         self.stop_at = None;
     }
 
+    /// Sleeps for `span`, or until a request to stop ends what is in hand.
+    pub fn sleep(&mut self, span: Duration) -> Result<(), Cut> {
+        match self.wait_for(None, Until::within(span)) {
+            Err(Cut::TimedOut) => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
     /// Waits until `fd` is ready for `events`. Returns what it is ready for.
     pub fn wait(&mut self, fd: BorrowedFd, events: PollFlags, until: Until) -> Result<PollFlags, Cut> {
+        self.wait_for(Some((fd, events)), until)
+    }
+
+    fn wait_for(&mut self, what: Option<(BorrowedFd, PollFlags)>, until: Until) -> Result<PollFlags, Cut> {
         let until = match until.silence {
             Some(span) => Until { deadline: Some(Instant::now() + span), ..until },
             None => until,
@@ -148,22 +160,19 @@ impl Waiter {
             }
             let deadline = [until.deadline, self.stop_at.map(|at| at + until.leeway)].into_iter().flatten().min();
             let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-            let mut fds = [Some(PollFd::new(fd, events)), None];
-            let mut count = 1;
-            if let Some(stop) = &self.stop {
-                fds[1] = Some(PollFd::new(stop.fd(), PollFlags::POLLIN));
-                count = 2;
-            }
-            let mut fds: Vec<PollFd> = fds.into_iter().take(count).flatten().collect();
+            let mut fds: Vec<PollFd> = Vec::with_capacity(2);
+            fds.extend(self.stop.as_ref().map(|stop| PollFd::new(stop.fd(), PollFlags::POLLIN)));
+            fds.extend(what.map(|(fd, events)| PollFd::new(fd, events)));
             match ppoll(&mut fds, left.map(TimeSpec::from), None) {
                 Err(nix::Error::EINTR) => continue,
                 Err(error) => return Err(error.into()),
                 Ok(_) => {}
             }
-            if let (Some(stop), Some(true)) = (&self.stop, fds.get(1).and_then(PollFd::any)) {
+            if let (Some(stop), Some(true)) = (&self.stop, fds.first().and_then(PollFd::any)) {
                 stop.drain();
             }
-            let ready = fds[0].revents().unwrap_or(PollFlags::empty());
+            let last = if what.is_some() { fds.last() } else { None };
+            let ready = last.and_then(PollFd::revents).unwrap_or(PollFlags::empty());
             if !ready.is_empty() {
                 return Ok(ready);
             }
