@@ -15,6 +15,7 @@ use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::rc::Rc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 /// A connection that was idle for longer may be gone: it is tried before it is used.
@@ -104,7 +105,8 @@ impl Console {
         mut work: impl FnMut(&mut Remote, &Output) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let report = Progress::new(&self.output, false);
-        let context = Context { target: &self.target, stop: &self.stop, report: &report };
+        let met = AtomicBool::new(false);
+        let context = Context::new(&self.target, &self.stop, &report, &met);
         let fresh = self.session.is_none();
         let result = context.with_retries(&mut self.session, |remote, _| work(remote, &self.output));
         if fresh && self.session.is_some() {

@@ -38,6 +38,11 @@ impl Peer {
         line.trim_end().to_owned()
     }
 
+    /// Whether more has come together with what was read.
+    pub fn has_more(&self) -> bool {
+        !self.input.buffer().is_empty()
+    }
+
     /// The bytes of a piece.
     pub fn bytes(&mut self, n: usize) -> Vec<u8> {
         let mut bytes = vec![0; n];
@@ -133,7 +138,7 @@ impl Fake {
         let address = Address::Tcp { host: "127.0.0.1".into(), port };
         let (user, password) = ("alice".parse().unwrap(), Password::new("secret").unwrap());
         let silence = Duration::from_secs(20);
-        let target = Target { retries, silence, ..Target::new(address, user, password) };
+        let target = Target { retries, silence, waits: &[], ..Target::new(address, user, password) };
         Fake { target, thread }
     }
 

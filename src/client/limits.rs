@@ -46,11 +46,11 @@ pub const INFO_ROWS: usize = 10_000;
 /// Most connections of one command: more would only queue at the server's disk.
 pub const JOBS: usize = 64;
 
-/// The first retry follows within this time: most lost connections come back at once.
-pub const RETRY_FIRST: Duration = Duration::from_millis(50);
+/// The waits before the retries, the last for all further ones: the first at once, as most lost connections come back at once;
+/// the usual number of them together outlasts the restart of a server and a change of networks (half a minute).
+pub const RETRY_WAITS: [Duration; 5] =
+    [Duration::ZERO, Duration::from_secs(2), Duration::from_secs(5), Duration::from_secs(10), Duration::from_secs(15)];
 
-/// The second retry; each further one waits twice as long.
-pub const RETRY_SECOND: Duration = Duration::from_millis(200);
-
-/// The longest wait between two retries.
-pub const RETRY_LONGEST: Duration = Duration::from_secs(10);
+/// Bytes after which a connection has proved useful, and the count of retries begins anew. A few bytes prove nothing: a
+/// link that breaks at once each time would be tried for ever.
+pub const PROGRESS: u64 = 1 << 20;

@@ -1,28 +1,41 @@
 //! Bringing a lost connection back: a few attempts, each after a longer wait, counted anew whenever something was achieved.
 
-use super::failure::Failure;
+use super::failure::{Exit, Failure};
 use super::limits;
 use super::remote::Remote;
 use super::report::{Event, Report};
 use super::stop::Stop;
 use super::target::Target;
+use crate::proto::Code;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// How many attempts are left, and how long to wait before the next.
 pub struct Retry {
     of: u32,
     made: u32,
+    waits: &'static [Duration],
+    /// Bytes that have passed since the count began.
+    bytes: u64,
 }
 
 impl Retry {
-    /// `of` attempts after the first.
-    pub fn new(of: u32) -> Self {
-        Retry { of, made: 0 }
+    /// As many attempts after the first, with such waits, as `target` has.
+    pub fn new(target: &Target) -> Self {
+        Retry { of: target.retries, made: 0, waits: target.waits, bytes: 0 }
     }
 
     /// Something was achieved: the count begins anew.
     pub fn progress(&mut self) {
-        self.made = 0;
+        (self.made, self.bytes) = (0, 0);
+    }
+
+    /// So many bytes have passed for good: enough of them are an achievement.
+    pub fn passed(&mut self, bytes: u64) {
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.bytes >= limits::PROGRESS {
+            self.progress();
+        }
     }
 
     /// The number of the next attempt and the wait before it; `None` when all are used up.
@@ -30,21 +43,18 @@ impl Retry {
         if self.made >= self.of {
             return None;
         }
+        let full = self.waits.get(self.made as usize).or(self.waits.last()).copied().unwrap_or_default();
         self.made += 1;
-        let full = match self.made {
-            1 => limits::RETRY_FIRST,
-            n => limits::RETRY_SECOND.saturating_mul(1 << (n - 2).min(16)).min(limits::RETRY_LONGEST),
-        };
         Some((self.made, jitter(full)))
     }
 }
 
-/// Half to all of `full`, so that clients cut off together do not come back together.
+/// `full` and up to a quarter more, so that clients cut off together do not come back together.
 fn jitter(full: Duration) -> Duration {
-    // Without random bytes the full wait is as good.
-    let mut byte = [255];
+    // Without random bytes the plain wait is as good.
+    let mut byte = [0];
     let _ = getrandom::fill(&mut byte);
-    full.mul_f64(0.5 + f64::from(byte[0]) / 510.0)
+    full.mul_f64(1.0 + f64::from(byte[0]) / 1020.0)
 }
 
 /// What a piece of work needs besides the connection.
@@ -56,9 +66,28 @@ pub struct Context<'a> {
     pub stop: &'a Stop,
     /// Who is told.
     pub report: &'a dyn Report,
+    /// Whether the server has let this command in, over any connection: from then on what is lost is lost on the way.
+    met: &'a AtomicBool,
+    /// Whether another connection does the work if the server does not take this one.
+    helper: bool,
 }
 
-impl Context<'_> {
+impl<'a> Context<'a> {
+    /// The surroundings of one command; `met` begins as false.
+    pub fn new(target: &'a Target, stop: &'a Stop, report: &'a dyn Report, met: &'a AtomicBool) -> Self {
+        Context { target, stop, report, met, helper: false }
+    }
+
+    /// The same for one more connection: one that the server has no room for is not worth an attempt or a word.
+    pub fn helper(self) -> Self {
+        Context { helper: true, ..self }
+    }
+
+    /// Whether the server has let this command in.
+    pub fn met(&self) -> bool {
+        self.met.load(Ordering::SeqCst)
+    }
+
     /// Does `work` over `session`, which is connected first where it is not, and again, with the count of attempts that
     /// `work` may reset, as long as it fails with what a new connection may cure. A session that is no longer usable is gone
     /// when this returns.
@@ -67,7 +96,7 @@ impl Context<'_> {
         session: &mut Option<Remote>,
         mut work: impl FnMut(&mut Remote, &mut Retry) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let mut retry = Retry::new(self.target.retries);
+        let mut retry = Retry::new(self.target);
         loop {
             let result = self.connected(session, retry.made > 0).and_then(|remote| work(remote, &mut retry));
             if !session.as_ref().is_some_and(Remote::usable) {
@@ -78,6 +107,9 @@ impl Context<'_> {
                 done => return done,
             };
             *session = None;
+            if self.helper && failure.code == Some(Code::Busy) {
+                return Err(failure);
+            }
             let Some((attempt, wait)) = retry.next() else { return Err(failure) };
             self.report.event(Event::Retrying { attempt, of: retry.of, wait, why: &failure });
             self.stop.sleep(wait)?;
@@ -85,33 +117,58 @@ impl Context<'_> {
     }
 
     fn connected<'s>(&self, session: &'s mut Option<Remote>, again: bool) -> Result<&'s mut Remote, Failure> {
-        match session {
-            Some(remote) => Ok(remote),
-            None => {
-                let remote = Remote::connect(self.target, self.stop)?;
-                if again {
-                    self.report.event(Event::Reconnected);
-                }
-                Ok(session.insert(remote))
+        if session.is_none() {
+            let remote = Remote::connect(self.target, self.stop).map_err(|failure| self.out_of_reach(failure))?;
+            if again {
+                self.report.event(Event::Reconnected);
             }
+            *session = Some(remote);
         }
+        self.met.store(true, Ordering::SeqCst);
+        session.as_mut().ok_or_else(|| Failure::passing(Exit::Connect, "not connected"))
+    }
+
+    /// A server that was there and cannot be found now (a socket that is gone while it restarts, a name that does not resolve
+    /// without a network) may be there again soon.
+    fn out_of_reach(&self, failure: Failure) -> Failure {
+        Failure { retry: failure.retry || (self.met() && failure.exit == Exit::Connect), ..failure }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::Password;
+    use crate::net::Address;
+
+    fn target() -> Target {
+        let (user, password) = ("alice".parse().unwrap(), Password::new("secret").unwrap());
+        Target::new(Address::Unix("/nowhere".into()), user, password)
+    }
 
     #[test]
-    fn waits_grow_from_at_once_to_ten_seconds_and_end() {
-        let mut retry = Retry::new(20);
+    fn the_usual_retries_begin_at_once_and_last_for_half_a_minute() {
+        let mut retry = Retry::new(&target());
         let waits: Vec<Duration> = std::iter::from_fn(|| retry.next()).map(|(_, wait)| wait).collect();
-        assert_eq!(waits.len(), 20);
-        assert!(waits[0] < Duration::from_millis(100));
-        assert!(waits[1] >= Duration::from_millis(100) && waits[1] <= Duration::from_millis(200));
-        assert!(waits[19] >= Duration::from_secs(5) && waits[19] <= Duration::from_secs(10));
+        assert_eq!((waits.len(), waits[0]), (5, Duration::ZERO));
+        let all: Duration = waits.iter().sum();
+        assert!(all >= Duration::from_secs(30) && all < Duration::from_secs(60), "{all:?}");
+        assert!(Retry::new(&Target { retries: 0, ..target() }).next().is_none());
+        let mut many = Retry::new(&Target { retries: 20, ..target() });
+        let last = std::iter::from_fn(|| many.next()).last().unwrap();
+        assert!(last.0 == 20 && last.1 >= Duration::from_secs(15) && last.1 < Duration::from_secs(20), "{last:?}");
+    }
+
+    #[test]
+    fn only_what_counts_renews_the_attempts() {
+        let mut retry = Retry::new(&target());
+        let mut number = || retry.next().map(|(attempt, _)| attempt);
+        assert_eq!((number(), number()), (Some(1), Some(2)));
+        retry.passed(1);
+        assert_eq!(retry.next().map(|(attempt, _)| attempt), Some(3));
+        retry.passed(limits::PROGRESS - 1);
+        assert_eq!(retry.next().map(|(attempt, _)| attempt), Some(1));
         retry.progress();
         assert_eq!(retry.next().map(|(attempt, _)| attempt), Some(1));
-        assert!(Retry::new(0).next().is_none());
     }
 }

@@ -16,6 +16,8 @@ pub struct Target {
     pub password: Password,
     /// Attempts after the first when a connection is lost.
     pub retries: u32,
+    /// The waits before them; the last is that of all further ones.
+    pub waits: &'static [Duration],
     /// How long connecting may take, over all addresses of a name.
     pub connect: Duration,
     /// Silence after which the server counts as dead.
@@ -26,6 +28,6 @@ impl Target {
     /// A target with the usual patience.
     pub fn new(address: Address, user: UserName, password: Password) -> Self {
         let (retries, connect, silence) = (limits::RETRIES, limits::CONNECT, limits::SILENCE);
-        Target { address, user, password, retries, connect, silence }
+        Target { address, user, password, retries, waits: &limits::RETRY_WAITS, connect, silence }
     }
 }

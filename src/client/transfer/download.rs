@@ -2,7 +2,7 @@
 
 use super::folder::Folder;
 use super::part::{self, Part, Unfinished, Version};
-use super::source::{digest, hash_prefix, local};
+use super::source::{digest, hash_on, local};
 use crate::client::connection::Connection;
 use crate::client::display::escape::escape;
 use crate::client::display::output::cannot_write;
@@ -108,7 +108,7 @@ impl Download {
         let beginning = part::beginning(context.target, &self.remote);
         let Some((mut part, length)) = Part::find(&folder, &beginning, self.version) else { return Ok(()) };
         let path = part.path();
-        if let Some(hasher) = hash_prefix(part.file(), length, context.stop, |why| local(&path, &why))? {
+        if let Some(hasher) = hash_on(Sha256::new(), part.file(), length, context.stop, |why| local(&path, &why))? {
             (self.at, self.hasher) = (length, hasher);
             self.sink = Some(Sink::Part(part));
         }
@@ -118,6 +118,11 @@ impl Download {
     /// Whether `folder` holds something of an earlier attempt.
     pub fn has_leftover(&self, context: &Context, folder: &Folder) -> bool {
         self.folder.is_none() && folder.leftovers(&part::beginning(context.target, &self.remote)).next().is_some()
+    }
+
+    /// Bytes that are still to come.
+    pub fn left(&self) -> u64 {
+        self.version.0.saturating_sub(self.at)
     }
 
     /// Asks for the file, from where we stand.
@@ -246,7 +251,7 @@ impl Download {
             self.at += n as u64;
             self.moved += n as u64;
             context.stop.check().inspect_err(|_| connection.abandon())?;
-            retry.progress();
+            retry.passed(n as u64);
             context.report.event(Event::Advanced { file: self.file, bytes: n as u64 });
         }
         Ok(Ok(()))

@@ -5,8 +5,9 @@
 
 use super::download::{Download, Place};
 use super::folder::Folder;
+use super::lost::resumable;
 use super::part::is_directory;
-use super::queue::Queue;
+use super::queue::{Left, Queue};
 use super::receiver::Receiver;
 use super::source::local;
 use super::tally::{Outcome, Tally};
@@ -26,6 +27,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// What is to be fetched, and where to.
 #[derive(Debug, Clone)]
@@ -50,12 +52,24 @@ pub fn get(
     stop: &Stop,
     report: &dyn Report,
 ) -> Result<Outcome, Failure> {
-    let context = Context { target, stop, report };
+    let met = AtomicBool::new(false);
+    let context = Context::new(target, stop, report, &met);
+    let mut left = None;
+    get_all(&context, plan, session, &mut left).map_err(|failure| resumable(&context, failure, left))
+}
+
+/// The same; `left` becomes what there is still to fetch.
+fn get_all(
+    context: &Context,
+    plan: &GetPlan,
+    session: &mut Option<Remote>,
+    left: &mut Option<Left>,
+) -> Result<Outcome, Failure> {
     let destination = Destination::of(plan)?;
     let paths: Vec<RemotePath> =
         plan.sources.iter().map(|typed| remote_from_user(typed, &plan.here)).collect::<Result<_, _>>()?;
     let stats = context.with_retries(session, |remote, _| remote.stat_all(&paths))?;
-    let mut planner = Planner::new(&context, plan.recursive, &destination);
+    let mut planner = Planner::new(context, plan.recursive, &destination);
     for (path, stat) in paths.iter().zip(stats) {
         planner.source(path, stat, session)?;
     }
@@ -64,12 +78,10 @@ pub fn get(
     let most = if matches!(destination, Destination::Stdout) { 1 } else { limits::JOBS };
     let count = plan.jobs.clamp(1, most).min(files.len());
     let files = Queue::new(files);
-    if count <= 1 {
-        Receiver::new(context, &files, &tally).run(session)?;
-    } else {
-        files.share(count, || Receiver::new(context, &files, &tally).run(&mut None))?;
-    }
-    Ok(tally.outcome())
+    let fetched =
+        files.share(*context, count, session, |context, session| Receiver::new(context, &files, &tally).run(session));
+    *left = Some(files.left(Download::left));
+    fetched.map(|()| tally.outcome())
 }
 
 /// Where the sources go.
@@ -433,7 +445,7 @@ mod tests {
     }
 
     fn big() -> Vec<u8> {
-        (0..2_000_000u32).map(|n| (n * 7 / 3) as u8).collect()
+        (0..3_000_000u32).map(|n| (n * 7 / 3) as u8).collect()
     }
 
     /// Sends the first `n` bytes of the rest and cuts.
@@ -468,7 +480,7 @@ mod tests {
         }
         let (result, told) = fetch(&fake, dir.path(), "a", false);
         assert_eq!(exit(&result), Exit::Ok);
-        assert_eq!(told, ["resumed 1000000", "finished 1000000"]);
+        assert_eq!(told, ["resumed 1000000", "finished 2000000"]);
         assert!(fs::read(dir.path().join("a")).unwrap() == big());
         assert_eq!(names(dir.path()), ["a"]);
         fake.end();
@@ -478,15 +490,15 @@ mod tests {
     fn a_lost_connection_is_resumed_and_progress_renews_the_attempts() {
         let dir = tempfile::tempdir().unwrap();
         let scripts = vec![
-            file(big().len(), cut_after(big(), 0, 700_000)),
-            again(cut_after(big(), 700_000, 700_000)),
-            again(|peer, _| peer.send(&big(), 1_400_000)),
+            file(big().len(), cut_after(big(), 0, 1 << 20)),
+            again(cut_after(big(), 1 << 20, 1 << 20)),
+            again(|peer, _| peer.send(&big(), 2 << 20)),
         ];
         let fake = Fake::start(1, scripts);
         let (result, told) = fetch(&fake, dir.path(), "a", false);
         assert_eq!(exit(&result), Exit::Ok, "{result:?}");
         assert_eq!(told.iter().filter(|word| *word == "retrying 1/1").count(), 2);
-        assert!(told.contains(&"finished 2000000".to_owned()));
+        assert!(told.contains(&"finished 3000000".to_owned()));
         assert!(fs::read(dir.path().join("a")).unwrap() == big());
         assert_eq!(fake.end(), 3);
     }

@@ -1,6 +1,7 @@
 //! The command `put`: which local files go where, and then all of them on their way.
 
-use super::queue::Queue;
+use super::lost::{resumable, unrepeatable};
+use super::queue::{Left, Queue};
 use super::sender::{Job, Sender, What};
 use super::source::{Links, local, shown};
 use super::tally::{Outcome, Tally};
@@ -19,6 +20,7 @@ use std::fs::FileType;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use walkdir::{DirEntry, WalkDir};
 
 /// What is to be put where.
@@ -44,25 +46,37 @@ pub fn put(
     stop: &Stop,
     report: &dyn Report,
 ) -> Result<Outcome, Failure> {
-    let context = Context { target, stop, report };
-    let destination = destination(&context, plan, session)?;
-    let mut planner = Planner::new(&context, plan);
+    let met = AtomicBool::new(false);
+    let context = Context::new(target, stop, report, &met);
+    let mut left = None;
+    put_all(&context, plan, session, &mut left).map_err(|failure| match plan.sources.iter().any(|path| path == "-") {
+        true => unrepeatable(&context, failure),
+        false => resumable(&context, failure, left),
+    })
+}
+
+/// The same; `left` becomes what there is still to send.
+fn put_all(
+    context: &Context,
+    plan: &PutPlan,
+    session: &mut Option<Remote>,
+    left: &mut Option<Left>,
+) -> Result<Outcome, Failure> {
+    let destination = destination(context, plan, session)?;
+    let mut planner = Planner::new(context, plan);
     for source in &plan.sources {
-        stop.check()?;
+        context.stop.check()?;
         planner.source(source, &destination);
     }
     let Planner { dirs, files, tally, .. } = planner;
-    // Directories first, and by one connection: two would race for the same parents, and no file may come before its own.
-    let dirs = Queue::new(dirs);
-    Sender::new(context, &dirs, &tally).run(session)?;
     let count = plan.jobs.clamp(1, limits::JOBS).min(files.len());
-    let files = Queue::new(files);
-    if count <= 1 {
-        Sender::new(context, &files, &tally).run(session)?;
-    } else {
-        files.share(count, || Sender::new(context, &files, &tally).run(&mut None))?;
-    }
-    Ok(tally.outcome())
+    let (dirs, files) = (Queue::new(dirs), Queue::new(files));
+    // Directories first, and by one connection: two would race for the same parents, and no file may come before its own.
+    let sent = Sender::new(*context, &dirs, &tally).run(session).and_then(|()| {
+        files.share(*context, count, session, |context, session| Sender::new(context, &files, &tally).run(session))
+    });
+    *left = Some(files.left(Job::left));
+    sent.map(|()| tally.outcome())
 }
 
 /// Where the sources go.
@@ -345,9 +359,78 @@ mod tests {
             .collect();
         let fake = Fake::start(3, scripts);
         let (result, told) = send(&fake, vec![path]);
-        assert_eq!(exit(&result), Exit::Connect, "{result:?}");
+        let failure = result.unwrap_err();
+        assert_eq!(failure.exit, Exit::Interrupted, "{failure}");
+        assert!(failure.text.ends_with("1 B of 1 file are left; run the same command again to go on"), "{failure}");
         assert_eq!(told.iter().filter(|word| word.starts_with("retrying")).count(), 3);
         assert_eq!(fake.end(), 4);
+    }
+
+    /// A server whose connection breaks whenever more than one file is on its way.
+    fn one_at_a_time() -> Script {
+        Box::new(|peer| {
+            while peer.line().starts_with("UPLOAD") {
+                let (body, _) = peer.body();
+                if peer.has_more() {
+                    return;
+                }
+                peer.say("READY offset=0\n");
+                stored(peer, &body);
+            }
+        })
+    }
+
+    #[test]
+    fn over_a_link_that_breaks_under_many_files_they_go_one_by_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let sources: Vec<PathBuf> = ["a", "b", "c"].iter().map(|name| dir.path().join(name)).collect();
+        sources.iter().for_each(|path| fs::write(path, "0123456789").unwrap());
+        let fake = Fake::start(5, (0..20).map(|_| one_at_a_time()).collect());
+        let (result, told) = send(&fake, sources);
+        assert_eq!(exit(&result), Exit::Ok, "{result:?}");
+        assert_eq!(told.iter().filter(|word| *word == "finished 10").count(), 3);
+        fake.end();
+    }
+
+    #[test]
+    fn a_connection_that_is_lost_for_good_is_one_event_whatever_was_on_its_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let (small, large) = (dir.path().join("a"), dir.path().join("b"));
+        fs::write(&small, "x").unwrap();
+        fs::write(&large, big()).unwrap();
+        for (sources, jobs) in [(vec![small.clone()], 1), (vec![large.clone()], 1), (vec![small, large], 2)] {
+            let gone = || Box::new(|peer: &mut Peer| drop(peer.line())) as Script;
+            let fake = Fake::start(0, vec![gone(), gone()]);
+            let report = Recorder::default();
+            let plan = PutPlan { sources, to: None, here: RemotePath::root(), recursive: true, jobs };
+            let failure = put(&fake.target, &plan, &mut None, &Stop::deaf(), &report).unwrap_err();
+            assert_eq!((failure.exit, report.told()), (Exit::Interrupted, vec![]), "{failure}");
+            assert!(failure.text.contains("left; run the same command again to go on"), "{failure}");
+            fake.end();
+        }
+    }
+
+    #[test]
+    fn while_attempts_remain_nobody_is_told_to_run_the_command_again() {
+        struct Texts(std::sync::Mutex<Vec<String>>);
+        impl Report for Texts {
+            fn event(&self, event: Event<'_>) {
+                if let Event::Retrying { why, .. } = event {
+                    self.0.lock().unwrap().push(why.text.clone());
+                }
+            }
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        fs::write(&path, big()).unwrap();
+        let cut: Script = Box::new(|peer| drop(peer.line()));
+        let fake = Fake::start(1, vec![cut, resuming(big()[..900_000].to_vec(), 900_000)]);
+        let texts = Texts(std::sync::Mutex::default());
+        let plan = PutPlan { sources: vec![path], to: None, here: RemotePath::root(), recursive: false, jobs: 1 };
+        put(&fake.target, &plan, &mut None, &Stop::deaf(), &texts).unwrap();
+        let told = texts.0.into_inner().unwrap();
+        assert!(told.len() == 1 && !told[0].contains("again"), "{told:?}");
+        fake.end();
     }
 
     fn big() -> Vec<u8> {

@@ -45,9 +45,8 @@ impl<'a> Receiver<'a> {
             result = context.with_retries(session, |remote, retry| self.work(&mut remote.connection, retry));
         }
         self.recall();
-        let in_hand = self.again.iter().any(|job| job.moved > 0);
         self.queue.give_back(self.again.drain(..));
-        result.map_err(|failure| if in_hand { resumable(failure) } else { failure })
+        result
     }
 
     fn work(&mut self, connection: &mut Connection, retry: &mut Retry) -> Result<(), Failure> {
@@ -161,16 +160,5 @@ impl<'a> Receiver<'a> {
     fn failed(&self, job: &Download, failure: &Failure) {
         self.tally.failed(failure);
         self.context.report.event(Event::Failed { file: job.file, failure });
-    }
-}
-
-/// A connection that is lost for good with a file half received.
-fn resumable(failure: Failure) -> Failure {
-    match failure.exit {
-        Exit::Connect => {
-            let text = format!("{failure}; run the same command again to go on");
-            Failure { exit: Exit::Interrupted, text, ..failure }
-        }
-        _ => failure,
     }
 }

@@ -47,12 +47,22 @@ pub struct Job {
     pub began: Option<Instant>,
     /// Whether it is sent once more because the server received other bytes.
     pub repeated: bool,
+    /// Bytes sent over a connection that was then lost for good, and how far they reached.
+    gone: (u64, u64),
 }
 
 impl Job {
     /// A job that has not begun.
     pub fn new(file: u64, remote: RemotePath, what: What) -> Self {
-        Job { file, remote, what, began: None, repeated: false }
+        Job { file, remote, what, began: None, repeated: false, gone: (0, 0) }
+    }
+
+    /// Bytes that are still to go.
+    pub fn left(&self) -> u64 {
+        match self.what {
+            What::File { size, .. } => size.saturating_sub(self.gone.1),
+            What::Dir | What::Stdin => 0,
+        }
     }
 }
 
@@ -65,6 +75,36 @@ struct Sent {
     ready: bool,
 }
 
+/// How much may be on its way unanswered. Over a link that breaks before the first answer comes, less is sent each time, down
+/// to one file, so that in the end something gets through.
+struct Window {
+    files: usize,
+    /// Whether anything was answered over this connection.
+    heard: bool,
+}
+
+impl Window {
+    const FULL: Window = Window { files: limits::UPLOADS_AHEAD, heard: true };
+
+    /// A connection begins. A quarter each time: the usual five retries reach one file.
+    fn begin(&mut self) {
+        if !self.heard {
+            self.files = (self.files / 4).max(1);
+        }
+        self.heard = false;
+    }
+
+    /// Something was stored.
+    fn acknowledged(&mut self) {
+        self.heard = true;
+        self.files = (self.files + 1).min(limits::UPLOADS_AHEAD);
+    }
+
+    fn bytes(&self) -> u64 {
+        limits::BYTES_AHEAD / limits::UPLOADS_AHEAD as u64 * self.files as u64
+    }
+}
+
 /// Sends jobs from a queue over one connection after another.
 pub struct Sender<'a> {
     context: Context<'a>,
@@ -74,14 +114,16 @@ pub struct Sender<'a> {
     again: VecDeque<Job>,
     sent: VecDeque<Sent>,
     ahead: u64,
+    window: Window,
     /// A big upload under way.
-    big: Option<(Upload<'a>, Instant)>,
+    big: Option<(Upload<'a>, Job)>,
 }
 
 impl<'a> Sender<'a> {
     /// A sender with nothing in hand.
     pub fn new(context: Context<'a>, queue: &'a Queue<Job>, tally: &'a Tally) -> Self {
-        Sender { context, queue, tally, again: VecDeque::new(), sent: VecDeque::new(), ahead: 0, big: None }
+        let (again, sent) = (VecDeque::new(), VecDeque::new());
+        Sender { context, queue, tally, again, sent, ahead: 0, window: Window::FULL, big: None }
     }
 
     /// Sends until the queue is empty. What it could not send because its connection is gone for good goes back.
@@ -89,9 +131,9 @@ impl<'a> Sender<'a> {
         let context = self.context;
         let result = context.with_retries(session, |remote, retry| self.work(&mut remote.connection, retry));
         self.recall();
-        if let (Err(failure), Some((upload, _))) = (&result, self.big.take()) {
-            self.tally.failed(failure);
-            context.report.event(Event::Failed { file: upload.file, failure });
+        if let Some((upload, mut job)) = self.big.take() {
+            job.gone = (upload.moved, upload.reached);
+            self.again.push_front(job);
         }
         self.queue.give_back(self.again.drain(..));
         result
@@ -99,6 +141,7 @@ impl<'a> Sender<'a> {
 
     fn work(&mut self, connection: &mut Connection, retry: &mut Retry) -> Result<(), Failure> {
         self.recall();
+        self.window.begin();
         self.finish_big(connection, retry)?;
         while let Some(job) = self.again.pop_front().or_else(|| self.queue.take()) {
             self.context.stop.check()?;
@@ -112,9 +155,9 @@ impl<'a> Sender<'a> {
                 }
             }
             connection.gather()?;
-            if self.sent.len() >= limits::UPLOADS_AHEAD || self.ahead >= limits::BYTES_AHEAD {
+            if self.sent.len() >= self.window.files || self.ahead >= self.window.bytes() {
                 // Half the window is answered before more is sent, so that the server flushes many at once.
-                self.settle(connection, retry, limits::UPLOADS_AHEAD / 2)?;
+                self.settle(connection, retry, self.window.files / 2)?;
             }
             if self.queue_is_done() {
                 self.settle(connection, retry, 0)?;
@@ -167,7 +210,7 @@ impl<'a> Sender<'a> {
 
     /// Reads answers until at most `left` are due, and their bytes are no more than half of what may be on the way.
     fn settle(&mut self, connection: &mut Connection, retry: &mut Retry, left: usize) -> Result<(), Failure> {
-        while self.sent.len() > left || (left > 0 && self.ahead > limits::BYTES_AHEAD / 2) {
+        while self.sent.len() > left || (left > 0 && self.ahead > self.window.bytes() / 2) {
             let answer = connection.answer()?;
             self.take_answer(connection, retry, answer)?;
         }
@@ -212,6 +255,7 @@ impl<'a> Sender<'a> {
             }
         }
         self.ahead = self.ahead.saturating_sub(sent.content.map_or(0, |(size, _)| size));
+        self.window.acknowledged();
         retry.progress();
         Ok(())
     }
@@ -228,29 +272,27 @@ impl<'a> Sender<'a> {
         self.announce(&mut job, size);
         match input {
             Ok(input) => {
-                let began = job.began.unwrap_or_else(Instant::now);
-                self.big = Some((Upload::new(job.file, job.remote, input), began));
+                let mut upload = Upload::new(job.file, job.remote.clone(), input);
+                upload.moved = job.gone.0;
+                self.big = Some((upload, job));
             }
             Err(failure) => self.failed(&job, &failure),
         }
     }
 
     fn finish_big(&mut self, connection: &mut Connection, retry: &mut Retry) -> Result<(), Failure> {
-        let Some((upload, began)) = &mut self.big else { return Ok(()) };
+        let Some((upload, _)) = &mut self.big else { return Ok(()) };
         let around = Surroundings { stop: self.context.stop, report: self.context.report };
         let settled = upload.attempt(connection, retry, &around)?;
-        let (file, moved, took) = (upload.file, upload.moved, began.elapsed());
-        self.big = None;
+        let moved = upload.moved;
+        let Some((_, job)) = self.big.take() else { return Ok(()) };
         match settled {
             Ok((bytes, digest)) => {
-                self.tally.finished(bytes, moved);
-                self.context.report.event(Event::Finished { file, bytes, moved, digest, took });
+                self.finished(&job, bytes, moved, digest);
+                self.window.acknowledged();
                 retry.progress();
             }
-            Err(failure) => {
-                self.tally.failed(&failure);
-                self.context.report.event(Event::Failed { file, failure: &failure });
-            }
+            Err(failure) => self.failed(&job, &failure),
         }
         Ok(())
     }

@@ -63,10 +63,11 @@ impl Source {
         fill(&mut self.file, buffer).map_err(|why| local(&self.path, &why))
     }
 
-    /// Goes to the beginning and hashes the first `length` bytes; `None` if there are not so many.
-    pub fn hash_prefix(&mut self, length: u64, stop: &Stop) -> Result<Option<Sha256>, Failure> {
-        self.rewind()?;
-        hash_prefix(&mut self.file, length, stop, |why| local(&self.path, &why))
+    /// Hashes on from `from`, before which `hasher` has seen all, up to `to`, where the file then stands; `None` if it ends
+    /// before.
+    pub fn hash(&mut self, from: u64, hasher: Sha256, to: u64, stop: &Stop) -> Result<Option<Sha256>, Failure> {
+        self.file.seek(SeekFrom::Start(from)).map_err(|why| local(&self.path, &why))?;
+        hash_on(hasher, &mut self.file, to.saturating_sub(from), stop, |why| local(&self.path, &why))
     }
 
     /// Goes back to the beginning.
@@ -131,14 +132,15 @@ fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(held)
 }
 
-/// Hashes the next `length` bytes of `file`; `None` if it ends before.
-pub fn hash_prefix(
+/// Feeds the next `length` bytes of `file` to `hasher`; `None` if it ends before.
+pub fn hash_on(
+    mut hasher: Sha256,
     file: &mut File,
     length: u64,
     stop: &Stop,
     failed: impl Fn(io::Error) -> Failure,
 ) -> Result<Option<Sha256>, Failure> {
-    let (mut hasher, mut left) = (Sha256::new(), length);
+    let mut left = length;
     let mut buffer = vec![0; limits::PIECE];
     while left > 0 {
         stop.check()?;

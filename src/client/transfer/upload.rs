@@ -42,6 +42,11 @@ pub struct Upload<'a> {
     fresh: bool,
     /// The furthest place at which an attempt began.
     best: u64,
+    /// Where the last attempt ended.
+    pub reached: u64,
+    /// How many bytes from the beginning have been hashed, and their hash: hashing may take longer than the server's patience,
+    /// and the next attempt then answers at once.
+    hashed: Option<(u64, Sha256)>,
 }
 
 /// Who is concerned while it runs.
@@ -58,7 +63,7 @@ pub type Settled = Result<(u64, Digest), Failure>;
 impl<'a> Upload<'a> {
     /// An upload that has not begun.
     pub fn new(file: u64, remote: RemotePath, input: Input<'a>) -> Self {
-        Upload { file, remote, input, moved: 0, fresh: false, best: 0 }
+        Upload { file, remote, input, moved: 0, fresh: false, best: 0, reached: 0, hashed: None }
     }
 
     /// Sends the file, going on where the server's earlier part ends if that is a part of this very file. The outer error
@@ -81,20 +86,10 @@ impl<'a> Upload<'a> {
         }
     }
 
-    /// What a lost connection means for this upload.
+    /// Standard input cannot be read again: with it, a lost connection is the end.
     fn explain(&self, failure: Failure) -> Failure {
-        let name = escape(self.remote.as_bytes());
-        match &self.input {
-            Input::Stdin(stdin) if stdin.begun && failure.retry => {
-                let text = format!("{name}: {failure}; standard input cannot be read again, so run the command again");
-                Failure { retry: false, text, ..failure }
-            }
-            Input::File(_) if failure.retry && failure.exit == Exit::Connect => {
-                let text = format!("{name}: {failure}; run the same command again to go on");
-                Failure { exit: Exit::Interrupted, text, ..failure }
-            }
-            _ => failure,
-        }
+        let begun = matches!(&self.input, Input::Stdin(stdin) if stdin.begun);
+        Failure { retry: failure.retry && !begun, ..failure }
     }
 
     fn once(
@@ -122,10 +117,9 @@ impl<'a> Upload<'a> {
         if at > 0 {
             around.report.event(Event::Resumed { file: self.file, at });
         }
-        if at > self.best {
-            self.best = at;
-            retry.progress();
-        }
+        self.reached = at;
+        retry.passed(at.saturating_sub(self.best));
+        self.best = self.best.max(at);
         self.body(connection, at, hasher, around)
     }
 
@@ -148,12 +142,17 @@ impl<'a> Upload<'a> {
     /// Where to begin, and the hash of what stands before: at the server's offset if our own first bytes have its digest.
     fn begin(&mut self, there: u64, theirs: Option<Digest>, around: &Surroundings) -> Result<(u64, Sha256), Failure> {
         let Input::File(source) = &mut self.input else { return Ok((0, Sha256::new())) };
-        if there > 0
-            && there <= source.size()
-            && let Some(ours) = source.hash_prefix(there, around.stop)?
-            && theirs == Some(digest(ours.clone()))
-        {
-            return Ok((there, ours));
+        if there > 0 && there <= source.size() {
+            let (from, hasher) = match self.hashed.take() {
+                Some(known) if known.0 <= there && source.check_unchanged().is_ok() => known,
+                _ => (0, Sha256::new()),
+            };
+            if let Some(ours) = source.hash(from, hasher, there, around.stop)? {
+                self.hashed = Some((there, ours.clone()));
+                if theirs == Some(digest(ours.clone())) {
+                    return Ok((there, ours));
+                }
+            }
         }
         source.rewind()?;
         Ok((0, Sha256::new()))
@@ -188,6 +187,7 @@ impl<'a> Upload<'a> {
             hasher.update(piece);
             connection.send_piece(piece)?;
             self.moved += piece.len() as u64;
+            self.reached = at;
             around.report.event(Event::Advanced { file: self.file, bytes: piece.len() as u64 });
             // A server that refuses in mid-body says so at once, and reads the rest only to throw it away.
             if let Some(answer) = connection.answer_if_there()? {
@@ -249,4 +249,36 @@ impl<'a> Upload<'a> {
 pub fn stored_wrongly(remote: &RemotePath) -> Failure {
     let name = escape(remote.as_bytes());
     Failure::new(Exit::Integrity, format!("{name}: the server stored other bytes than were sent; send it again"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::source::Links;
+    use super::*;
+    use crate::client::fake::digest_of;
+    use crate::client::report::Silent;
+
+    #[test]
+    fn what_was_hashed_for_one_attempt_is_not_hashed_again_for_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, content) = (dir.path().join("a"), vec![7; 1_500_000]);
+        std::fs::write(&path, &content).unwrap();
+        let input = Input::File(Source::open(&path, Links::Refuse).unwrap());
+        let mut upload = Upload::new(0, "a".parse().unwrap(), input);
+        let around = Surroundings { stop: &Stop::deaf(), report: &Silent };
+        let begin = |upload: &mut Upload, there: usize| {
+            upload.begin(there as u64, Some(digest_of(&content[..there])), &around).unwrap().0
+        };
+        assert_eq!(begin(&mut upload, 900_000), 900_000);
+        // More is there now: only the rest is hashed, so a hash put in the place of the first part spoils the whole.
+        assert_eq!(begin(&mut upload, 1_000_000), 1_000_000);
+        upload.hashed = Some((900_000, Sha256::new()));
+        assert_eq!(begin(&mut upload, 1_000_000), 0);
+        // Less is there, or the file is another one: all anew.
+        upload.hashed = Some((900_000, Sha256::new()));
+        assert_eq!(begin(&mut upload, 800_000), 800_000);
+        upload.hashed = Some((800_000, Sha256::new()));
+        std::fs::write(&path, &content).unwrap();
+        assert_eq!(begin(&mut upload, 900_000), 900_000);
+    }
 }
