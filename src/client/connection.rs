@@ -12,6 +12,7 @@ use crate::net::{Cut, Side, Until, Wire};
 use crate::proto::{Answer, Code};
 use std::fmt::Display;
 use std::io::ErrorKind;
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 /// What a greeting of this protocol begins with.
@@ -71,6 +72,11 @@ impl Connection {
     /// How long the server may be silent, and, where there is one, the moment at which it must be done.
     pub fn set_patience(&mut self, silence: Duration, deadline: Option<Instant>) {
         (self.silence, self.deadline) = (silence, deadline);
+    }
+
+    /// The socket, to wait for and not to read from.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.wire.fd()
     }
 
     /// Adds a line to what will be sent.

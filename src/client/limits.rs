@@ -54,3 +54,9 @@ pub const RETRY_WAITS: [Duration; 5] =
 /// Bytes after which a connection has proved useful, and the count of retries begins anew. A few bytes prove nothing: a
 /// link that breaks at once each time would be tried for ever.
 pub const PROGRESS: u64 = 1 << 20;
+
+/// How often a `WAIT` tells the server that an upload is still there while standard input is silent.
+pub const STILL_HERE: Duration = Duration::from_secs(20);
+
+/// Entries that a recursive download plans at most: a server that lists without end would take all memory.
+pub const ENTRIES: usize = 5_000_000;

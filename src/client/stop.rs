@@ -80,31 +80,47 @@ impl Stop {
 
     /// Sleeps for `span`, or fails as soon as a stop is asked for.
     pub fn sleep(&self, span: Duration) -> Result<(), Failure> {
-        self.wait(None, Some(Instant::now() + span))
+        self.wait([], Some(Instant::now() + span)).map(drop)
     }
 
     /// Waits until `fd` can be read, or fails as soon as a stop is asked for.
     pub fn wait_readable(&self, fd: BorrowedFd) -> Result<(), Failure> {
-        self.wait(Some(fd), None)
+        self.wait([(fd, PollFlags::POLLIN)], None).map(drop)
     }
 
-    fn wait(&self, fd: Option<BorrowedFd>, deadline: Option<Instant>) -> Result<(), Failure> {
+    /// Waits until `fd` can be written, or fails as soon as a stop is asked for.
+    pub fn wait_writable(&self, fd: BorrowedFd) -> Result<(), Failure> {
+        self.wait([(fd, PollFlags::POLLOUT)], None).map(drop)
+    }
+
+    /// Waits for `span` until one of two can be read, or fails as soon as a stop is asked for; which can be.
+    pub fn wait_either(&self, fds: [BorrowedFd; 2], span: Duration) -> Result<[bool; 2], Failure> {
+        self.wait(fds.map(|fd| (fd, PollFlags::POLLIN)), Some(Instant::now() + span))
+    }
+
+    fn wait<const N: usize>(
+        &self,
+        what: [(BorrowedFd, PollFlags); N],
+        deadline: Option<Instant>,
+    ) -> Result<[bool; N], Failure> {
         loop {
             self.check()?;
             let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
             if left.is_some_and(|left| left.is_zero()) {
-                return Ok(());
+                return Ok([false; N]);
             }
-            let mut fds: Vec<PollFd> = Vec::new();
-            fds.extend(fd.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+            let mut fds: Vec<PollFd> = what.iter().map(|(fd, events)| PollFd::new(*fd, *events)).collect();
             fds.extend(self.pipe.as_ref().map(|pipe| PollFd::new(pipe.fd(), PollFlags::POLLIN)));
             match ppoll(&mut fds, left.map(TimeSpec::from), None) {
                 Ok(_) | Err(nix::Error::EINTR) => {}
                 Err(why) => return Err(Failure::new(Exit::Other, format!("cannot wait: {why}"))),
             }
-            let ready = fds.first().and_then(PollFd::revents).is_some_and(|events| !events.is_empty());
-            if fd.is_some() && ready {
-                return self.check();
+            let mut ready = [false; N];
+            for (ready, fd) in ready.iter_mut().zip(&fds) {
+                *ready = fd.revents().is_some_and(|events| !events.is_empty());
+            }
+            if ready.contains(&true) {
+                return self.check().map(|()| ready);
             }
         }
     }

@@ -10,13 +10,17 @@ use crate::client::failure::{Exit, Failure};
 use crate::client::limits;
 use crate::client::report::Event;
 use crate::client::retry::{Context, Retry};
+use crate::client::stop::Stop;
 use crate::proto::answer::{BadAnswer, Fields};
 use crate::proto::{Answer, Code, Digest, Mtime, RemotePath};
+use nix::errno::Errno;
 use nix::fcntl::AtFlags;
+use nix::libc::PIPE_BUF;
 use nix::sys::stat::fstatat;
 use sha2::{Digest as _, Sha256};
 use std::ffi::OsStr;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::Instant;
@@ -241,9 +245,13 @@ impl Download {
             let bytes = &buffer[..n];
             let written = match &mut self.sink {
                 Some(Sink::Part(part)) => part.write(bytes),
-                _ => write_out(bytes),
+                _ => write_out(bytes, context.stop),
             };
             if let Err(failure) = written {
+                if failure.exit == Exit::Interrupted {
+                    connection.abandon();
+                    return Err(failure);
+                }
                 return Ok(Err(failure));
             }
             self.hasher.update(bytes);
@@ -334,6 +342,18 @@ fn refuse_directory(folder: &Folder, name: &[u8]) -> Result<(), Failure> {
     }
 }
 
-fn write_out(bytes: &[u8]) -> Result<(), Failure> {
-    io::stdout().write_all(bytes).map_err(|why| cannot_write(&why))
+/// Writes to standard output, which may be a pipe that nobody empties: a pipe that is ready takes [`PIPE_BUF`] bytes at once
+/// without blocking (pipe(7)), so that Ctrl+C is heard before each.
+fn write_out(mut bytes: &[u8], stop: &Stop) -> Result<(), Failure> {
+    let out = io::stdout();
+    out.lock().flush().map_err(|why| cannot_write(&why))?;
+    while !bytes.is_empty() {
+        stop.wait_writable(out.as_fd())?;
+        match nix::unistd::write(&out, &bytes[..bytes.len().min(PIPE_BUF)]) {
+            Ok(n) => bytes = bytes.get(n..).unwrap_or_default(),
+            Err(Errno::EINTR | Errno::EAGAIN) => {}
+            Err(why) => return Err(cannot_write(&why.into())),
+        }
+    }
+    Ok(())
 }

@@ -136,9 +136,10 @@ impl<'a> Planner<'a> {
         session: &mut Option<Remote>,
     ) -> Result<(), Failure> {
         let before = (self.next, self.files.len());
+        let room = limits::ENTRIES.saturating_sub(self.files.len());
         let planned = match stat {
             Ok(stat) if stat.kind == EntryKind::Dir && self.recursive => {
-                match self.context.with_retries(session, |remote, _| listing(remote, path)) {
+                match self.context.with_retries(session, |remote, _| listing(remote, path, room)) {
                     Ok((entries, listed)) => self.tree(path, entries, listed),
                     Err(failure) if failure.code.is_some() && !failure.retry => Err(failure),
                     Err(failure) => return Err(failure),
@@ -277,10 +278,15 @@ impl<'a> Planner<'a> {
     }
 }
 
-/// All that lies below a directory.
-fn listing(remote: &mut Remote, path: &RemotePath) -> Result<(Vec<Entry>, Listed), Failure> {
+/// All that lies below a directory, `most` entries at most.
+fn listing(remote: &mut Remote, path: &RemotePath, most: usize) -> Result<(Vec<Entry>, Listed), Failure> {
     let mut entries = Vec::new();
     let listed = remote.list(path, Recursion::Recursive, &mut |entry| {
+        if entries.len() >= most {
+            let limit = limits::ENTRIES;
+            let text = format!("there are more than {limit} entries to fetch; fetch the directories below one by one");
+            return Err(Failure::new(Exit::Other, text));
+        }
         entries.push(entry);
         Ok(())
     })?;
@@ -557,5 +563,19 @@ mod tests {
         let (result, told) = fetch(&fake, dir.path(), "a", false);
         assert_eq!((exit(&result), told), (Exit::NotFound, vec!["failed 7".to_owned()]));
         assert_eq!(fake.end(), 1);
+    }
+
+    #[test]
+    fn an_endless_listing_ends_at_the_limit() {
+        let script: Script = Box::new(|peer| {
+            peer.line();
+            while peer.try_say("ENTRY file 1 1 a\n").is_ok() {}
+        });
+        let fake = Fake::start(0, vec![script]);
+        let mut remote = Remote::connect(&fake.target, &Stop::deaf()).unwrap();
+        let failure = listing(&mut remote, &"t".parse().unwrap(), 1000).unwrap_err();
+        assert!(failure.exit == Exit::Other && failure.text.contains("more than"), "{failure}");
+        drop(remote);
+        fake.end();
     }
 }

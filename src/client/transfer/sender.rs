@@ -116,7 +116,7 @@ pub struct Sender<'a> {
     ahead: u64,
     window: Window,
     /// A big upload under way.
-    big: Option<(Upload<'a>, Job)>,
+    big: Option<(Upload, Job)>,
 }
 
 impl<'a> Sender<'a> {
@@ -263,7 +263,7 @@ impl<'a> Sender<'a> {
     fn begin_big(&mut self, mut job: Job) {
         let input = match &job.what {
             What::File { path, links, .. } => Source::open(path, *links).map(Input::File),
-            _ => Ok(Input::Stdin(Stdin::new(self.context.stop))),
+            _ => Stdin::new().map(Input::Stdin),
         };
         let size = match &input {
             Ok(Input::File(source)) => Some(source.size()),

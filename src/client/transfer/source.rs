@@ -9,10 +9,11 @@ use nix::fcntl::OFlag;
 use sha2::{Digest as _, Sha256};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Whether a link may stand where a file is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,31 +92,47 @@ impl Source {
 }
 
 /// Standard input: can be read once.
-pub struct Stdin<'a> {
-    stop: &'a Stop,
+pub struct Stdin {
+    /// Straight from the descriptor: a buffered reader could hold bytes that a wait does not see.
+    fd: OwnedFd,
+    /// How long it may be silent before the server is told that more will come.
+    pub patience: Duration,
     /// Whether anything has been read: then it cannot be sent again.
     pub begun: bool,
 }
 
-impl<'a> Stdin<'a> {
-    /// Standard input, with a wait that Ctrl+C ends.
-    pub fn new(stop: &'a Stop) -> Self {
-        Stdin { stop, begun: false }
+impl Stdin {
+    /// Standard input.
+    pub fn new() -> Result<Self, Failure> {
+        let fd = io::stdin().as_fd().try_clone_to_owned().map_err(|why| cannot_read(&why))?;
+        Ok(Stdin::of(fd, limits::STILL_HERE))
+    }
+
+    /// The same for any descriptor.
+    pub fn of(fd: OwnedFd, patience: Duration) -> Self {
+        Stdin { fd, patience, begun: false }
+    }
+
+    /// What to wait for.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 
     /// Reads what is there, at least a byte; 0 at the end.
     pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
         self.begun = true;
         loop {
-            self.stop.wait_readable(io::stdin().as_fd())?;
-            // Straight from the descriptor: a buffered reader could hold bytes that the wait does not see.
-            match nix::unistd::read(io::stdin().as_fd(), buffer) {
+            match nix::unistd::read(&self.fd, buffer) {
                 Ok(n) => return Ok(n),
-                Err(nix::Error::EINTR | nix::Error::EAGAIN) => {}
-                Err(why) => return Err(Failure::new(Exit::Local, format!("cannot read standard input: {why}"))),
+                Err(nix::Error::EINTR | nix::Error::EAGAIN) => {} // it was just said to be ready
+                Err(why) => return Err(cannot_read(&why.into())),
             }
         }
     }
+}
+
+fn cannot_read(why: &io::Error) -> Failure {
+    Failure::new(Exit::Local, format!("cannot read standard input: {why}"))
 }
 
 /// Reads until `buffer` is full or the file ends.

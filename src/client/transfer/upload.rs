@@ -12,14 +12,14 @@ use crate::proto::{Answer, Code, Digest, RemotePath};
 use sha2::{Digest as _, Sha256};
 
 /// Where the bytes come from.
-pub enum Input<'a> {
+pub enum Input {
     /// A file: can be read again after a lost connection.
     File(Source),
     /// Standard input: cannot.
-    Stdin(Stdin<'a>),
+    Stdin(Stdin),
 }
 
-impl Input<'_> {
+impl Input {
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
         match self {
             Input::File(source) => source.read(buffer),
@@ -29,13 +29,13 @@ impl Input<'_> {
 }
 
 /// An upload with what it must know to go on after a lost connection.
-pub struct Upload<'a> {
+pub struct Upload {
     /// Its number in reports.
     pub file: u64,
     /// Its name on the server.
     pub remote: RemotePath,
     /// Where its bytes come from.
-    pub input: Input<'a>,
+    pub input: Input,
     /// Bytes sent so far, over all attempts.
     pub moved: u64,
     /// The server holds bytes that turned out wrong: send all of them, and do not ask.
@@ -60,9 +60,9 @@ pub struct Surroundings<'a> {
 /// How an attempt ended when the connection did not.
 pub type Settled = Result<(u64, Digest), Failure>;
 
-impl<'a> Upload<'a> {
+impl Upload {
     /// An upload that has not begun.
-    pub fn new(file: u64, remote: RemotePath, input: Input<'a>) -> Self {
+    pub fn new(file: u64, remote: RemotePath, input: Input) -> Self {
         Upload { file, remote, input, moved: 0, fresh: false, best: 0, reached: 0, hashed: None }
     }
 
@@ -170,6 +170,11 @@ impl<'a> Upload<'a> {
             if let Err(failure) = around.stop.check() {
                 return self.give_up(connection, failure);
             }
+            if let Input::Stdin(stdin) = &self.input
+                && let Some(answer) = await_input(stdin, connection, around)?
+            {
+                return self.refusal(connection, answer);
+            }
             let piece = match self.input.read(&mut buffer) {
                 Ok(n) => &buffer[..n],
                 Err(failure) => return self.give_up(connection, failure),
@@ -245,6 +250,25 @@ impl<'a> Upload<'a> {
     }
 }
 
+/// Waits until standard input has something, while the server is told now and then that more will come. An answer comes before
+/// only if the server refuses.
+fn await_input(stdin: &Stdin, connection: &mut Connection, around: &Surroundings) -> Result<Option<Answer>, Failure> {
+    loop {
+        if let Some(answer) = connection.answer_if_there()? {
+            return Ok(Some(answer));
+        }
+        let ready = around.stop.wait_either([stdin.fd(), connection.fd()], stdin.patience);
+        match ready.inspect_err(|_| connection.abandon())? {
+            [true, _] => return Ok(None),
+            [false, true] => {}
+            [false, false] => {
+                connection.queue(Answer::Wait);
+                connection.flush()?;
+            }
+        }
+    }
+}
+
 /// The failure of a server whose `OK` names another digest than ours.
 pub fn stored_wrongly(remote: &RemotePath) -> Failure {
     let name = escape(remote.as_bytes());
@@ -255,7 +279,8 @@ pub fn stored_wrongly(remote: &RemotePath) -> Failure {
 mod tests {
     use super::super::source::Links;
     use super::*;
-    use crate::client::fake::digest_of;
+    use crate::client::fake::{Fake, Script, digest_of};
+    use crate::client::remote::Remote;
     use crate::client::report::Silent;
 
     #[test]
@@ -280,5 +305,39 @@ mod tests {
         upload.hashed = Some((800_000, Sha256::new()));
         std::fs::write(&path, &content).unwrap();
         assert_eq!(begin(&mut upload, 900_000), 900_000);
+    }
+
+    /// An upload from a pipe that says nothing, to a server that does as `script` says; its end of the pipe.
+    fn silent_input(script: Script) -> (Failure, Fake) {
+        let (input, _silent) = nix::unistd::pipe().unwrap();
+        let fake = Fake::start(0, vec![script]);
+        let mut remote = Remote::connect(&fake.target, &Stop::deaf()).unwrap();
+        let input = Input::Stdin(Stdin::of(input, std::time::Duration::from_millis(1)));
+        let mut upload = Upload::new(0, "a".parse().unwrap(), input);
+        let around = Surroundings { stop: &Stop::deaf(), report: &Silent };
+        let mut retry = Retry::new(&fake.target);
+        let failure = match upload.attempt(&mut remote.connection, &mut retry, &around) {
+            Ok(settled) => settled.unwrap_err(),
+            Err(failure) => failure,
+        };
+        (failure, fake)
+    }
+
+    #[test]
+    fn while_standard_input_is_silent_the_server_is_told_and_heard() {
+        let (failure, fake) = silent_input(Box::new(|peer| {
+            assert_eq!(peer.line(), "UPLOAD a");
+            peer.say("READY offset=0\n");
+            assert_eq!((peer.line(), peer.line()), ("WAIT".to_owned(), "WAIT".to_owned()));
+            peer.say("ERR over-quota full\n");
+        }));
+        assert_eq!(failure.exit, Exit::Space);
+        fake.end();
+        let (failure, fake) = silent_input(Box::new(|peer| {
+            peer.line();
+            peer.say("READY offset=0\n");
+        }));
+        assert_eq!(failure.exit, Exit::Connect);
+        fake.end();
     }
 }
