@@ -7,7 +7,7 @@ use super::limits;
 use super::stop::Stop;
 use super::target::Target;
 use crate::proto::answer::{BadAnswer, Entry};
-use crate::proto::{Answer, Digest, EntryKind, Fields, Mtime, RemotePath};
+use crate::proto::{Answer, Code, Digest, EntryKind, Fields, Mtime, RemotePath};
 use std::time::{Duration, Instant};
 
 /// Whether a verb goes into directories.
@@ -203,7 +203,22 @@ impl Remote {
     /// RENAME.
     pub fn rename(&mut self, from: &RemotePath, to: &RemotePath, replace: Replace) -> Result<(), Failure> {
         let option = if replace == Replace::Replace { " replace" } else { "" };
-        self.ok(format_args!("RENAME {from} {to}{option}"), from).map(drop)
+        match self.ok(format_args!("RENAME {from} {to}{option}"), from) {
+            Err(failure) if failure.code == Some(Code::NotFound) => Err(self.missing(from, to, failure)),
+            other => other.map(drop),
+        }
+    }
+
+    /// Which of the two names of a rename leads nowhere.
+    fn missing(&mut self, from: &RemotePath, to: &RemotePath, failure: Failure) -> Failure {
+        let missing = match self.stat(from) {
+            Ok(_) => to.parent().unwrap_or_else(RemotePath::root),
+            Err(why) if why.code == Some(Code::NotFound) => from.clone(),
+            Err(_) => return failure,
+        };
+        let [from, to, missing] = [from, to, &missing].map(|path| escape(path.as_bytes()));
+        let text = format!("cannot rename {from} to {to}: there is no {missing}");
+        Failure { text, ..failure }
     }
 
     /// MKDIR.
@@ -294,7 +309,7 @@ fn stat(fields: &Fields) -> Result<Stat, BadAnswer> {
 mod tests {
     use super::*;
     use crate::client::failure::Exit;
-    use crate::client::fake::{Fake, Script};
+    use crate::client::fake::{Fake, Script, stat};
 
     #[test]
     fn a_server_that_goes_on_talking_does_not_hold_up_a_goodbye() {
@@ -306,5 +321,25 @@ mod tests {
         let remote = Remote::connect(&fake.target, &Stop::deaf()).unwrap();
         assert_eq!(remote.logout().unwrap_err().exit, Exit::Timeout);
         fake.end();
+    }
+
+    #[test]
+    fn a_rename_says_which_of_its_names_leads_nowhere() {
+        for (there, expected) in [(true, "there is no d"), (false, "there is no a")] {
+            let script: Script = Box::new(move |peer| {
+                assert_eq!(peer.line(), "RENAME a d/b");
+                peer.say("ERR not-found no such file or directory\n");
+                assert_eq!(peer.line(), "STAT a");
+                peer.say(if there { stat(1) } else { "ERR not-found no such file\n".into() });
+            });
+            let fake = Fake::start(0, vec![script]);
+            let mut remote = Remote::connect(&fake.target, &Stop::deaf()).unwrap();
+            let (from, to) = ("a".parse().unwrap(), "d/b".parse().unwrap());
+            let failure = remote.rename(&from, &to, Replace::Keep).unwrap_err();
+            assert_eq!(failure.exit, Exit::NotFound);
+            assert_eq!(failure.text, format!("cannot rename a to d/b: {expected}"));
+            drop(remote);
+            fake.end();
+        }
     }
 }

@@ -72,6 +72,9 @@ pub struct Download {
     restarted: bool,
 }
 
+/// Why bytes have nowhere to go: `Ok` is the failure of this file, `Err` that of the whole command.
+type Stuck = Result<Failure, Failure>;
+
 /// How an attempt ended when the connection did not. The connection may have been given up all the same.
 pub enum Settled {
     /// Whole, verified, under its name.
@@ -164,9 +167,9 @@ impl Download {
             return Ok(self.changed());
         }
         self.version = version;
-        if let Err(failure) = self.open_sink(context) {
+        if let Err(stuck) = self.open_sink(context) {
             connection.abandon();
-            return Ok(Settled::Failed(failure));
+            return stuck.map(Settled::Failed);
         }
         if self.at > 0 {
             context.report.event(Event::Resumed { file: self.file, at: self.at });
@@ -186,7 +189,7 @@ impl Download {
         Ok((size, mtime))
     }
 
-    fn open_sink(&mut self, context: &Context) -> Result<(), Failure> {
+    fn open_sink(&mut self, context: &Context) -> Result<(), Stuck> {
         if self.sink.is_some() {
             return Ok(());
         }
@@ -195,7 +198,8 @@ impl Download {
             Some(folder) => {
                 let unfinished = if self.version.0 < limits::SMALL { Unfinished::Goes } else { Unfinished::Stays };
                 let beginning = part::beginning(context.target, &self.remote);
-                Sink::Part(Part::create(folder, &beginning, self.version, unfinished)?)
+                let created = Part::create(folder, &beginning, self.version, unfinished);
+                Sink::Part(created.map_err(|why| self.stuck(&why))?)
             }
         });
         Ok(())
@@ -244,15 +248,15 @@ impl Download {
             let n = connection.read_some(&mut buffer[..room])?;
             let bytes = &buffer[..n];
             let written = match &mut self.sink {
-                Some(Sink::Part(part)) => part.write(bytes),
-                _ => write_out(bytes, context.stop),
+                Some(Sink::Part(part)) => part.write(bytes).map_err(|why| self.stuck(&why)),
+                _ => write_out(bytes, context.stop).map_err(|failure| match failure.exit {
+                    Exit::Interrupted => Err(failure),
+                    _ => Ok(failure),
+                }),
             };
-            if let Err(failure) = written {
-                if failure.exit == Exit::Interrupted {
-                    connection.abandon();
-                    return Err(failure);
-                }
-                return Ok(Err(failure));
+            if let Err(stuck) = written {
+                connection.abandon();
+                return stuck.map(Err);
             }
             self.hasher.update(bytes);
             left -= n;
@@ -327,6 +331,24 @@ impl Download {
         gone
     }
 
+    /// What a local error means, told of the file that the user knows and not of its unfinished part.
+    fn stuck(&self, why: &io::Error) -> Stuck {
+        let path = match (&self.folder, &self.place) {
+            (Some(folder), Place::File { name, .. }) => folder.path_of(name),
+            _ => OsStr::from_bytes(self.remote.as_bytes()).into(),
+        };
+        let failure = local(&path, why);
+        // The next file would fare no better: a full disk, a used up quota, a file system that is read-only.
+        match why.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::ENOSPC | Errno::EDQUOT) => {
+                let text = format!("{failure}; make room and run the same command again");
+                Err(Failure { text, ..failure })
+            }
+            Some(Errno::EROFS) => Err(failure),
+            _ => Ok(failure),
+        }
+    }
+
     fn shown(&self) -> String {
         escape(self.remote.as_bytes())
     }
@@ -356,4 +378,24 @@ fn write_out(mut bytes: &[u8], stop: &Stop) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_ends_the_command_and_names_the_file_that_the_user_knows() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Arc::new(Folder::open(dir.path()).unwrap());
+        let place = Place::File { root: folder.clone(), dir: RemotePath::root(), name: b"mine".to_vec() };
+        let mut download = Download::new(0, "theirs".parse().unwrap(), place, (1, Mtime { seconds: 0, nanos: 0 }));
+        download.folder = Some(folder);
+        for errno in [Errno::ENOSPC, Errno::EDQUOT, Errno::EROFS] {
+            let failure = download.stuck(&errno.into()).unwrap_err();
+            assert_eq!(failure.exit, Exit::Local);
+            assert!(failure.text.contains("/mine: ") && !failure.text.contains(".part"), "{failure}");
+        }
+        assert!(download.stuck(&Errno::EIO.into()).is_ok());
+    }
 }

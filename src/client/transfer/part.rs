@@ -92,26 +92,18 @@ impl Part {
     }
 
     /// A new, empty part.
-    pub fn create(
-        folder: &Arc<Folder>,
-        beginning: &str,
-        version: Version,
-        unfinished: Unfinished,
-    ) -> Result<Part, Failure> {
-        let failed = |why: Errno| local(&folder.path_of(b"."), &io::Error::from(why));
+    pub fn create(folder: &Arc<Folder>, beginning: &str, version: Version, unfinished: Unfinished) -> io::Result<Part> {
         let plain = format!("{beginning}{}{TAIL}", version_word(version));
         let mut part = match Part::open(folder, plain, OFlag::O_CREAT | OFlag::O_EXCL) {
             Err(Errno::EEXIST | Errno::EWOULDBLOCK | Errno::ESTALE) => {
                 // Somebody else is at it: beside, not into.
                 let mut bytes = [0; 4];
-                getrandom::fill(&mut bytes)
-                    .map_err(|why| Failure::new(Exit::Other, format!("no random bytes: {why}")))?;
+                getrandom::fill(&mut bytes).map_err(|why| io::Error::other(format!("no random bytes: {why}")))?;
                 let own = format!("{beginning}{}.{}{TAIL}", version_word(version), hex::encode(bytes));
                 Part::open(folder, own, OFlag::O_CREAT | OFlag::O_EXCL)
             }
             result => result,
-        }
-        .map_err(failed)?;
+        }?;
         part.unfinished = unfinished;
         Ok(part)
     }
@@ -142,8 +134,8 @@ impl Part {
     }
 
     /// Adds bytes.
-    pub fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        self.file.write_all(bytes).map_err(|why| local(&self.path(), &why))
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)
     }
 
     /// Cuts it to `length` and goes there.
