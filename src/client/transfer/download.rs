@@ -16,7 +16,7 @@ use crate::proto::{Answer, Code, Digest, Mtime, RemotePath};
 use nix::errno::Errno;
 use nix::fcntl::AtFlags;
 use nix::libc::PIPE_BUF;
-use nix::sys::stat::fstatat;
+use nix::sys::stat::{fstat, fstatat};
 use sha2::{Digest as _, Sha256};
 use std::ffi::OsStr;
 use std::io::{self, Write};
@@ -110,7 +110,7 @@ impl Download {
         if self.folder.is_some() {
             return Ok(());
         }
-        refuse_directory(&folder, name)?;
+        refuse_irreplaceable(&folder, name)?;
         self.folder = Some(folder.clone());
         let beginning = part::beginning(context.target, &self.remote);
         let Some((mut part, length)) = Part::find(&folder, &beginning, self.version) else { return Ok(()) };
@@ -354,13 +354,13 @@ impl Download {
     }
 }
 
-/// A directory cannot be replaced by a file: better known before a gigabyte has come.
-fn refuse_directory(folder: &Folder, name: &[u8]) -> Result<(), Failure> {
+/// What cannot be replaced by a file: better known before a gigabyte has come.
+fn refuse_irreplaceable(folder: &Folder, name: &[u8]) -> Result<(), Failure> {
     match fstatat(folder, OsStr::from_bytes(name), AtFlags::AT_SYMLINK_NOFOLLOW) {
         Ok(stat) if stat.st_mode & nix::libc::S_IFMT == nix::libc::S_IFDIR => {
             Err(part::is_directory(&folder.path_of(name)))
         }
-        _ => Ok(()),
+        _ => part::mode_for(folder, name).map(drop),
     }
 }
 
@@ -369,9 +369,11 @@ fn refuse_directory(folder: &Folder, name: &[u8]) -> Result<(), Failure> {
 fn write_out(mut bytes: &[u8], stop: &Stop) -> Result<(), Failure> {
     let out = io::stdout();
     out.lock().flush().map_err(|why| cannot_write(&why))?;
+    let is_file = fstat(&out).is_ok_and(|stat| stat.st_mode & nix::libc::S_IFMT == nix::libc::S_IFREG);
+    let at_once = if is_file { bytes.len() } else { PIPE_BUF };
     while !bytes.is_empty() {
         stop.wait_writable(out.as_fd())?;
-        match nix::unistd::write(&out, &bytes[..bytes.len().min(PIPE_BUF)]) {
+        match nix::unistd::write(&out, &bytes[..bytes.len().min(at_once)]) {
             Ok(n) => bytes = bytes.get(n..).unwrap_or_default(),
             Err(Errno::EINTR | Errno::EAGAIN) => {}
             Err(why) => return Err(cannot_write(&why.into())),
