@@ -44,6 +44,7 @@ pub const STALL: Duration = Duration::from_secs(60);
 /// How long after the grace period a line or piece that was begun may still be sent: the client's next bytes would be
 /// taken for its rest otherwise. Less than what the listener gives before it kills.
 pub const LEEWAY: Duration = Duration::from_secs(1);
+
 /// How long a goodbye (an ERR before a close) may take to leave.
 pub const GOODBYE: Duration = Duration::from_secs(2);
 

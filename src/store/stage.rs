@@ -79,13 +79,13 @@ impl Tree {
 
     /// Begins an upload with what an earlier one of the same path left, if anything; [`Staged::written`] tells how much.
     pub fn stage_again(&mut self, wanted: Wanted, pulse: &mut dyn Pulse) -> Result<Staged> {
-        let (_, reserved) = self.prepare(&wanted)?;
+        let (parent, reserved) = self.prepare(&wanted)?;
         let Some((mine, left)) = leftover::best(&reserved, &wanted.path, wanted.size)? else {
             return self.stage(wanted, pulse);
         };
         let length = left.file.metadata()?.len();
         let mut staged = if mine {
-            self.adopt(left, wanted, length, pulse)?
+            self.adopt(left, wanted, parent, length, pulse)?
         } else {
             // Its writer may still live, unaware that its client is gone: what it has is copied, never written to.
             let mut staged = self.stage(wanted, pulse)?;
@@ -105,8 +105,15 @@ impl Tree {
         Ok(staged)
     }
 
-    fn adopt(&mut self, mut left: Spool, wanted: Wanted, length: u64, pulse: &mut dyn Pulse) -> Result<Staged> {
-        let (parent, _) = self.prepare(&wanted)?;
+    /// Continues a leftover of `length` bytes as this session's own.
+    fn adopt(
+        &mut self,
+        mut left: Spool,
+        wanted: Wanted,
+        parent: Rc<OwnedFd>,
+        length: u64,
+        pulse: &mut dyn Pulse,
+    ) -> Result<Staged> {
         let missing = wanted.size.unwrap_or(0).saturating_sub(length);
         check_room(&parent, missing)?;
         let account = self.charge(missing, pulse)?;
