@@ -1,6 +1,6 @@
 //! The users as sessions look them up: records in memory without a name (memfd), written once and sealed.
 //!
-//! The helper that loads the users file calls [`create`], [`write()`] and [`seal`]; the listener keeps the descriptor and
+//! The helper that loads the users file calls [`create`] and [`write()`]; it is then sealed; the listener keeps the descriptor and
 //! nothing else; a session calls [`lookup`] once. Every record has the same length, so that a scan has no pieces to
 //! join; the first holds the secret, each other one user as in the users file: `name:verifier`, filled up with spaces,
 //! LF. What a scan has read of other users is wiped before it returns.
@@ -12,8 +12,7 @@ use super::keys;
 use super::users_file::{ParsedUsers, Secret};
 use super::verifier::{ITERATIONS, SALT};
 use super::{Password, UserName, Verifier};
-use nix::fcntl::{FcntlArg, SealFlag, fcntl};
-use nix::sys::memfd::{MFdFlags, memfd_create};
+use crate::sys::sealed;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
@@ -68,7 +67,7 @@ fn salt_of(secret: &[u8; 32], name: &str) -> [u8; SALT] {
 
 /// A new empty table: a file in memory that can be sealed.
 pub fn create() -> io::Result<File> {
-    Ok(memfd_create(c"dfos-users", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?.into())
+    sealed::create(c"dfos-users")
 }
 
 /// Writes the table. Clear passwords are hashed here, once, not at each login: some milliseconds each. `secret` must stay
@@ -93,13 +92,6 @@ fn record(text: &str) -> io::Result<Zeroizing<[u8; RECORD]>> {
     *last = b'\n';
     room.get_mut(..text.len()).ok_or(io::ErrorKind::InvalidInput)?.copy_from_slice(text.as_bytes());
     Ok(record)
-}
-
-/// Makes the table unchangeable for good, for this process as for all that hold the descriptor.
-pub fn seal(table: &File) -> io::Result<()> {
-    let all = SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_SEAL;
-    fcntl(table, FcntlArg::F_ADD_SEALS(all))?;
-    Ok(())
 }
 
 /// Looks a name up, any text. Reads at stated offsets only: a descriptor that was forked shares its position with others.
@@ -179,7 +171,7 @@ mod tests {
     fn table_of(text: &str) -> File {
         let mut table = create().unwrap();
         write(&users_file::parse(text.as_bytes()), &SECRET, &mut table).unwrap();
-        seal(&table).unwrap();
+        sealed::seal(&table).unwrap();
         table
     }
 
@@ -273,7 +265,7 @@ mod tests {
         let mut table = table_of("a:b\n");
         assert!(table.write_all(b"x").is_err());
         assert!(table.set_len(0).is_err());
-        assert!(seal(&table).is_err());
+        assert!(sealed::seal(&table).is_err());
         let before = io::Seek::stream_position(&mut table).unwrap();
         lookup(&table, "a").unwrap();
         assert_eq!(io::Seek::stream_position(&mut table).unwrap(), before);

@@ -4,11 +4,13 @@
 pub mod address;
 pub mod dial;
 pub mod listen;
+pub mod networks;
 pub mod peer;
 pub mod wait;
 pub mod wire;
 
 pub use address::Address;
+pub use networks::Network;
 pub use peer::Peer;
 pub use wait::{Cut, Until, Waiter};
 pub use wire::{Side, Wire};

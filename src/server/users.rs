@@ -4,6 +4,7 @@
 use crate::auth::{table, trust, users_file};
 use crate::proto::limits;
 use crate::sys::fork::{Fork, exit_child, fork};
+use crate::sys::sealed;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -100,7 +101,7 @@ impl Loading {
         if !matches!(status, WaitStatus::Exited(_, 0)) {
             return Ok((None, notes));
         }
-        table::seal(&self.table)?;
+        sealed::seal(&self.table)?;
         Ok((Some(Users { table: self.table, demonstration }), notes))
     }
 }
