@@ -87,6 +87,14 @@ pub fn decode(word: &str) -> Result<String, ScramError> {
 }
 
 impl Binding {
+    /// The mechanism's name (RFC 7677).
+    pub fn mechanism(&self) -> &'static str {
+        match self {
+            Binding::None => "SCRAM-SHA-256",
+            Binding::TlsExporter(_) => "SCRAM-SHA-256-PLUS",
+        }
+    }
+
     /// How a client's first message begins (GS2 header, RFC 5801).
     fn header(&self) -> &'static str {
         match self {

@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Where a server is when nobody says.
-pub const DEFAULT_SERVER: &str = "tcp://127.0.0.1:9000";
+pub const DEFAULT_SERVER: &str = "tls://127.0.0.1:9000";
 
 /// Connections of one command, at most: a server counts them per address.
 const MOST_JOBS: i64 = limits::JOBS as i64;
@@ -29,7 +29,8 @@ pub struct Cli {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Server, login, output")]
 pub struct Options {
-    /// The server: tcp://HOST:PORT or unix:/PATH [default: $DFOS_SERVER, else tcp://127.0.0.1:9000]
+    /// The server: tls://HOST:PORT, tcp://HOST:PORT (plain text) or unix:/PATH [default: $DFOS_SERVER, else
+    /// tls://127.0.0.1:9000]
     #[arg(long, global = true, value_name = "URL", conflicts_with_all = ["ip", "port"])]
     pub server: Option<String>,
     /// The server's address, the short way [default: 127.0.0.1]
@@ -310,7 +311,7 @@ impl Options {
             (None, ip, port) => {
                 let host = ip.as_deref().unwrap_or("127.0.0.1");
                 let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-                format!("tcp://{host}:{}", port.unwrap_or(crate::net::address::DEFAULT_PORT))
+                format!("tls://{host}:{}", port.unwrap_or(crate::net::address::DEFAULT_PORT))
             }
         };
         text.parse().map_err(|error| Failure::new(Exit::Usage, format!("{error}")))
@@ -345,7 +346,7 @@ pub fn parse_line(words: impl IntoIterator<Item = OsString>) -> Result<LineComma
 fn after_help() -> String {
     let mut text = String::from(
         "Examples:
-  dfos-client --server tcp://files.example:9000 --user alice put report.pdf --to reports/
+  dfos-client --server tls://files.example --user alice put report.pdf --to reports/
   dfos-client get -r -j 4 photos --dir backup
   tar c project | dfos-client put - project.tar
   dfos-client get notes.txt - | wc -l
@@ -452,11 +453,11 @@ mod tests {
     #[test]
     fn the_server_comes_from_options_then_environment_then_the_default() {
         let address = |line: &str, environment| cli(line).unwrap().options.address(environment).map(|a| a.to_string());
-        assert_eq!(address("c ls", None).unwrap(), "tcp://127.0.0.1:9000");
+        assert_eq!(address("c ls", None).unwrap(), "tls://127.0.0.1:9000");
         assert_eq!(address("c ls", Some("unix:/s")).unwrap(), "unix:/s");
         assert_eq!(address("c ls --server tcp://a:1", Some("unix:/s")).unwrap(), "tcp://a:1");
-        assert_eq!(address("c --port 7 ls", Some("unix:/s")).unwrap(), "tcp://127.0.0.1:7");
-        assert_eq!(address("c --ip ::1 ls", None).unwrap(), "tcp://[::1]:9000");
+        assert_eq!(address("c --port 7 ls", Some("unix:/s")).unwrap(), "tls://127.0.0.1:7");
+        assert_eq!(address("c --ip ::1 ls", None).unwrap(), "tls://[::1]:9000");
         assert_eq!(address("c --server http://x ls", None).unwrap_err().exit, Exit::Usage);
     }
 }

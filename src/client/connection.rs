@@ -219,6 +219,7 @@ impl Connection {
             Cut::Stopping => interrupted(),
             Cut::Line(why) => self.broken(why),
             Cut::Protocol => self.broken("the server does not keep to the protocol"),
+            Cut::Tls(why) => Failure::new(Exit::Identity, format!("the encrypted connection failed: {why}")),
             Cut::Io(why) => Failure::passing(Exit::Connect, format!("the connection failed: {why}")),
         }
     }

@@ -5,6 +5,7 @@ use super::target::Target;
 use crate::auth::scram::{ServerExchange, decode, encode};
 use crate::auth::{Binding, Password, table, users_file};
 use crate::net::Address;
+use crate::net::address::HostPort;
 use crate::proto::Digest;
 use sha2::Digest as _;
 use std::fs::File;
@@ -135,7 +136,7 @@ impl Fake {
             }
             served
         });
-        let address = Address::Tcp { host: "127.0.0.1".into(), port };
+        let address = Address::Tcp(HostPort { host: "127.0.0.1".into(), port });
         let (user, password) = ("alice".parse().unwrap(), Password::new("secret").unwrap());
         let silence = Duration::from_secs(20);
         let target = Target { retries, silence, waits: &[], ..Target::new(address, user, password) };
@@ -144,7 +145,7 @@ impl Fake {
 
     /// Ends it; how many connections it had.
     pub fn end(self) -> usize {
-        if let Address::Tcp { host, port } = &self.target.address {
+        if let Address::Tcp(HostPort { host, port }) = &self.target.address {
             drop(TcpStream::connect((host.as_str(), *port)));
         }
         self.thread.join().unwrap()

@@ -1,4 +1,4 @@
-//! The one notation for addresses, at both ends: `tcp://HOST:PORT`, `unix:/PATH`.
+//! The one notation for addresses, at both ends: `tls://HOST:PORT`, `tcp://HOST:PORT`, `unix:/PATH`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,22 +11,28 @@ pub const DEFAULT_PORT: u16 = 9000;
 /// Where a server listens, or a client connects.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Address {
-    /// TCP in plain text.
-    Tcp {
-        /// A name, an IPv4 address, or an IPv6 address without its brackets.
-        host: String,
-        /// 0 lets the kernel choose when listening.
-        port: u16,
-    },
+    /// TLS 1.3 over TCP: nobody on the way reads or changes anything.
+    Tls(HostPort),
+    /// TCP in plain text: for loopback and trusted networks.
+    Tcp(HostPort),
     /// A Unix stream socket.
     Unix(PathBuf),
+}
+
+/// A host and its port.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct HostPort {
+    /// A name, an IPv4 address, or an IPv6 address without its brackets.
+    pub host: String,
+    /// 0 lets the kernel choose when listening.
+    pub port: u16,
 }
 
 /// Why a text is not an address.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum BadAddress {
-    /// Neither `tcp://` nor `unix:`.
-    #[error("an address is tcp://HOST:PORT or unix:/PATH, not '{0}'")]
+    /// Neither `tls://` nor `tcp://` nor `unix:`.
+    #[error("an address is tls://HOST:PORT, tcp://HOST:PORT or unix:/PATH, not '{0}'")]
     Scheme(String),
     /// No host.
     #[error("'{0}' names no host")]
@@ -46,35 +52,54 @@ impl FromStr for Address {
             let absolute = path.starts_with('/') && !path.contains('\0');
             return if absolute { Ok(Address::Unix(path.into())) } else { Err(BadAddress::Path(text.into())) };
         }
-        let rest = text.strip_prefix("tcp://").ok_or_else(|| BadAddress::Scheme(text.into()))?;
-        let rest = rest.strip_suffix('/').unwrap_or(rest);
-        let (host, port) = match rest.strip_prefix('[') {
-            Some(v6) => {
-                let (host, tail) = v6.split_once(']').ok_or_else(|| BadAddress::Host(text.into()))?;
-                let port = if tail.is_empty() { None } else { Some(tail.strip_prefix(':').unwrap_or("?")) };
-                (host, port)
-            }
-            None => match rest.split_once(':') {
-                Some((host, port)) => (host, Some(port)),
-                None => (rest, None),
-            },
-        };
-        if host.is_empty() || host.contains(['/', '@']) {
-            return Err(BadAddress::Host(text.into()));
+        let (scheme, rest) = text.split_once("://").ok_or_else(|| BadAddress::Scheme(text.into()))?;
+        match scheme {
+            "tls" => Ok(Address::Tls(host_port(text, rest)?)),
+            "tcp" => Ok(Address::Tcp(host_port(text, rest)?)),
+            _ => Err(BadAddress::Scheme(text.into())),
         }
-        let port = match port {
-            Some(port) => port.parse().map_err(|_| BadAddress::Port(text.into()))?,
-            None => DEFAULT_PORT,
-        };
-        Ok(Address::Tcp { host: host.into(), port })
+    }
+}
+
+/// What stands behind the `://` of `text`.
+fn host_port(text: &str, rest: &str) -> Result<HostPort, BadAddress> {
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    let (host, port) = match rest.strip_prefix('[') {
+        Some(v6) => {
+            let (host, tail) = v6.split_once(']').ok_or_else(|| BadAddress::Host(text.into()))?;
+            let port = if tail.is_empty() { None } else { Some(tail.strip_prefix(':').unwrap_or("?")) };
+            (host, port)
+        }
+        None => match rest.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (rest, None),
+        },
+    };
+    if host.is_empty() || host.contains(['/', '@']) {
+        return Err(BadAddress::Host(text.into()));
+    }
+    let port = match port {
+        Some(port) => port.parse().map_err(|_| BadAddress::Port(text.into()))?,
+        None => DEFAULT_PORT,
+    };
+    Ok(HostPort { host: host.into(), port })
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
     }
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Address::Tcp { host, port } if host.contains(':') => write!(f, "tcp://[{host}]:{port}"),
-            Address::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
+            Address::Tls(at) => write!(f, "tls://{at}"),
+            Address::Tcp(at) => write!(f, "tcp://{at}"),
             Address::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -91,6 +116,8 @@ mod tests {
             ("tcp://[::1]:0", "tcp://[::1]:0"),
             ("tcp://[::1]", "tcp://[::1]:9000"),
             ("tcp://files.example", "tcp://files.example:9000"),
+            ("tls://files.example", "tls://files.example:9000"),
+            ("tls://[::1]:7/", "tls://[::1]:7"),
             ("unix:/run/dfos.sock", "unix:/run/dfos.sock"),
         ] {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), printed);
@@ -100,6 +127,8 @@ mod tests {
             "host",
             "host:1",
             "http://a",
+            "TLS://a",
+            "tls:a",
             "tcp://",
             "tcp://:1",
             "tcp://a:x",

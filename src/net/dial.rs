@@ -1,7 +1,8 @@
-//! Connecting to an address. The socket never blocks, so that a signal and the limit are heard while the network is silent;
+//! Connecting to an address, without TLS: that is the [`Wire`](super::Wire)'s. The socket never blocks, so that a signal and the limit are heard while the network is silent;
 //! only looking a name up blocks, for as long as the system's resolver takes.
 
 use super::Address;
+use super::address::HostPort;
 use super::wait::{Cut, Until, Waiter};
 use nix::errno::Errno;
 use nix::poll::PollFlags;
@@ -26,7 +27,7 @@ pub fn dial(address: &Address, limit: Duration, waiter: &mut Waiter) -> Result<O
             let address = UnixAddr::new(path)?;
             reach(AddressFamily::Unix, &address, end, waiter)
         }
-        Address::Tcp { host, port } => {
+        Address::Tls(HostPort { host, port }) | Address::Tcp(HostPort { host, port }) => {
             let found: Vec<SocketAddr> = (host.as_str(), *port).to_socket_addrs().map_err(Cut::Io)?.collect();
             let mut last = Cut::Io(io::Error::new(io::ErrorKind::NotFound, format!("'{host}' has no address")));
             for (at, candidate) in found.iter().enumerate() {
@@ -99,7 +100,7 @@ mod tests {
     fn what_nobody_listens_at_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        for address in [Address::Tcp { host: "127.0.0.1".into(), port: free }, Address::Unix(dir.path().join("none"))] {
+        for address in [Address::Tcp(HostPort { host: "127.0.0.1".into(), port: free }), Address::Unix(dir.path().join("none"))] {
             let cut = dial(&address, Duration::from_secs(20), &mut Waiter::deaf()).unwrap_err();
             assert!(matches!(cut, Cut::Io(_)), "{cut}");
         }

@@ -1,5 +1,6 @@
 //! Listening on an address, and accepting from it.
 
+use super::address::HostPort;
 use super::{Address, Peer};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrStorage, UnixAddr, bind, getsockname,
@@ -7,7 +8,7 @@ use nix::sys::socket::{
 };
 use std::fs::Permissions;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
@@ -27,11 +28,20 @@ pub struct Listener {
 pub fn listen_on(address: &Address) -> io::Result<Vec<Listener>> {
     match address {
         Address::Unix(path) => Ok(vec![listen_unix(path)?]),
-        Address::Tcp { host, port } => (host.as_str(), *port).to_socket_addrs()?.map(listen_tcp).collect(),
+        Address::Tls(at) => listen_tcp(at, Address::Tls),
+        Address::Tcp(at) => listen_tcp(at, Address::Tcp),
     }
 }
 
-fn listen_tcp(at: SocketAddr) -> io::Result<Listener> {
+/// A socket for each address that the host has; `kind` says what is spoken there.
+fn listen_tcp(at: &HostPort, kind: fn(HostPort) -> Address) -> io::Result<Vec<Listener>> {
+    let sockets = (at.host.as_str(), at.port).to_socket_addrs()?.map(listen_at);
+    let named = |(socket, host, port)| Listener { socket, address: kind(HostPort { host, port }) };
+    sockets.map(|made| made.map(named)).collect()
+}
+
+/// A socket at one address, and where it really listens.
+fn listen_at(at: SocketAddr) -> io::Result<(OwnedFd, String, u16)> {
     let family = if at.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
     setsockopt(&socket, sockopt::ReuseAddr, &true)?; // a restart binds at once, old connections in TIME_WAIT or not
@@ -44,7 +54,7 @@ fn listen_tcp(at: SocketAddr) -> io::Result<Listener> {
     }
     listen(&socket, Backlog::new(BACKLOG)?)?;
     let real = peer_of(getsockname::<SockaddrStorage>(socket.as_raw_fd())?).unwrap_or(at);
-    Ok(Listener { socket, address: Address::Tcp { host: real.ip().to_string(), port: real.port() } })
+    Ok((socket, real.ip().to_string(), real.port()))
 }
 
 fn listen_unix(path: &Path) -> io::Result<Listener> {
@@ -87,7 +97,7 @@ impl Listener {
         };
         let peer = match &self.address {
             Address::Unix(_) => Some(Peer::Unix(getsockopt(&socket, sockopt::PeerCredentials)?.uid())),
-            Address::Tcp { .. } => {
+            Address::Tls(_) | Address::Tcp(_) => {
                 setsockopt(&socket, sockopt::TcpNoDelay, &true)?;
                 setsockopt(&socket, sockopt::KeepAlive, &true)?;
                 nix::sys::socket::getpeername::<SockaddrStorage>(socket.as_raw_fd())
@@ -103,8 +113,18 @@ impl Listener {
     pub fn is_local(&self) -> bool {
         match &self.address {
             Address::Unix(_) => true,
-            Address::Tcp { host, .. } => host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback()),
+            Address::Tls(at) | Address::Tcp(at) => at.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback()),
         }
+    }
+
+    /// Whether a session here begins with TLS. Where not, a line of text is understood from the first byte on.
+    pub fn speaks_tls(&self) -> bool {
+        matches!(self.address, Address::Tls(_))
+    }
+
+    /// Whether what is said here can be read on the way: plain text that leaves this machine.
+    pub fn is_exposed(&self) -> bool {
+        !self.speaks_tls() && !self.is_local()
     }
 }
 

@@ -6,6 +6,7 @@ pub mod dial;
 pub mod listen;
 pub mod networks;
 pub mod peer;
+pub mod tls;
 pub mod wait;
 pub mod wire;
 

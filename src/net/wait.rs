@@ -28,6 +28,9 @@ pub enum Cut {
     /// The other end broke the protocol, and has been told.
     #[error("the other end does not speak the protocol")]
     Protocol,
+    /// TLS failed.
+    #[error("TLS failed: {0}")]
+    Tls(#[from] rustls::Error),
     /// The socket failed.
     #[error("the connection failed: {0}")]
     Io(io::Error),

@@ -1,6 +1,7 @@
-//! One connection: lines and bodies in, answers and bodies out. The socket never blocks by itself; all waiting is
-//! [`Waiter::wait`].
+//! One connection: lines and bodies in, answers and bodies out, in plain text or in TLS. The socket never blocks by itself; all
+//! waiting is [`Waiter::wait`].
 
+use super::tls::{Need, Tls};
 use super::wait::{Cut, Until, Waiter};
 use crate::proto::{limits, line};
 use nix::errno::Errno;
@@ -35,6 +36,8 @@ pub enum Filled {
 /// A connection with its buffers.
 pub struct Wire {
     socket: OwnedFd,
+    /// `None` in plain text.
+    tls: Option<Box<Tls>>,
     side: Side,
     /// Waits for this connection.
     pub waiter: Waiter,
@@ -51,7 +54,27 @@ impl Wire {
         use nix::fcntl::{FcntlArg, OFlag, fcntl};
         let flags = OFlag::from_bits_retain(fcntl(&socket, FcntlArg::F_GETFL)?);
         fcntl(&socket, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
-        Ok(Wire { socket, side, waiter, input: Vec::new(), taken: 0, output: Vec::new(), torn: false })
+        Ok(Wire { socket, tls: None, side, waiter, input: Vec::new(), taken: 0, output: Vec::new(), torn: false })
+    }
+
+    /// Begins TLS, before anything has been said. All that follows is encrypted.
+    pub fn start_tls(&mut self, tls: Tls, until: Until) -> Result<(), Cut> {
+        let mut tls = Box::new(tls);
+        loop {
+            let events = match tls.shake_hands(self.socket.as_fd())? {
+                Need::Read => PollFlags::POLLIN,
+                Need::Write => PollFlags::POLLOUT,
+                Need::Nothing => break,
+            };
+            self.waiter.wait(self.socket.as_fd(), events, until)?;
+        }
+        self.tls = Some(tls);
+        Ok(())
+    }
+
+    /// The TLS of this connection; `None` in plain text.
+    pub fn tls(&self) -> Option<&Tls> {
+        self.tls.as_deref()
     }
 
     /// The socket, to look at and not to read from.
@@ -84,7 +107,7 @@ impl Wire {
         self.taken = 0;
         let held = self.input.len();
         self.input.resize(held + INPUT.min(limit - held), 0);
-        let got = receive(self.socket.as_fd(), &mut self.input[held..]);
+        let got = receive(self.socket.as_fd(), self.tls.as_deref_mut(), &mut self.input[held..]);
         self.input.truncate(held + got.as_ref().ok().copied().flatten().unwrap_or(0));
         match got? {
             Some(0) => Err(Cut::Closed),
@@ -128,7 +151,7 @@ impl Wire {
             self.take(n);
             return Ok(Some(n));
         }
-        match receive(self.socket.as_fd(), buffer)? {
+        match receive(self.socket.as_fd(), self.tls.as_deref_mut(), buffer)? {
             Some(0) => Err(Cut::Closed),
             other => Ok(other),
         }
@@ -170,12 +193,38 @@ impl Wire {
             return Err(Cut::Closed);
         }
         while !bytes.is_empty() {
+            match self.send_some(bytes)? {
+                Some(n) => bytes = &bytes[n..],
+                None => self.wait_writable(until)?,
+            }
+        }
+        self.push(until)
+    }
+
+    /// Sends some of `bytes`, or encrypts them to be sent by [`Wire::push`]; `None` if there is no room at present.
+    fn send_some(&mut self, bytes: &[u8]) -> Result<Option<usize>, Cut> {
+        if let Some(tls) = &mut self.tls {
+            let taken = tls.take(bytes)?;
+            let sent = tls.push(self.socket.as_fd())?;
+            return Ok((taken > 0 || sent).then_some(taken));
+        }
+        loop {
             match send(self.socket.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL) {
-                Ok(n) => bytes = &bytes[n..],
-                Err(Errno::EAGAIN) => self.wait_writable(until)?,
+                Ok(n) => return Ok(Some(n)),
+                Err(Errno::EAGAIN) => return Ok(None),
                 Err(Errno::EINTR) => {}
                 Err(error) => return Err(error.into()),
             }
+        }
+    }
+
+    /// Sends what TLS still holds.
+    fn push(&mut self, until: Until) -> Result<(), Cut> {
+        while let Some(tls) = &mut self.tls {
+            if tls.push(self.socket.as_fd())? {
+                break;
+            }
+            self.wait_writable(until)?;
         }
         Ok(())
     }
@@ -202,8 +251,8 @@ impl Wire {
         }
     }
 
-    /// Sends up to `count` bytes of `file` from `*offset` on without a copy through this process, after what is queued.
-    /// Moves `*offset`; returns how many bytes went, 0 if the file ends there.
+    /// Sends up to `count` bytes of `file` from `*offset` on, after what is queued; without TLS they are not copied through this
+    /// process. Moves `*offset`; returns how many bytes went, 0 if the file ends there.
     pub fn send_file(
         &mut self,
         file: BorrowedFd,
@@ -212,6 +261,14 @@ impl Wire {
         until: Until,
     ) -> Result<usize, SendFile> {
         self.flush(until)?;
+        if let Some(tls) = &mut self.tls {
+            let mut piece = tls.scratch();
+            let sent = self.send_piece(file, offset, count, &mut piece, until);
+            if let Some(tls) = &mut self.tls {
+                tls.keep(piece);
+            }
+            return sent;
+        }
         loop {
             match nix::sys::sendfile::sendfile64(&self.socket, file, Some(offset), count) {
                 Ok(n) => return Ok(n),
@@ -225,13 +282,45 @@ impl Wire {
         }
     }
 
+    fn close_tls(&mut self, until: Until) -> Result<(), Cut> {
+        if let Some(tls) = &mut self.tls {
+            tls.say_goodbye();
+        }
+        self.push(until)
+    }
+
+    /// Reads a piece of `file` and sends it encrypted.
+    fn send_piece(
+        &mut self,
+        file: BorrowedFd,
+        offset: &mut i64,
+        count: usize,
+        piece: &mut [u8],
+        until: Until,
+    ) -> Result<usize, SendFile> {
+        let room = count.min(piece.len());
+        let n = loop {
+            match nix::sys::uio::pread(file, &mut piece[..room], *offset) {
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(SendFile::File(error)),
+                Ok(n) => break n,
+            }
+        };
+        self.send_all(&piece[..n], until)?;
+        *offset += n as i64;
+        Ok(n)
+    }
+
     /// Sends what is queued, says that no more will come, and reads on until the peer closes too, for a short while:
     /// closing with unread input would reset the connection and could take the last answer with it.
     pub fn goodbye(&mut self) {
         self.waiter = Waiter::deaf(); // this is the end already
         let deadline = Instant::now() + limits::GOODBYE;
         let until = Until::busy(deadline);
-        if self.flush(until).is_err() || shutdown(self.socket.as_raw_fd(), Shutdown::Write).is_err() {
+        if self.flush(until).is_err() || self.close_tls(until).is_err() {
+            return;
+        }
+        if shutdown(self.socket.as_raw_fd(), Shutdown::Write).is_err() {
             return;
         }
         let mut dust = [0; 4096];
@@ -259,7 +348,10 @@ impl From<Cut> for SendFile {
 }
 
 /// Receives what is there; `None` if nothing is.
-fn receive(socket: BorrowedFd, buffer: &mut [u8]) -> Result<Option<usize>, Cut> {
+fn receive(socket: BorrowedFd, tls: Option<&mut Tls>, buffer: &mut [u8]) -> Result<Option<usize>, Cut> {
+    if let Some(tls) = tls {
+        return tls.receive(socket, buffer);
+    }
     loop {
         match recv(socket.as_raw_fd(), buffer, MsgFlags::empty()) {
             Ok(n) => return Ok(Some(n)),

@@ -8,7 +8,8 @@ use super::record::{Level, Log, Record};
 use super::scoreboard::{Figure, Scoreboard, Totals};
 use super::scribe::{self, Scribe};
 use super::session::{Brief, Times};
-use super::users::{self, Begun, Load, Loading, Users};
+use super::certificate::Source;
+use super::users::{self, Begun, Load, Loaded, Loading, Sources, Users};
 use crate::net::listen::Listener as Socket;
 use crate::net::{Address, Peer};
 use crate::proto::{Answer, Code};
@@ -23,6 +24,7 @@ use nix::sys::time::TimeSpec;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getppid, setpgid};
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -63,7 +65,9 @@ pub struct Listener {
     options: ServeOptions,
     sockets: Vec<Socket>,
     storage: OwnedFd,
+    sources: Sources,
     users: Users,
+    identity: Option<File>,
     loading: Option<Loading>,
     signals: SignalPipe,
     log: Log,
@@ -89,8 +93,12 @@ pub struct Prepared {
     pub sockets: Vec<Socket>,
     /// The storage directory.
     pub storage: OwnedFd,
+    /// Where users and certificate come from.
+    pub sources: Sources,
     /// The users.
     pub users: Users,
+    /// The server's certificate and key, sealed, if a listener needs them.
+    pub identity: Option<File>,
     /// What the operator should read about them.
     pub notes: Vec<String>,
     /// The operator's decisions about trees.
@@ -102,17 +110,17 @@ impl Listener {
     pub fn new(prepared: Prepared) -> io::Result<Self> {
         let (log, log_reader) = scribe::socket()?;
         let signals = SignalPipe::new(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCHLD])?;
-        let Prepared { options, sockets, storage, users, notes, policy } = prepared;
-        for note in notes {
-            log.line(Level::Warning, note);
-        }
+        let Prepared { options, sockets, storage, sources, users, identity, notes, policy } = prepared;
+        tell(&log, notes);
         Ok(Listener {
             pid: Pid::this(),
             scoreboard: Scoreboard::new(options.max_clients as usize)?,
             options,
             sockets,
             storage,
+            sources,
             users,
+            identity,
             loading: None,
             signals,
             log,
@@ -138,7 +146,7 @@ impl Listener {
         announce(&self.sockets);
         for socket in &self.sockets {
             self.log.line(Level::Info, format!("listening on {}", socket.address));
-            if !socket.is_local() {
+            if socket.is_exposed() {
                 let text = "is reachable from other machines and speaks plain text: files travel readable";
                 self.log.line(Level::Warning, format!("{} {text}", socket.address));
             }
@@ -212,30 +220,31 @@ impl Listener {
         };
         self.connections += 1;
         if self.children.count() >= self.options.max_clients as usize {
-            self.turn_away(socket, &peer, "the server has as many clients as it takes; try again later");
+            self.turn_away(at, socket, &peer, "the server has as many clients as it takes; try again later");
             return Ok(None);
         }
         if self.children.count_from(&peer) >= self.options.max_clients_per_ip {
             self.turn_away(
+                at,
                 socket,
                 &peer,
                 "there are as many clients from your address as the server takes; try again later",
             );
             return Ok(None);
         }
-        self.fork_session(socket, peer)
+        self.fork_session(at, socket, peer)
     }
 
-    fn fork_session(&mut self, socket: OwnedFd, peer: Peer) -> io::Result<Option<(Brief, SigSet)>> {
+    fn fork_session(&mut self, at: usize, socket: OwnedFd, peer: Peer) -> io::Result<Option<(Brief, SigSet)>> {
         let Some(slot) = self.scoreboard.take() else {
-            self.turn_away(socket, &peer, "the server has as many clients as it takes; try again later");
+            self.turn_away(at, socket, &peer, "the server has as many clients as it takes; try again later");
             return Ok(None);
         };
         let group = self.scribe.unwrap_or(self.pid);
         let login_by = Instant::now() + self.options.login_timeout;
         let mask = signals::block()?;
         match fork() {
-            Ok(Fork::Child) => match self.become_session(socket, peer, slot, group, login_by) {
+            Ok(Fork::Child) => match self.become_session(at, socket, peer, slot, group, login_by) {
                 Ok(brief) => Ok(Some((brief, mask))),
                 Err(error) => {
                     self.log.line(Level::Error, format!("cannot start a session: {error}"));
@@ -254,7 +263,7 @@ impl Listener {
             Err(error) => {
                 signals::restore(&mask)?;
                 self.scoreboard.give_back(slot, &mut self.totals);
-                self.turn_away(socket, &peer, "the server cannot start another session; try again later");
+                self.turn_away(at, socket, &peer, "the server cannot start another session; try again later");
                 self.rest(&format!("cannot fork: {error}"));
                 Ok(None)
             }
@@ -264,6 +273,7 @@ impl Listener {
     /// In the child: takes what the session needs; all else is dropped when the listener's loop is left.
     fn become_session(
         &mut self,
+        at: usize,
         socket: OwnedFd,
         peer: Peer,
         slot: usize,
@@ -282,6 +292,7 @@ impl Listener {
             peer,
             storage: self.storage.try_clone()?,
             users: self.users.table.try_clone()?,
+            identity: self.identity.take().filter(|_| self.sockets[at].speaks_tls()),
             log: std::mem::replace(&mut self.log, log),
             tally: scoreboard.keep_only(slot)?,
             times: Times { login_by, idle: self.options.idle_timeout, grace: self.options.grace },
@@ -289,10 +300,13 @@ impl Listener {
         })
     }
 
-    /// Tells a client why it is not served, before the close.
-    fn turn_away(&mut self, socket: OwnedFd, peer: &Peer, why: &str) {
+    /// Tells a client why it is not served, before the close. One that speaks TLS would not understand a word.
+    fn turn_away(&mut self, at: usize, socket: OwnedFd, peer: &Peer, why: &str) {
         self.refused += 1;
         self.log.line(Level::Warning, format!("{peer} turned away: {why}"));
+        if self.sockets[at].speaks_tls() {
+            return;
+        }
         let line = format!("{}\n", Answer::Err(Code::Busy, why.into()));
         let sent = send(socket.as_raw_fd(), line.as_bytes(), MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT);
         if sent.is_ok() && shutdown(socket.as_raw_fd(), Shutdown::Write).is_ok() {
@@ -349,7 +363,10 @@ impl Listener {
             self.log.line(Level::Warning, "reload: the users are being loaded already");
             return None;
         }
-        match users::begin(&self.options.users, &self.options.dir) {
+        // A certificate of the server's own changes with nobody's hand, and its key may be root's, whom this process has left.
+        let mut sources = self.sources.clone();
+        sources.certificate = sources.certificate.filter(|source| matches!(source, Source::Files { .. }));
+        match users::begin(&sources) {
             Ok(Begun::Parent(loading)) => self.loading = Some(loading),
             Ok(Begun::Helper(load)) => return Some(load),
             Err(error) => self.log.line(Level::Error, format!("reload failed, the users stay as they are: {error}")),
@@ -359,14 +376,23 @@ impl Listener {
 
     fn reloaded(&mut self, status: WaitStatus) {
         let Some(loading) = self.loading.take() else { return };
-        let (users, notes) = match loading.finish(status) {
-            Ok(loaded) => loaded,
-            Err(error) => (None, vec![error.to_string()]),
-        };
-        for note in notes {
-            self.log.line(Level::Warning, note);
+        let loaded = loading.finish(status).unwrap_or_else(|error| Loaded {
+            users: None,
+            identity: None,
+            notes: vec![error.to_string()],
+        });
+        tell(&self.log, loaded.notes);
+        match loaded.identity {
+            Some(identity) => {
+                self.identity = Some(identity);
+                self.log.line(Level::Info, "certificate reloaded");
+            }
+            None if matches!(self.sources.certificate, Some(Source::Files { .. })) => {
+                self.log.line(Level::Error, "reload failed: the certificate stays as it is");
+            }
+            None => {}
         }
-        match users {
+        match loaded.users {
             Some(users) if users.demonstration && !self.sockets.iter().all(Socket::is_local) => {
                 self.log.line(
                     Level::Error,
@@ -501,6 +527,14 @@ fn await_scribe(pid: Pid, signals: &SignalPipe) -> io::Result<()> {
         signals.drain();
     }
     Ok(())
+}
+
+/// Tells what a loader had to say.
+fn tell(log: &Log, notes: Vec<String>) {
+    for note in notes {
+        let level = if note.starts_with(users::PIN) { Level::Info } else { Level::Warning };
+        log.line(level, note);
+    }
 }
 
 /// Removes a Unix socket's name: nobody can connect any more.

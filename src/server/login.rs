@@ -12,8 +12,6 @@ use crate::proto::{Answer, Code, Fields, Incoming, Request, Verb, incoming, limi
 use std::fs::File;
 use std::time::Instant;
 
-/// The one mechanism of a channel without TLS.
-const MECHANISM: &str = "SCRAM-SHA-256";
 
 /// A client of whom nothing is known but its address.
 pub struct Stranger {
@@ -52,14 +50,16 @@ pub fn admit(mut stranger: Stranger, log: &Log) -> Result<(Talk, UserName, Answe
 
 impl Stranger {
     fn converse(&mut self, log: &Log) -> Result<Result<(UserName, Answer), Ending>, Cut> {
-        let ways = if self.peer.is_local() { "SCRAM-SHA-256,LOGIN" } else { MECHANISM };
+        let binding = self.binding()?;
+        let clear = if self.may_speak_clearly() { ",LOGIN" } else { "" };
+        let ways = format!("{}{clear}", binding.mechanism());
         self.talk.say(Answer::Ok(Fields::words("dfos/1 ready").with("auth", ways)))?;
         let (mut refused, mut errors, mut awaiting) = (0, 0, None);
         while errors < limits::ERRORS_BEFORE_LOGIN {
             self.talk.wire.flush(Until::idle(self.login_by))?;
             let line = self.line()?;
             let exchange = awaiting.take();
-            match self.step(&line, exchange) {
+            match self.step(&line, exchange, binding) {
                 Ok(Step::Go) => {}
                 Ok(Step::Challenged(next)) => awaiting = Some(next),
                 Ok(Step::Admitted(user, welcome)) => {
@@ -118,7 +118,12 @@ impl Stranger {
     }
 
     /// Carries out one line.
-    fn step(&mut self, line: &str, exchange: Option<Awaiting>) -> Result<Step, incoming::Refusal> {
+    fn step(
+        &mut self,
+        line: &str,
+        exchange: Option<Awaiting>,
+        binding: Binding,
+    ) -> Result<Step, incoming::Refusal> {
         use incoming::Refusal;
         let request = match incoming::parse(line) {
             Ok(Incoming::Request(request)) => request,
@@ -129,7 +134,7 @@ impl Stranger {
             Err(refusal) => return Err(refusal),
         };
         match request.verb {
-            Verb::Auth => self.auth(&request, exchange),
+            Verb::Auth => self.auth(&request, exchange, binding),
             Verb::Login => self.login(&request),
             Verb::Help => {
                 super::verbs::help::lines(&request)?.for_each(|line| self.talk.wire.queue_line(line));
@@ -144,15 +149,31 @@ impl Stranger {
         }
     }
 
+    /// What a login is bound to: within TLS the channel, so that nobody between two channels can pass it on.
+    fn binding(&self) -> Result<Binding, Cut> {
+        self.talk.wire.tls().map_or(Ok(Binding::None), |tls| tls.binding().map(Binding::TlsExporter))
+    }
+
+    /// Whether a password in clear text reaches nobody else.
+    fn may_speak_clearly(&self) -> bool {
+        self.peer.is_local() || self.talk.wire.tls().is_some()
+    }
+
     /// `AUTH mechanism base64`: one message of a SCRAM exchange. Whatever is wrong with it, the answer is the same.
-    fn auth(&mut self, request: &Request, exchange: Option<Awaiting>) -> Result<Step, incoming::Refusal> {
+    fn auth(
+        &mut self,
+        request: &Request,
+        exchange: Option<Awaiting>,
+        binding: Binding,
+    ) -> Result<Step, incoming::Refusal> {
         let (mechanism, word) = (request.word(0).unwrap_or(""), request.word(1).unwrap_or(""));
-        if mechanism != MECHANISM {
-            return Err(incoming::Refusal::new(Code::BadRequest, format!("the mechanism here is {MECHANISM}")));
+        if mechanism != binding.mechanism() {
+            let text = format!("the mechanism here is {}", binding.mechanism());
+            return Err(incoming::Refusal::new(Code::BadRequest, text));
         }
         let Ok(message) = scram::decode(word) else { return Ok(Step::Refused) };
         match exchange {
-            None => Ok(self.challenge(&message).unwrap_or(Step::Refused)),
+            None => Ok(self.challenge(&message, binding).unwrap_or(Step::Refused)),
             Some(awaiting) => match awaiting.finish(&message) {
                 Ok((user, signature)) => Ok(admitted(user, Some(&signature))),
                 Err(_) => Ok(Step::Refused),
@@ -160,8 +181,8 @@ impl Stranger {
         }
     }
 
-    fn challenge(&mut self, message: &str) -> Option<Step> {
-        let exchange = ServerExchange::begin(message, Binding::None).ok()?;
+    fn challenge(&mut self, message: &str, binding: Binding) -> Option<Step> {
+        let exchange = ServerExchange::begin(message, binding).ok()?;
         let found = table::lookup(&self.users, exchange.user()).ok()?;
         let (awaiting, challenge) = exchange.challenge(found).ok()?;
         self.talk.wire.queue_line(Answer::Challenge(scram::encode(&challenge)));
@@ -170,7 +191,7 @@ impl Stranger {
 
     /// `LOGIN user password`: in clear text, so only where nobody can listen.
     fn login(&mut self, request: &Request) -> Result<Step, incoming::Refusal> {
-        if !self.peer.is_local() {
+        if !self.may_speak_clearly() {
             let text = "LOGIN sends the password in clear text: here only AUTH is taken (dfos-client does it)";
             return Err(incoming::Refusal::new(Code::Denied, text));
         }
@@ -185,7 +206,7 @@ impl Stranger {
     fn part(&mut self, cut: Cut) -> Ending {
         match cut {
             Cut::Closed | Cut::Io(_) => Ending::Vanished,
-            Cut::Protocol => Ending::Protocol,
+            Cut::Protocol | Cut::Tls(_) => Ending::Protocol,
             Cut::TimedOut => {
                 self.talk.farewell(Code::Timeout, "the time to log in is over");
                 Ending::LoginTimedOut

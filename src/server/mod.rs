@@ -4,6 +4,7 @@
 //! client and never touches a user's file.
 #![forbid(unsafe_code)]
 
+pub mod certificate;
 pub mod children;
 pub mod ending;
 pub mod listener;
@@ -14,6 +15,7 @@ pub mod program;
 pub mod record;
 pub mod scoreboard;
 pub mod scribe;
+pub mod secure;
 pub mod session;
 pub mod syslog_output;
 pub mod talk;

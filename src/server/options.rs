@@ -1,6 +1,8 @@
 //! The command line of `dfos-forkd`.
 
+use super::certificate::Source;
 use crate::net::Address;
+use crate::net::address::{DEFAULT_PORT, HostPort};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -10,7 +12,7 @@ use std::time::Duration;
 const AFTER_HELP: &str = "\
 Signals:
   INT, TERM  end: accept no more, give running operations the grace period; a second one ends at once
-  HUP        read the users file again; running sessions go on
+  HUP        read the users file and --tls-cert again; running sessions go on
 
 Exit status: 0 after an orderly end, 1 when it cannot start or was made to end at once, 2 for a wrong command line.
 On standard output it prints one line for each listener, 'listening URL', when it can serve; log lines go to --log-target.";
@@ -50,7 +52,8 @@ pub enum LogTarget {
 /// How to serve.
 #[derive(Debug, Clone, Args)]
 pub struct ServeOptions {
-    /// Listen on tcp://HOST:PORT or unix:/PATH; may be given several times [default: tcp://127.0.0.1:9000]
+    /// Listen on tls://HOST:PORT, tcp://HOST:PORT (plain text) or unix:/PATH; may be given several times [default:
+    /// tls://127.0.0.1:9000]
     #[arg(long, value_name = "URL")]
     pub listen: Vec<Address>,
     /// Listen on this address: the short way for one listener
@@ -65,6 +68,9 @@ pub struct ServeOptions {
     /// The users file
     #[arg(long, value_name = "FILE", default_value = "./id_passwd.txt")]
     pub users: PathBuf,
+    #[command(flatten)]
+    /// How the channel is secured.
+    pub channel: ChannelOptions,
     /// Clients at a time; more are told to try again
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_clients: u32,
@@ -89,6 +95,44 @@ pub struct ServeOptions {
     /// Log each request, also those that change nothing
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,
+}
+
+/// How the channel is secured.
+#[derive(Debug, Clone, Args)]
+pub struct ChannelOptions {
+    /// The certificate that tls:// listeners show, with its chain, as PEM; read again on HUP [default: one of the server's own,
+    /// made at its first start, which clients pin]
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's key, as PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Where the server keeps its own certificate and key [default: /var/lib/dfos for root, else
+    /// $XDG_STATE_HOME/dfos-forkd, else ~/.local/state/dfos-forkd]
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Let tcp:// listeners be reached from other machines: files, names and what they hold travel readable
+    #[arg(long)]
+    pub allow_plaintext: bool,
+}
+
+impl ChannelOptions {
+    /// Where the certificate comes from.
+    pub fn source(&self) -> Result<Source, String> {
+        if let (Some(certificate), Some(key)) = (&self.tls_cert, &self.tls_key) {
+            return Ok(Source::Files { certificate: certificate.clone(), key: key.clone() });
+        }
+        let usual = || {
+            if nix::unistd::geteuid().is_root() {
+                return Some(PathBuf::from("/var/lib/dfos"));
+            }
+            let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+            let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))?;
+            Some(state.join("dfos-forkd"))
+        };
+        let directory = self.state_dir.clone().or_else(usual);
+        directory.map(Source::Own).ok_or("there is no place for a certificate: name one with --state-dir".into())
+    }
 }
 
 /// What to do with the users file.
@@ -141,7 +185,7 @@ impl ServeOptions {
             return self.listen.clone();
         }
         let host = self.ip.map_or("127.0.0.1".into(), |ip| ip.to_string());
-        vec![Address::Tcp { host, port: self.port.unwrap_or(crate::net::address::DEFAULT_PORT) }]
+        vec![Address::Tls(HostPort { host, port: self.port.unwrap_or(DEFAULT_PORT) })]
     }
 }
 
@@ -154,7 +198,7 @@ mod tests {
     fn the_command_line_is_sound() {
         Options::command().debug_assert();
         let bare = Options::parse_from(["dfos-forkd", "--port", "0"]);
-        assert_eq!(bare.serve.addresses()[0].to_string(), "tcp://127.0.0.1:0");
+        assert_eq!(bare.serve.addresses()[0].to_string(), "tls://127.0.0.1:0");
         let serve = Options::parse_from(["dfos-forkd", "serve", "--listen", "tcp://[::1]:0", "--listen", "unix:/x"]);
         assert!(matches!(serve.command, Some(Command::Serve(o)) if o.addresses().len() == 2));
     }

@@ -2,7 +2,9 @@
 
 use super::listener::{self, Listener, Prepared, Role};
 use super::options::{Command, Options, ServeOptions};
+use super::users::{Loaded, Sources};
 use super::{session, user_command, users};
+use crate::net::tls;
 use crate::net::listen::{Listener as Socket, listen_on};
 use crate::store::tree::Policy;
 use crate::sys::fork::exit_child;
@@ -39,16 +41,28 @@ fn serve_files(options: ServeOptions) -> Result<ExitCode, String> {
     let mask = umask(Mode::S_IRWXO) | Mode::S_IRWXO;
     umask(mask);
     let storage = open_storage(&options.dir)?;
-    let (users, notes) =
-        users::load_now(&options.users, &options.dir).map_err(|why| format!("cannot load the users: {why}"))?;
-    let users = users.ok_or_else(|| notes.join("\n"))?;
     let sockets = bind(&options)?;
+    if let Some(exposed) = sockets.iter().find(|socket| socket.is_exposed() && !options.channel.allow_plaintext) {
+        let text = "would be reachable from other machines in plain text: use tls://, or say --allow-plaintext";
+        return Err(format!("{} {text}", exposed.address));
+    }
+    let wants_tls = sockets.iter().any(Socket::speaks_tls);
+    let certificate = if wants_tls { Some(options.channel.source()?) } else { None };
+    let sources = Sources { users: options.users.clone(), storage: options.dir.clone(), certificate };
+    let loaded = users::load_now(&sources).map_err(|why| format!("cannot load the users: {why}"))?;
+    let Loaded { users: Some(users), identity, notes } = loaded else { return Err(loaded.notes.join("\n")) };
+    if wants_tls {
+        if identity.is_none() {
+            return Err(notes.join("\n"));
+        }
+        tls::warm_up().map_err(|why| format!("TLS cannot be used: {why}"))?;
+    }
     if users.demonstration && !sockets.iter().all(Socket::is_local) {
         let text = "holds demonstration users whose passwords everybody knows: with it the server listens on this machine only";
         return Err(format!("{} {text}", options.users.display()));
     }
     let policy = Policy { umask: mask, quota: options.quota.map(|size| size.as_u64()) };
-    let prepared = Prepared { options, sockets, storage, users, notes, policy };
+    let prepared = Prepared { options, sockets, storage, sources, users, identity, notes, policy };
     let listener = Listener::new(prepared).map_err(|why| format!("cannot start: {why}"))?;
     match listener.run(announce).map_err(|why| format!("the listener failed: {why}"))? {
         Role::Listener(orderly) => Ok(if orderly { ExitCode::SUCCESS } else { ExitCode::FAILURE }),

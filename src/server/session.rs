@@ -5,6 +5,7 @@ use super::login::{self, Stranger};
 use super::member::Member;
 use super::record::{Level, Log, Record};
 use super::scoreboard::{Figure, Tally};
+use super::secure::secure;
 use super::talk::Talk;
 use super::verbs;
 use crate::net::{Cut, Peer, Side, Waiter, Wire};
@@ -25,6 +26,8 @@ pub struct Brief {
     pub storage: OwnedFd,
     /// The users, sealed.
     pub users: File,
+    /// The server's certificate and key, sealed; `None` where plain text is spoken.
+    pub identity: Option<File>,
     /// Where log records go.
     pub log: Log,
     /// This session's figures.
@@ -49,10 +52,15 @@ pub struct Times {
 /// Serves one client. `stop` has been installed already, so that no signal is missed.
 pub fn run(brief: Brief, stop: StopPipe) -> Ending {
     let waiter = Waiter::new(stop, brief.times.grace);
-    let wire = match Wire::new(brief.socket, Side::Server, waiter) {
+    let mut wire = match Wire::new(brief.socket, Side::Server, waiter) {
         Ok(wire) => wire,
         Err(cut) => return failed(&brief.log, &format!("cannot use the connection: {cut}")),
     };
+    if let Some(identity) = brief.identity
+        && let Err(ending) = secure(&mut wire, identity, brief.times.login_by, &brief.log)
+    {
+        return ending;
+    }
     let stranger =
         Stranger { talk: Talk::new(wire), peer: brief.peer, users: brief.users, login_by: brief.times.login_by };
     let (mut talk, user, welcome) = match login::admit(stranger, &brief.log) {
@@ -133,6 +141,7 @@ fn part(member: &mut Member, cut: &Cut) -> Ending {
         }
         Cut::TimedOut => Ending::TimedOut,
         Cut::Stopping => Ending::ShutDown,
+        Cut::Tls(_) => return Ending::Protocol,
         Cut::Line(_) | Cut::Protocol => Ending::Protocol,
     };
     if settled.is_err() {

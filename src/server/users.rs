@@ -1,6 +1,7 @@
-//! Loading the users file. A short-lived helper reads it, so that no password and no verifier is ever in the listener's
+//! Loading the users file, and the server's key with it. A short-lived helper reads them, so that no password and no verifier is ever in the listener's
 //! memory, which every session inherits; what it leaves is a sealed table in memory that a session looks one user up in.
 
+use super::certificate;
 use crate::auth::{table, trust, users_file};
 use crate::proto::limits;
 use crate::sys::fork::{Fork, exit_child, fork};
@@ -16,6 +17,8 @@ use zeroize::Zeroizing;
 /// The file in the storage's reserved directory from which the salts of unknown users come. It lies there so that all servers that
 /// share a storage give the same.
 const SECRET: &str = "login-secret";
+/// How a helper begins the note that says by what clients know the server.
+pub const PIN: &str = "the certificate's pin is sha256:";
 /// Bytes that a helper may say about a users file.
 const NOTES: usize = 60 * 1024;
 
@@ -33,11 +36,30 @@ pub struct Loading {
     /// The helper.
     pub pid: Pid,
     table: File,
+    identity: File,
     notes: PipeReader,
 }
 
-/// What a helper came to: the users unless it failed, and what the operator should read.
-pub type Loaded = (Option<Users>, Vec<String>);
+/// What a helper came to.
+pub struct Loaded {
+    /// The users; `None` if they could not be loaded.
+    pub users: Option<Users>,
+    /// The server's certificate and key, sealed; `None` if they were not asked for, or could not be loaded.
+    pub identity: Option<File>,
+    /// What the operator should read.
+    pub notes: Vec<String>,
+}
+
+/// What to load.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    /// The users file.
+    pub users: PathBuf,
+    /// The storage directory, which holds the secret behind unknown users' salts.
+    pub storage: PathBuf,
+    /// The server's certificate and key, where they are needed.
+    pub certificate: Option<certificate::Source>,
+}
 
 /// What [`begin`] returns in each of two processes.
 pub enum Begun {
@@ -49,36 +71,42 @@ pub enum Begun {
 
 /// A helper's work.
 pub struct Load {
-    path: PathBuf,
-    storage: PathBuf,
+    sources: Sources,
     table: File,
+    identity: File,
     notes: PipeWriter,
 }
 
-/// Starts a helper that loads `path`. `storage` holds the secret.
-pub fn begin(path: &Path, storage: &Path) -> io::Result<Begun> {
-    let table = table::create()?;
+/// Starts a helper that loads `sources`.
+pub fn begin(sources: &Sources) -> io::Result<Begun> {
+    let (table, identity) = (table::create()?, sealed::create(c"dfos-identity")?);
     let (notes, pen) = io::pipe()?;
     Ok(match fork()? {
-        Fork::Parent(pid) => Begun::Parent(Loading { pid, table, notes }),
-        Fork::Child => Begun::Helper(Load { path: path.into(), storage: storage.into(), table, notes: pen }),
+        Fork::Parent(pid) => Begun::Parent(Loading { pid, table, identity, notes }),
+        Fork::Child => Begun::Helper(Load { sources: sources.clone(), table, identity, notes: pen }),
     })
 }
 
 impl Load {
     /// Does the work; the helper's exit status.
     pub fn run(mut self) -> u8 {
-        let loaded = load(&self.path, &self.storage, &mut self.table, &mut self.notes);
+        let loaded = load(&self.sources.users, &self.sources.storage, &mut self.table, &mut self.notes);
         if let Err(why) = &loaded {
             let _ = writeln!(self.notes, "{why}"); // the exit status says it too
+        }
+        if let Some(source) = &self.sources.certificate {
+            let _ = match certificate::load(source, &mut self.identity) {
+                Ok(pin) => writeln!(self.notes, "{PIN}{pin}"),
+                Err(why) => writeln!(self.notes, "the certificate cannot be used: {why}"),
+            };
         }
         u8::from(loaded.is_err())
     }
 }
 
-/// Loads `path` and waits for it, as at start-up.
-pub fn load_now(path: &Path, storage: &Path) -> io::Result<Loaded> {
-    let loading = match begin(path, storage)? {
+/// Loads `sources` and waits for it, as at start-up.
+pub fn load_now(sources: &Sources) -> io::Result<Loaded> {
+    let loading = match begin(sources)? {
         Begun::Parent(loading) => loading,
         Begun::Helper(load) => exit_child(load.run()),
     };
@@ -97,12 +125,13 @@ impl Loading {
         let mut text = String::new();
         self.notes.read_to_string(&mut text)?;
         let demonstration = text.lines().any(|line| line == users_file::MARKER);
+        let has_identity = text.lines().any(|line| line.starts_with(PIN));
         let notes = text.lines().filter(|line| *line != users_file::MARKER).map(str::to_owned).collect();
-        if !matches!(status, WaitStatus::Exited(_, 0)) {
-            return Ok((None, notes));
-        }
         sealed::seal(&self.table)?;
-        Ok((Some(Users { table: self.table, demonstration }), notes))
+        sealed::seal(&self.identity)?;
+        let sound = matches!(status, WaitStatus::Exited(_, 0));
+        let users = sound.then_some(Users { table: self.table, demonstration });
+        Ok(Loaded { users, identity: has_identity.then_some(self.identity), notes })
     }
 }
 

@@ -95,7 +95,7 @@ fn ends_at_prompt() -> Arc<AtomicBool> {
 /// `alice@host:/where> `
 fn prompt(console: &Console) -> String {
     let host = match &console.target.address {
-        Address::Tcp { host, .. } => host.clone(),
+        Address::Tls(at) | Address::Tcp(at) => at.host.clone(),
         Address::Unix(path) => path.display().to_string(),
     };
     let here = escape(below_root(&console.here));

@@ -1,0 +1,215 @@
+//! TLS 1.3 (RFC 8446) over a socket that does not block by itself. Nothing here waits: each call does what can be done now and says
+//! what it lacks, so that [`Wire`](super::Wire) can wait for signals and deadlines as it does without TLS.
+
+pub mod identity;
+pub mod pin;
+pub mod verify;
+
+use super::wait::Cut;
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv, send};
+use nix::sys::uio::writev;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::Arc;
+
+/// What both ends must name (ALPN, RFC 7301), so that no browser and no mail client can be made to talk to a server of ours.
+pub const ALPN: &[u8] = b"dfos/1";
+/// The label of the channel's own bytes, RFC 9266.
+const EXPORTER: &[u8] = b"EXPORTER-Channel-Binding";
+/// Bytes of a piece that is read from a file to be encrypted: several records, and no more memory than a body costs elsewhere.
+pub(super) const PIECE: usize = 256 * 1024;
+
+/// TLS of one connection.
+pub struct Tls {
+    connection: Connection,
+    /// Room to read a file into, made when the first file is sent.
+    scratch: Vec<u8>,
+}
+
+/// What a handshake waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// The other end's next message.
+    Read,
+    /// Room to send.
+    Write,
+    /// Nothing: it is done.
+    Nothing,
+}
+
+/// The ciphers of this house: TLS 1.3's, AES-128 first, which is the fastest where the processor knows AES and no weaker than the key
+/// exchange.
+pub fn provider() -> Arc<CryptoProvider> {
+    use aws_lc_rs::cipher_suite::*;
+    let cipher_suites = vec![TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256];
+    Arc::new(CryptoProvider { cipher_suites, ..aws_lc_rs::default_provider() })
+}
+
+/// Has the library do once, in the listener, what it does at its first handshake: every session then shares that memory, and none
+/// pays the time. With a key that is thrown away.
+pub fn warm_up() -> Result<(), Cut> {
+    let fail = |why: identity::BadIdentity| Cut::Io(io::Error::other(why));
+    let key = identity::make_key().map_err(fail)?;
+    let certificate = identity::make_certificate(&key, None).map_err(fail)?;
+    let identity = identity::Identity::from_pem(certificate.as_bytes(), key.as_bytes()).map_err(fail)?;
+    let mut sealed = crate::sys::sealed::create(c"dfos-warm-up")?;
+    sealed.write_all(&identity.encode())?;
+    let verifier = verify::Verifier::new(&verify::Authorities::none(), verify::Expectation::default())?;
+    let mut server = ServerConnection::new(identity::config(&sealed)?)?;
+    let mut client = ClientConnection::new(verifier.config()?, ServerName::try_from("localhost").map_err(io::Error::other)?)?;
+    let mut pipe = Vec::new();
+    while server.is_handshaking() || client.is_handshaking() {
+        pipe.clear();
+        client.write_tls(&mut pipe)?;
+        server.read_tls(&mut pipe.as_slice())?;
+        server.process_new_packets()?;
+        pipe.clear();
+        server.write_tls(&mut pipe)?;
+        client.read_tls(&mut pipe.as_slice())?;
+        client.process_new_packets()?;
+    }
+    Ok(())
+}
+
+impl Tls {
+    /// The server's end.
+    pub fn server(config: Arc<ServerConfig>) -> Result<Tls, Cut> {
+        Ok(Tls { connection: ServerConnection::new(config)?.into(), scratch: Vec::new() })
+    }
+
+    /// The client's end, which expects `host`.
+    pub fn client(config: Arc<ClientConfig>, host: &str) -> Result<Tls, Cut> {
+        let name = ServerName::try_from(host.to_owned())
+            .map_err(|_| Cut::Io(io::Error::new(ErrorKind::InvalidInput, format!("'{host}' is no host name"))))?;
+        Ok(Tls { connection: ClientConnection::new(config, name)?.into(), scratch: Vec::new() })
+    }
+
+    /// Goes on with the handshake as far as it can go now.
+    pub(super) fn shake_hands(&mut self, socket: BorrowedFd) -> Result<Need, Cut> {
+        loop {
+            if !self.push(socket)? {
+                return Ok(Need::Write);
+            }
+            if !self.connection.is_handshaking() {
+                return Ok(Need::Nothing);
+            }
+            match self.connection.read_tls(&mut Socket(socket)) {
+                Ok(0) => return Err(Cut::Closed),
+                Ok(_) => self.process(socket)?,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Need::Read),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Takes in what has arrived. What is wrong with it the other end is told by an alert, if it can be told at once.
+    fn process(&mut self, socket: BorrowedFd) -> Result<(), Cut> {
+        match self.connection.process_new_packets() {
+            // A peer that says goodbye before it has said anything: nothing more will come, so waiting would turn in a circle.
+            Ok(state) if state.peer_has_closed() && self.connection.is_handshaking() => Err(Cut::Closed),
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let _ = self.push(socket);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Reads bytes of the other end into `buffer`: 0 at the end, `None` if nothing more has arrived.
+    pub(super) fn receive(&mut self, socket: BorrowedFd, buffer: &mut [u8]) -> Result<Option<usize>, Cut> {
+        loop {
+            match self.connection.reader().read(buffer) {
+                Ok(n) => return Ok(Some(n)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(Some(0)),
+                Err(error) => return Err(error.into()),
+            }
+            match self.connection.read_tls(&mut Socket(socket)) {
+                Ok(_) => self.process(socket)?,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Encrypts some of `bytes`; how many. They are sent by [`push`](Self::push).
+    pub(super) fn take(&mut self, bytes: &[u8]) -> Result<usize, Cut> {
+        Ok(self.connection.writer().write(bytes)?)
+    }
+
+    /// Sends what is encrypted; whether all of it went.
+    pub(super) fn push(&mut self, socket: BorrowedFd) -> Result<bool, Cut> {
+        while self.connection.wants_write() {
+            match self.connection.write_tls(&mut Socket(socket)) {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Says that nothing more will be sent, so that the other end can tell an end from a cut.
+    pub(super) fn say_goodbye(&mut self) {
+        self.connection.send_close_notify();
+    }
+
+    /// Room for a piece of a file, to be given back with [`keep`](Self::keep).
+    pub(super) fn scratch(&mut self) -> Vec<u8> {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.resize(PIECE, 0);
+        scratch
+    }
+
+    /// Keeps the room for the next piece.
+    pub(super) fn keep(&mut self, scratch: Vec<u8>) {
+        self.scratch = scratch;
+    }
+
+    /// Whether the other end named this protocol.
+    pub fn speaks_dfos(&self) -> bool {
+        self.connection.alpn_protocol() == Some(ALPN)
+    }
+
+    /// Bytes that only the two ends of this very connection know (`tls-exporter`, RFC 9266).
+    pub fn binding(&self) -> Result<[u8; 32], Cut> {
+        Ok(self.connection.export_keying_material([0; 32], EXPORTER, None)?)
+    }
+}
+
+/// A connected socket, as rustls reads and writes it.
+struct Socket<'a>(BorrowedFd<'a>);
+
+impl Read for Socket<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        uninterrupted(|| recv(self.0.as_raw_fd(), buffer, MsgFlags::empty()))
+    }
+}
+
+impl Write for Socket<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        uninterrupted(|| send(self.0.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL))
+    }
+
+    /// Several records in one call. writev(2) knows no flags; SIGPIPE is ignored in every process of ours, as Rust sets it up.
+    fn write_vectored(&mut self, slices: &[IoSlice]) -> io::Result<usize> {
+        uninterrupted(|| writev(self.0, slices))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn uninterrupted(mut call: impl FnMut() -> nix::Result<usize>) -> io::Result<usize> {
+    loop {
+        match call() {
+            Err(Errno::EINTR) => {}
+            other => return Ok(other?),
+        }
+    }
+}
