@@ -1,8 +1,12 @@
 //! The command line: every option and command with its help, for `dfos-client` and for its shell alike.
 
 use super::failure::{Exit, Failure};
+use super::known_servers::KnownServers;
 use super::limits;
+use super::trust::Trusted;
 use crate::net::Address;
+use crate::net::tls::pin::Pin;
+use crate::net::tls::verify::Authorities;
 use clap::{ArgAction, Args, ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -39,6 +43,16 @@ pub struct Options {
     /// The server's port, the short way [default: 9000]
     #[arg(long, global = true, value_name = "N")]
     pub port: Option<u16>,
+    /// Believe the server with this key and no other: the pin that its log and `dfos-forkd check` show
+    #[arg(long, global = true, value_name = "SHA256")]
+    pub pin: Option<Pin>,
+    /// Believe servers that these authorities vouch for (a PEM file) instead of the system's
+    #[arg(long, global = true, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// Where the keys of servers that were met are kept [default: $XDG_STATE_HOME/dfos/known_servers, else
+    /// ~/.local/state/dfos/known_servers]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub known_servers: Option<PathBuf>,
     /// Log in as NAME [default: $DFOS_USER, else your login name]
     #[arg(long, global = true, value_name = "NAME")]
     pub user: Option<String>,
@@ -98,6 +112,14 @@ pub enum Command {
     Quota,
     /// Ask the server for a sign of life, and time it
     Ping,
+    /// List the servers whose keys are known, without connecting
+    Known,
+    /// Forget a server's key, so that its next one is believed after a login, without connecting
+    Forget {
+        /// The server
+        #[arg(value_name = "URL")]
+        url: Address,
+    },
     /// Make or delete a directory: `subfolder create NAME`, `subfolder delete NAME` (with all that is in it)
     #[command(disable_help_subcommand = true)]
     Subfolder {
@@ -303,6 +325,25 @@ pub enum LineCommand {
 }
 
 impl Options {
+    /// Where keys of servers are kept; `None` for a user without a home.
+    pub fn known_servers(&self) -> Option<KnownServers> {
+        self.known_servers.clone().map(KnownServers::at).or_else(KnownServers::usual)
+    }
+
+    /// Which servers to believe.
+    pub fn trusted(&self) -> Result<Trusted, Failure> {
+        let authorities = match &self.ca {
+            None => Authorities::of_system(),
+            Some(path) => {
+                let unusable =
+                    |why: &dyn std::fmt::Display| Failure::new(Exit::Usage, format!("--ca {}: {why}", path.display()));
+                let pem = std::fs::read(path).map_err(|why| unusable(&why))?;
+                Authorities::from_pem(&pem).map_err(|why| unusable(&why))?
+            }
+        };
+        Ok(Trusted::new(authorities, self.pin, self.known_servers()))
+    }
+
     /// The server that the options, else the environment (`DFOS_SERVER`), name.
     pub fn address(&self, environment: Option<&str>) -> Result<Address, Failure> {
         let text = match (&self.server, &self.ip, self.port) {
@@ -354,6 +395,9 @@ fn after_help() -> String {
 
 A name that holds * or ? is a pattern, which the client looks up in a listing; a backslash makes the next
 character a letter. A transfer that was interrupted goes on where it ended when the command is run again.
+
+A server is believed if an authority vouches for its name, or if its key is known, or at a first meeting if the login
+proves it; then its key is known from that time on. A key that has changed ends the command (status 4).
 
 The password comes from --password-command, --password-file, DFOS_PASSWORD, or is asked for: in this order.
 Environment: DFOS_SERVER, DFOS_USER, DFOS_PASSWORD, NO_COLOR (there are no colours anyway).

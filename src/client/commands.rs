@@ -9,6 +9,7 @@ use super::display::listing::{self, Listing};
 use super::display::output::Output;
 use super::display::progress::{Progress, Totals, human};
 use super::failure::{Exit, Failure};
+use super::keys;
 use super::names;
 use super::remote::{Parents, Recursion, Remote, Replace, Stat};
 use super::transfer::get::{GetPlan, get};
@@ -70,6 +71,8 @@ fn run(console: &mut Console, command: Command) -> Result<(), Failure> {
             remove_tree(console, &name, yes)
         }
         Command::Logout => log_out(console),
+        Command::Known => keys::list(&console.output, console.target.trusted.known()),
+        Command::Forget { url } => keys::forget(&console.output, console.target.trusted.known(), &url),
         Command::Help { command } => console.output.data(help(cli::command(), command.as_deref())?.as_bytes()),
         Command::Shell => Err(Failure::new(Exit::Usage, "this is the shell already")),
     }

@@ -5,14 +5,19 @@ use super::display::escape::escape;
 use super::failure::{Exit, Failure};
 use super::stop::{Stop, interrupted};
 use super::target::Target;
+use super::trust::Introduction;
 use super::{limits, login};
+use crate::auth::Binding;
 use crate::net::dial::dial;
+use crate::net::tls::Tls;
+use crate::net::tls::verify::Verifier;
 use crate::net::wire::Filled;
-use crate::net::{Cut, Side, Until, Wire};
+use crate::net::{Address, Cut, Side, Until, Wire};
 use crate::proto::{Answer, Code};
 use std::fmt::Display;
 use std::io::ErrorKind;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What a greeting of this protocol begins with.
@@ -25,6 +30,7 @@ pub struct Connection {
     /// When all patience ends, whatever the server says until then.
     deadline: Option<Instant>,
     usable: bool,
+    introduction: Option<Introduction>,
 }
 
 impl Connection {
@@ -32,12 +38,28 @@ impl Connection {
     pub fn open(target: &Target, stop: &Stop) -> Result<Self, Failure> {
         let mut waiter = stop.waiter()?;
         let socket = dial(&target.address, target.connect, &mut waiter).map_err(|cut| cannot_connect(target, cut))?;
-        let wire = Wire::new(socket, Side::Client, waiter)
-            .map_err(|why| Failure::passing(Exit::Connect, format!("cannot connect to {}: {why}", target.address)))?;
-        let mut connection = Connection { wire, silence: target.silence, deadline: None, usable: true };
+        let mut wire = Wire::new(socket, Side::Client, waiter).map_err(|cut| cannot_connect(target, cut))?;
+        let verifier = secure(&mut wire, target)?;
+        let mut connection =
+            Connection { wire, silence: target.silence, deadline: None, usable: true, introduction: None };
         let offered = connection.greeting(target)?;
-        login::log_in(&mut connection, target, &offered)?;
+        let trust = verifier.as_ref().and_then(|verifier| verifier.seen()).map(|(_, trust)| trust);
+        login::log_in(&mut connection, target, &offered, trust)?;
+        if let Some(verifier) = verifier {
+            connection.introduction = target.trusted.settle(&target.address, &verifier)?;
+        }
         Ok(connection)
+    }
+
+    /// The server, if its key has become known with this login; once.
+    pub fn introduction(&mut self) -> Option<Introduction> {
+        self.introduction.take()
+    }
+
+    /// What ties a login to this channel.
+    pub fn binding(&mut self) -> Result<Binding, Failure> {
+        let bytes = self.wire.tls().map(Tls::binding).transpose();
+        bytes.map(|bytes| bytes.map_or(Binding::None, Binding::TlsExporter)).map_err(|cut| self.cut(cut))
     }
 
     /// Reads the greeting; returns the mechanisms offered.
@@ -235,6 +257,21 @@ impl Connection {
             }
         }
         self.cut(cut)
+    }
+}
+
+/// Shakes hands where the address says so; what has looked at the certificate.
+fn secure(wire: &mut Wire, target: &Target) -> Result<Option<Arc<Verifier>>, Failure> {
+    let Address::Tls(at) = &target.address else { return Ok(None) };
+    let verifier = target.trusted.verifier(&target.address)?;
+    let config = verifier.config().map_err(Cut::from);
+    let tls = config.and_then(|config| Tls::client(config, &at.host)).map_err(|cut| cannot_connect(target, cut))?;
+    match wire.start_tls(tls, Until::within(target.connect)) {
+        Ok(()) => Ok(Some(verifier)),
+        Err(cut) => match target.trusted.handshake_failed(&target.address, &cut) {
+            Some(failure) => Err(failure),
+            None => Err(cannot_connect(target, cut)),
+        },
     }
 }
 

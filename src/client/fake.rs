@@ -165,6 +165,7 @@ impl Report for Recorder {
             Event::Failed { failure, .. } => format!("failed {}", failure.exit as u8),
             Event::Skipped { name, .. } => format!("skipped {}", String::from_utf8_lossy(name)),
             Event::Retrying { attempt, of, .. } => format!("retrying {attempt}/{of}"),
+            Event::Introduced { .. } => "introduced".into(),
             Event::Reconnected => "reconnected".into(),
         };
         self.0.lock().unwrap().push(word);

@@ -14,6 +14,8 @@ pub mod console;
 pub mod display;
 pub mod failure;
 pub mod glob;
+pub mod keys;
+pub mod known_servers;
 pub mod limits;
 pub mod login;
 pub mod names;
@@ -26,6 +28,7 @@ pub mod shell;
 pub mod stop;
 pub mod target;
 pub mod transfer;
+pub mod trust;
 
 #[cfg(test)]
 mod fake;

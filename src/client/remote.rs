@@ -6,6 +6,7 @@ use super::failure::Failure;
 use super::limits;
 use super::stop::Stop;
 use super::target::Target;
+use super::trust::Introduction;
 use crate::proto::answer::{BadAnswer, Entry};
 use crate::proto::{Answer, Code, Digest, EntryKind, Fields, Mtime, RemotePath};
 use std::time::{Duration, Instant};
@@ -79,6 +80,11 @@ impl Remote {
     /// Connects and logs in.
     pub fn connect(target: &Target, stop: &Stop) -> Result<Self, Failure> {
         Connection::open(target, stop).map(|connection| Remote { connection })
+    }
+
+    /// The server, if its key has become known with this login; once.
+    pub fn introduction(&mut self) -> Option<Introduction> {
+        self.connection.introduction()
     }
 
     /// Whether a next request makes sense on this connection; if not, connect anew.

@@ -1,6 +1,7 @@
 //! What transfers tell while they run. The transfers know nothing of terminals; bars, plain lines and JSON are reporters.
 
 use super::failure::Failure;
+use super::trust::Introduction;
 use crate::proto::Digest;
 use std::time::Duration;
 
@@ -35,6 +36,8 @@ pub enum Event<'a> {
     Skipped { name: &'a [u8], why: &'a str },
     /// The connection was lost; another attempt follows after `wait`.
     Retrying { attempt: u32, of: u32, wait: Duration, why: &'a Failure },
+    /// The server was met for the first time; its key is known from now on.
+    Introduced { introduction: &'a Introduction },
     /// The connection is back after a retry.
     Reconnected,
 }

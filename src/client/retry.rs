@@ -118,7 +118,10 @@ impl<'a> Context<'a> {
 
     fn connected<'s>(&self, session: &'s mut Option<Remote>, again: bool) -> Result<&'s mut Remote, Failure> {
         if session.is_none() {
-            let remote = Remote::connect(self.target, self.stop).map_err(|failure| self.out_of_reach(failure))?;
+            let mut remote = Remote::connect(self.target, self.stop).map_err(|failure| self.out_of_reach(failure))?;
+            if let Some(introduction) = remote.introduction() {
+                self.report.event(Event::Introduced { introduction: &introduction });
+            }
             if again {
                 self.report.event(Event::Reconnected);
             }

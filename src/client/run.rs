@@ -5,6 +5,7 @@ use super::commands;
 use super::console::{Console, Place};
 use super::display::output::{Output, Volume};
 use super::failure::{Exit, Failure};
+use super::keys;
 use super::password;
 use super::shell;
 use super::stop::Stop;
@@ -32,10 +33,18 @@ fn run(cli: Cli) -> Exit {
         (false, _) => Volume::Verbose,
     };
     let output = Output::of_process(cli.options.json, volume);
-    // Help needs neither a server nor a password.
+    // Help needs neither a server nor a password, and what is said of keys needs only a file.
     if let Some(Command::Help { command }) = &cli.command {
         let told = commands::help(cli::command(), command.as_deref());
         return commands::ended(&output, told.and_then(|text| output.data(text.as_bytes())), None);
+    }
+    let known = cli.options.known_servers();
+    match &cli.command {
+        Some(Command::Known) => return commands::ended(&output, keys::list(&output, known.as_ref()), None),
+        Some(Command::Forget { url }) => {
+            return commands::ended(&output, keys::forget(&output, known.as_ref(), url), None);
+        }
+        _ => {}
     }
     match prepare(&cli.options) {
         Err(failure) => commands::ended(&output, Err(failure), None),
@@ -56,10 +65,12 @@ fn run(cli: Cli) -> Exit {
 /// Whom to connect to. Ctrl+C is caught only from here on: before, it ends the program as it ends any other.
 fn prepare(options: &Options) -> Result<(Target, Stop), Failure> {
     let address = options.address(std::env::var("DFOS_SERVER").ok().as_deref())?;
+    let trusted = options.trusted()?;
     let user = user(options)?;
     let secret = password::find(options, &format!("{user} at {address}"))?;
     let password = Password::new(secret.as_slice()).map_err(|why| Failure::new(Exit::Login, why.to_string()))?;
     let mut target = Target::new(address, user, password);
+    target.trusted = trusted;
     target.retries = options.retries;
     target.silence = Duration::from_secs(options.timeout);
     target.connect = target.connect.min(target.silence);

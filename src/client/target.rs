@@ -1,6 +1,7 @@
 //! Whom to connect to, as whom, and with how much patience: all that is needed to connect, and to connect again.
 
 use super::limits;
+use super::trust::Trusted;
 use crate::auth::{Password, UserName};
 use crate::net::Address;
 use std::time::Duration;
@@ -14,6 +15,8 @@ pub struct Target {
     pub user: UserName,
     /// The password; it never crosses the wire.
     pub password: Password,
+    /// Which servers to believe.
+    pub trusted: Trusted,
     /// Attempts after the first when a connection is lost.
     pub retries: u32,
     /// The waits before them; the last is that of all further ones.
@@ -28,6 +31,7 @@ impl Target {
     /// A target with the usual patience.
     pub fn new(address: Address, user: UserName, password: Password) -> Self {
         let (retries, connect, silence) = (limits::RETRIES, limits::CONNECT, limits::SILENCE);
-        Target { address, user, password, retries, waits: &limits::RETRY_WAITS, connect, silence }
+        let trusted = Trusted::default();
+        Target { address, user, password, trusted, retries, waits: &limits::RETRY_WAITS, connect, silence }
     }
 }

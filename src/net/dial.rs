@@ -100,7 +100,9 @@ mod tests {
     fn what_nobody_listens_at_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        for address in [Address::Tcp(HostPort { host: "127.0.0.1".into(), port: free }), Address::Unix(dir.path().join("none"))] {
+        for address in
+            [Address::Tcp(HostPort { host: "127.0.0.1".into(), port: free }), Address::Unix(dir.path().join("none"))]
+        {
             let cut = dial(&address, Duration::from_secs(20), &mut Waiter::deaf()).unwrap_err();
             assert!(matches!(cut, Cut::Io(_)), "{cut}");
         }

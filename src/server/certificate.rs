@@ -37,7 +37,8 @@ pub fn load(source: &Source, out: &mut File) -> Result<Pin, String> {
     let (certificate, key) = match source {
         Source::Files { certificate, key } => (certificate.clone(), key.clone()),
         Source::Own(directory) => {
-            make_missing(directory).map_err(|why| format!("cannot keep a certificate in {}: {why}", directory.display()))?;
+            make_missing(directory)
+                .map_err(|why| format!("cannot keep a certificate in {}: {why}", directory.display()))?;
             (directory.join(CERTIFICATE), directory.join(KEY))
         }
     };

@@ -1,6 +1,7 @@
 //! The listener: the parent of all. It accepts, counts, forks and reaps; it never reads a byte from a client and never
 //! touches a user's file.
 
+use super::certificate::Source;
 use super::children::{self, Child, Children};
 use super::ending::{Ending, Fate};
 use super::options::ServeOptions;
@@ -8,7 +9,6 @@ use super::record::{Level, Log, Record};
 use super::scoreboard::{Figure, Scoreboard, Totals};
 use super::scribe::{self, Scribe};
 use super::session::{Brief, Times};
-use super::certificate::Source;
 use super::users::{self, Begun, Load, Loaded, Loading, Sources, Users};
 use crate::net::listen::Listener as Socket;
 use crate::net::{Address, Peer};

@@ -12,7 +12,6 @@ use crate::proto::{Answer, Code, Fields, Incoming, Request, Verb, incoming, limi
 use std::fs::File;
 use std::time::Instant;
 
-
 /// A client of whom nothing is known but its address.
 pub struct Stranger {
     /// The conversation.
@@ -118,12 +117,7 @@ impl Stranger {
     }
 
     /// Carries out one line.
-    fn step(
-        &mut self,
-        line: &str,
-        exchange: Option<Awaiting>,
-        binding: Binding,
-    ) -> Result<Step, incoming::Refusal> {
+    fn step(&mut self, line: &str, exchange: Option<Awaiting>, binding: Binding) -> Result<Step, incoming::Refusal> {
         use incoming::Refusal;
         let request = match incoming::parse(line) {
             Ok(Incoming::Request(request)) => request,

@@ -20,6 +20,7 @@ pub fn secure(wire: &mut Wire, sealed: File, by: Instant, log: &Log) -> Result<(
         return Ok(());
     }
     // Whoever else speaks TLS may have been sent here by a third party (ALPACA, CVE-2021-3618).
+    log.line(Level::Info, "the client did not name the protocol by ALPN");
     let text = "this is a DFOS server: name the protocol 'dfos/1' by ALPN (openssl s_client -alpn dfos/1)";
     wire.queue_line(Answer::Err(Code::BadRequest, text.into()));
     wire.goodbye();

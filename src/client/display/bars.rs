@@ -94,7 +94,7 @@ impl Bars {
                     self.all.remove(&bar);
                 }
             }
-            Event::Skipped { .. } | Event::Retrying { .. } | Event::Reconnected => {}
+            Event::Skipped { .. } | Event::Retrying { .. } | Event::Introduced { .. } | Event::Reconnected => {}
         }
     }
 

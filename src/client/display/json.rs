@@ -7,6 +7,7 @@ use crate::proto::answer::Entry;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
+use std::fmt::Display;
 use std::time::Duration;
 
 /// The version of the objects; it grows when a field changes its meaning, not when one is added.
@@ -22,6 +23,10 @@ pub struct Object {
     path: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     path_b64: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pin: Option<String>,
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -73,6 +78,12 @@ impl Object {
     pub fn path(mut self, name: &[u8]) -> Self {
         self.path = Some(String::from_utf8_lossy(name).into_owned());
         self.path_b64 = std::str::from_utf8(name).is_err().then(|| STANDARD.encode(name));
+        self
+    }
+
+    /// With a server and its key.
+    pub fn server(mut self, server: impl Display, pin: impl Display) -> Self {
+        (self.server, self.pin) = (Some(server.to_string()), Some(pin.to_string()));
         self
     }
 

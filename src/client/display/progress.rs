@@ -7,6 +7,7 @@ use super::json::{self, Object};
 use super::output::{Output, Volume};
 use crate::client::failure::Exit;
 use crate::client::report::{Event, Report};
+use crate::client::trust::Introduction;
 use bytesize::ByteSize;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -156,6 +157,14 @@ impl Report for Progress<'_> {
                 let mut object = Object::new("retrying").failure(why).took(wait, None);
                 object.attempt = Some(attempt);
                 self.object(object);
+            }
+            Event::Introduced { introduction: Introduction { address, pin, trouble } } => {
+                let text = match trouble {
+                    None => format!("{address} is known by its key from now on (sha256:{pin})"),
+                    Some(why) => format!("the key of {address} cannot be remembered (sha256:{pin}): {why}"),
+                };
+                self.note(&state, &text);
+                self.object(Object::new("introduced").server(address, pin));
             }
             Event::Reconnected => {
                 self.note(&state, "connected again");

@@ -11,7 +11,7 @@ use nix::sys::socket::{MsgFlags, recv, send};
 use nix::sys::uio::writev;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
+use rustls::{ClientConfig, ClientConnection, Connection, Error, InvalidMessage, ServerConfig, ServerConnection};
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
@@ -58,9 +58,10 @@ pub fn warm_up() -> Result<(), Cut> {
     let identity = identity::Identity::from_pem(certificate.as_bytes(), key.as_bytes()).map_err(fail)?;
     let mut sealed = crate::sys::sealed::create(c"dfos-warm-up")?;
     sealed.write_all(&identity.encode())?;
-    let verifier = verify::Verifier::new(&verify::Authorities::none(), verify::Expectation::default())?;
+    let verifier = verify::Verifier::new(Arc::new(verify::Authorities::none()), verify::Expectation::default());
     let mut server = ServerConnection::new(identity::config(&sealed)?)?;
-    let mut client = ClientConnection::new(verifier.config()?, ServerName::try_from("localhost").map_err(io::Error::other)?)?;
+    let mut client =
+        ClientConnection::new(verifier.config()?, ServerName::try_from("localhost").map_err(io::Error::other)?)?;
     let mut pipe = Vec::new();
     while server.is_handshaking() || client.is_handshaking() {
         pipe.clear();
@@ -113,7 +114,10 @@ impl Tls {
             Ok(state) if state.peer_has_closed() && self.connection.is_handshaking() => Err(Cut::Closed),
             Ok(_) => Ok(()),
             Err(error) => {
-                let _ = self.push(socket);
+                // To what is no TLS at all an alert is no word either.
+                if !matches!(error, Error::InvalidMessage(InvalidMessage::InvalidContentType)) {
+                    let _ = self.push(socket);
+                }
                 Err(error.into())
             }
         }

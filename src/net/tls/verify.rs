@@ -11,7 +11,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme, version,
 };
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use thiserror::Error;
 
 /// What a client knows of a server before it connects.
@@ -44,8 +44,12 @@ pub struct WrongKey {
     pub found: Pin,
 }
 
-/// Certificate authorities.
-pub struct Authorities(RootCertStore);
+/// Certificate authorities, read when they are asked: a server whose key is known needs none, and a system has more than a hundred.
+#[derive(Debug)]
+pub struct Authorities {
+    given: Option<RootCertStore>,
+    found: OnceLock<Option<Arc<WebPkiServerVerifier>>>,
+}
 
 impl Authorities {
     /// Those in a PEM file. What is there and cannot be used is an error: the user named the file.
@@ -54,19 +58,34 @@ impl Authorities {
         for certificate in CertificateDer::pem_slice_iter(pem) {
             store.add(certificate.map_err(|why| Error::General(why.to_string()))?)?;
         }
-        if store.is_empty() { Err(Error::General("no certificate in it".into())) } else { Ok(Authorities(store)) }
+        if store.is_empty() { Err(Error::General("no certificate in it".into())) } else { Ok(Self::given(store)) }
     }
 
     /// None: every server is known by its key.
     pub fn none() -> Self {
-        Authorities(RootCertStore::empty())
+        Self::given(RootCertStore::empty())
     }
 
-    /// Those of this system; none where it has none.
+    /// Those of this system, if it has any.
     pub fn of_system() -> Self {
-        let mut store = RootCertStore::empty();
-        store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        Authorities(store)
+        Authorities { given: None, found: OnceLock::new() }
+    }
+
+    fn given(store: RootCertStore) -> Self {
+        Authorities { given: Some(store), found: OnceLock::new() }
+    }
+
+    /// What asks them; `None` where there are none.
+    fn ask(&self) -> Option<&Arc<WebPkiServerVerifier>> {
+        let find = || {
+            let roots = self.given.clone().unwrap_or_else(|| {
+                let mut store = RootCertStore::empty();
+                store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+                store
+            });
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build().ok()
+        };
+        self.found.get_or_init(find).as_ref()
     }
 }
 
@@ -74,24 +93,15 @@ impl Authorities {
 #[derive(Debug)]
 pub struct Verifier {
     provider: Arc<CryptoProvider>,
-    /// `None` where there is no authority at all.
-    authorities: Option<Arc<WebPkiServerVerifier>>,
+    authorities: Arc<Authorities>,
     expected: Expectation,
     seen: Mutex<Option<(Pin, Trust)>>,
 }
 
 impl Verifier {
     /// A verifier for one connection.
-    pub fn new(authorities: &Authorities, expected: Expectation) -> Result<Arc<Self>, Error> {
-        let provider = provider();
-        let roots = Arc::new(authorities.0.clone());
-        let authorities = if roots.is_empty() {
-            None
-        } else {
-            let built = WebPkiServerVerifier::builder_with_provider(roots, provider.clone()).build();
-            Some(built.map_err(|why| Error::General(why.to_string()))?)
-        };
-        Ok(Arc::new(Verifier { provider, authorities, expected, seen: Mutex::new(None) }))
+    pub fn new(authorities: Arc<Authorities>, expected: Expectation) -> Arc<Self> {
+        Arc::new(Verifier { provider: provider(), authorities, expected, seen: Mutex::new(None) })
     }
 
     /// The server's key, and why it was believed; `None` before the handshake.
@@ -111,7 +121,8 @@ impl Verifier {
 
     /// Decides about a key. `vouched` asks the authorities, only where their answer counts.
     fn judge(&self, found: Pin, vouched: impl FnOnce() -> bool) -> Result<Trust, WrongKey> {
-        let fits = |expected: Pin| if expected == found { Ok(Trust::Pinned) } else { Err(WrongKey { expected, found }) };
+        let fits =
+            |expected: Pin| if expected == found { Ok(Trust::Pinned) } else { Err(WrongKey { expected, found }) };
         match (self.expected.fixed, self.expected.pinned) {
             (Some(expected), _) => fits(expected),
             (None, Some(expected)) if expected == found => Ok(Trust::Pinned),
@@ -134,7 +145,7 @@ impl ServerCertVerifier for Verifier {
         let found = Pin::of(certificate).ok_or(CertificateError::BadEncoding)?;
         let vouched = || {
             let ask = |by: &Arc<WebPkiServerVerifier>| by.verify_server_cert(certificate, chain, name, stapled, now);
-            self.authorities.as_ref().is_some_and(|by| ask(by).is_ok())
+            self.authorities.ask().is_some_and(|by| ask(by).is_ok())
         };
         let trust = self.judge(found, vouched).map_err(|wrong| CertificateError::Other(OtherError(Arc::new(wrong))))?;
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((found, trust));
@@ -186,8 +197,7 @@ mod tests {
     fn each_kind_of_trust_has_its_place() {
         let (a, b) = (pin(1), pin(2));
         let judge = |fixed, pinned, vouched| {
-            let none = Authorities::none();
-            Verifier::new(&none, Expectation { fixed, pinned }).unwrap().judge(a, || vouched)
+            Verifier::new(Arc::new(Authorities::none()), Expectation { fixed, pinned }).judge(a, || vouched)
         };
         let wrong = Err(WrongKey { expected: b, found: a });
         for (fixed, pinned, vouched, expected) in [
