@@ -76,14 +76,14 @@ chmod 600 "$PLACE/users"
 cd "$PLACE"
 
 say "The server: any free port, files in a directory of its own, three demonstration users."
-echo "$DIM\$ dfos-forkd --port 0 --dir storage --users users$PLAIN"
+echo "$DIM\$ dfos-forkd --port 0 --dir storage --users users --state-dir state$PLAIN"
 mkfifo out
-"$BIN/dfos-forkd" --port 0 --dir storage --users users >out 2>log &
+"$BIN/dfos-forkd" --port 0 --dir storage --users users --state-dir state >out 2>log &
 SERVER=$!
 read -r line <out || { cat log; exit 1; }
 rm out
 echo "$line"
-export DFOS_SERVER=${line#listening } DFOS_USER=alice DFOS_PASSWORD=secret
+export XDG_STATE_HOME=$PWD/known DFOS_SERVER=${line#listening } DFOS_USER=alice DFOS_PASSWORD=secret
 
 say "Some files to work with."
 mkdir -p photos/2024 back
@@ -145,7 +145,7 @@ go_on() {
 
 ${BOLD}To go on by hand$PLAIN, in $PWD:
 
-    target/release/dfos-forkd                          # serves on tcp://127.0.0.1:9000
+    target/release/dfos-forkd                          # serves on tls://127.0.0.1:9000
     target/release/dfos-client --user alice            # in another terminal: the shell; the password is "secret"
 
 Users of your own: remove all lines of id_passwd.txt, then \`target/release/dfos-forkd user add NAME\`.

@@ -200,8 +200,8 @@ start_server() {
     LOG=$WORK/server.log
     out=$WORK/server.out
     : >"$out"
-    "${UNDER[@]}" "$BIN/dfos-forkd" --listen tcp://127.0.0.1:0 --dir "$STORAGE" --users "$USERS" "$@" \
-        >"$out" 2>>"$LOG" &
+    "${UNDER[@]}" "$BIN/dfos-forkd" --listen "$SCHEME://127.0.0.1:0" --state-dir "$WORK/state" \
+        --dir "$STORAGE" --users "$USERS" "$@" >"$out" 2>>"$LOG" &
     SERVER_PID=$!
     eventually "the server to listen" listens "$out"
     read -r line <"$out"
@@ -209,6 +209,10 @@ start_server() {
     PORT=${URL##*:}
 }
 UNDER=()
+# tls for scripts that use dfos-client alone.
+SCHEME=tcp
+# The keys of servers that a test's clients meet are nobody else's.
+export XDG_STATE_HOME=$WORK/client-state
 
 listens() {
     grep -q '^listening ' "$1" || ! gone "$SERVER_PID" || fail "the server did not start"

@@ -5,6 +5,7 @@
 . "$(dirname "$0")/lib.sh"
 
 cd "$WORK"
+SCHEME=tls # what people use
 export DFOS_PASSWORD=secret DFOS_USER=alice
 client() { "$BIN/dfos-client" --server "$URL" "$@"; }
 
@@ -32,6 +33,12 @@ every_command() {
     mkdir -p every && cd every
     echo hello >a.txt
     exits 0 client ping
+    exits 0 client known
+    out "$URL sha256:$(sed -n 's/.*pin is sha256:\(.*\)/\1/p' "$LOG" | tail -n 1)"
+    exits 0 client forget "$URL"
+    exits 7 client forget "$URL"
+    exits 0 client known
+    out ''
     exits 0 client put a.txt
     exits 0 client ls
     out a.txt
@@ -69,7 +76,8 @@ every_command_is_known() {
     local command
     "$BIN/dfos-client" --help | sed -n '/^Commands:/,/^$/s/^  \([a-z]*\) .*/\1/p' | while read -r command; do
         case $command in
-        put | get | view | ls | rm | mkdir | rmdir | mv | stat | digest | quota | ping | subfolder | logout | help | shell) ;;
+        put | get | view | ls | rm | mkdir | rmdir | mv | stat | digest | quota | ping | known | forget | subfolder) ;;
+        logout | help | shell) ;;
         *) fail "no test uses the command $command" ;;
         esac
     done
@@ -160,11 +168,14 @@ over_quota() {
 busy() {
     local STORAGE=$WORK/crowded
     start_server --max-clients 1
-    login
+    exec {RAW}<>"/dev/tcp/127.0.0.1/$PORT" # takes the one place, and says nothing
+    eventually "its session" has_sessions
     exits 3 client --retries 0 ls
     hang_up
     stop_server
 }
+
+has_sessions() { [[ -n $(sessions) ]]; }
 
 # The whole server stands still: a time-out, not a wait for ever.
 timed_out() {
@@ -295,7 +306,7 @@ killed_and_resumed() {
     head -c "$size" /dev/urandom >large
     for cut in 20 40 60 80; do
         # Each send waits a little, so that the kill comes before the end however fast the machine is.
-        strace -D -f -e trace=sendto,sendfile -e inject=sendto:delay_enter=4000 -e signal=none -o "$WORK/sent.$cut" \
+        strace -D -f -e trace=sendto,writev -e inject=writev:delay_enter=4000 -e signal=none -o "$WORK/sent.$cut" \
             "$BIN/dfos-client" --server "$URL" -q put large &
         pid=$!
         eventually "$cut MiB to be there" under_way $((cut << 20))
@@ -303,7 +314,7 @@ killed_and_resumed() {
         wait "$pid" 2>/dev/null || true
         for pid in $(sessions); do eventually "the session to notice" gone "$pid"; done
     done
-    strace -D -f -e trace=sendto,sendfile -e signal=none -o "$WORK/sent.end" \
+    strace -D -f -e trace=sendto,writev -e signal=none -o "$WORK/sent.end" \
         "$BIN/dfos-client" --server "$URL" put large >"$WORK/out" 2>"$WORK/err"
     grep -q 'resum' "$WORK/err" "$WORK/out" || fail "it does not say that it resumes"
     cmp large "$STORAGE/alice/large"
@@ -358,7 +369,7 @@ server_restarts() {
     gone "$client" && fail "the upload was over before the server was killed"
     for pid in $family; do eventually "the killed server's process $pid to end" gone "$pid"; done
     : >"$WORK/server.out" # not what the first one said
-    "$BIN/dfos-forkd" --listen "tcp://127.0.0.1:$port" --dir "$STORAGE" --users "$USERS" >"$WORK/server.out" 2>>"$LOG" &
+    "$BIN/dfos-forkd" --listen "tls://127.0.0.1:$port" --state-dir "$WORK/state" --dir "$STORAGE" --users "$USERS" >"$WORK/server.out" 2>>"$LOG" &
     SERVER_PID=$!
     wait "$client" || status=$?
     equal "the exit status: $(tail -n 2 "$WORK/err")" 0 "$status"

@@ -208,7 +208,7 @@ fn demonstration_users_are_not_shown_to_the_world() {
     let home = home();
     fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/id_passwd.txt"), home.path().join("users")).unwrap();
     for url in ["tcp://0.0.0.0:0", "tcp://[::]:0"] {
-        let output = command(home.path(), &["--listen", url]).output().unwrap();
+        let output = command(home.path(), &["--allow-plaintext", "--listen", url]).output().unwrap();
         assert_eq!(output.status.code(), Some(1));
         let text = String::from_utf8(output.stderr).unwrap();
         assert!(text.contains("demonstration users"), "{text}");
@@ -230,7 +230,7 @@ fn a_password_in_clear_text_is_not_taken_from_beyond_this_machine() {
     else {
         return eprintln!("skipped: this machine has no address beyond loopback");
     };
-    let server = Server::start(&["--listen", &format!("tcp://{ip}:0")]);
+    let server = Server::start(&["--allow-plaintext", "--listen", &format!("tcp://{ip}:0")]);
     let mut raw = Raw::silent(server.address());
     assert_eq!(raw.line(), "OK dfos/1 ready auth=SCRAM-SHA-256");
     raw.demand("LOGIN alice secret", "ERR denied");

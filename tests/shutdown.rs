@@ -182,7 +182,7 @@ fn when_the_listener_is_killed_sessions_finish_what_they_hold_and_another_can_st
     idle.closed();
     // The port is free although a session of the dead server still talks on it.
     let port = server.address().rsplit(':').next().unwrap().to_owned();
-    let other = Server::start(&["--port", &port]);
+    let other = Server::start(&["--listen", &format!("tcp://127.0.0.1:{port}")]);
     assert_eq!(other.address(), server.address());
     other.login("bob").demand("PING", "OK pong");
     busy.send([&*pieces(&bytes[100_000..]), b"END\n"].concat());

@@ -266,12 +266,14 @@ fn secure(wire: &mut Wire, target: &Target) -> Result<Option<Arc<Verifier>>, Fai
     let verifier = target.trusted.verifier(&target.address)?;
     let config = verifier.config().map_err(Cut::from);
     let tls = config.and_then(|config| Tls::client(config, &at.host)).map_err(|cut| cannot_connect(target, cut))?;
-    match wire.start_tls(tls, Until::within(target.connect)) {
+    match wire.start_tls(tls, Until::silent_for(target.silence)) {
         Ok(()) => Ok(Some(verifier)),
-        Err(cut) => match target.trusted.handshake_failed(&target.address, &cut) {
-            Some(failure) => Err(failure),
-            None => Err(cannot_connect(target, cut)),
-        },
+        Err(Cut::Tls(why)) => Err(target.trusted.handshake_failed(&target.address, &why)),
+        Err(Cut::TimedOut) => {
+            let text = format!("the server said nothing for {} seconds", target.silence.as_secs());
+            Err(Failure::passing(Exit::Timeout, text))
+        }
+        Err(cut) => Err(cannot_connect(target, cut)),
     }
 }
 

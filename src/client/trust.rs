@@ -5,7 +5,9 @@ use super::failure::{Exit, Failure};
 use super::known_servers::KnownServers;
 use crate::net::tls::pin::Pin;
 use crate::net::tls::verify::{self, Authorities, Expectation, Verifier, WrongKey};
-use crate::net::{Address, Cut};
+use crate::net::Address;
+use crate::proto::Code;
+use rustls::{AlertDescription, Error, InvalidMessage};
 use std::sync::Arc;
 
 pub use crate::net::tls::verify::Trust;
@@ -70,18 +72,18 @@ impl Trusted {
     }
 
     /// The failure of a handshake.
-    pub fn handshake_failed(&self, address: &Address, cut: &Cut) -> Option<Failure> {
-        use rustls::{Error, InvalidMessage};
-        let Cut::Tls(why) = cut else { return None };
-        if let Some(wrong) = verify::wrong_key(why) {
-            return Some(self.wrong_key(address, wrong));
-        }
-        Some(match why {
-            Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+    pub fn handshake_failed(&self, address: &Address, why: &Error) -> Failure {
+        match (verify::wrong_key(why), why) {
+            (Some(wrong), _) => self.wrong_key(address, wrong),
+            (None, Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
                 Failure::new(Exit::Protocol, format!("what listens at {address} does not speak TLS"))
             }
+            // What the listener says to those it turns away, before there is a channel for words.
+            (None, Error::AlertReceived(AlertDescription::AccessDenied)) => {
+                Failure::refused(Code::Busy, format!("{address} takes no more clients at present; try again later"))
+            }
             _ => Failure::new(Exit::Identity, format!("cannot speak TLS with {address}: {why}")),
-        })
+        }
     }
 
     fn wrong_key(&self, address: &Address, WrongKey { expected, found }: WrongKey) -> Failure {

@@ -11,7 +11,7 @@ use super::scribe::{self, Scribe};
 use super::session::{Brief, Times};
 use super::users::{self, Begun, Load, Loaded, Loading, Sources, Users};
 use crate::net::listen::Listener as Socket;
-use crate::net::{Address, Peer};
+use crate::net::{Address, Peer, tls};
 use crate::proto::{Answer, Code};
 use crate::store::tree::Policy;
 use crate::sys::fork::{Fork, exit_child, fork};
@@ -300,15 +300,13 @@ impl Listener {
         })
     }
 
-    /// Tells a client why it is not served, before the close. One that speaks TLS would not understand a word.
+    /// Tells a client why it is not served, before the close; one that speaks TLS at least that it is the server's will.
     fn turn_away(&mut self, at: usize, socket: OwnedFd, peer: &Peer, why: &str) {
         self.refused += 1;
         self.log.line(Level::Warning, format!("{peer} turned away: {why}"));
-        if self.sockets[at].speaks_tls() {
-            return;
-        }
         let line = format!("{}\n", Answer::Err(Code::Busy, why.into()));
-        let sent = send(socket.as_raw_fd(), line.as_bytes(), MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT);
+        let word = if self.sockets[at].speaks_tls() { tls::TURNED_AWAY } else { line.as_bytes() };
+        let sent = send(socket.as_raw_fd(), word, MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT);
         if sent.is_ok() && shutdown(socket.as_raw_fd(), Shutdown::Write).is_ok() {
             if self.lingering.len() >= LINGERING {
                 self.lingering.pop_front();

@@ -81,6 +81,7 @@ fn command_under(umask: &str, home: &Path, options: &[&str]) -> Command {
     command.args(["-c", &format!("umask {umask}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_dfos-forkd")]);
     command.args(options).current_dir(home).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.arg("--dir").arg(home.join("storage")).arg("--users").arg(home.join("users"));
+    command.arg("--state-dir").arg(home.join("state"));
     command
 }
 
@@ -99,8 +100,8 @@ impl Server {
     pub fn start_under(umask: &str, home: tempfile::TempDir, options: &[&str]) -> Server {
         let mut command = command_under(umask, home.path(), options);
         let listeners = options.iter().filter(|option| **option == "--listen").count();
-        if listeners == 0 && !options.contains(&"--port") {
-            command.args(["--port", "0"]);
+        if listeners == 0 {
+            command.args(["--listen", "tcp://127.0.0.1:0"]); // most tests read and write the bytes of the protocol themselves
         }
         let mark = home.path().to_string_lossy().into_owned();
         let mut process = command.env(MARK, &mark).spawn().unwrap();

@@ -18,6 +18,8 @@ use std::sync::Arc;
 
 /// What both ends must name (ALPN, RFC 7301), so that no browser and no mail client can be made to talk to a server of ours.
 pub const ALPN: &[u8] = b"dfos/1";
+/// What says to a client, instead of a handshake, that it is not served: the fatal alert access_denied (RFC 8446, 6).
+pub const TURNED_AWAY: &[u8] = &[21, 3, 3, 0, 2, 2, 49];
 /// The label of the channel's own bytes, RFC 9266.
 const EXPORTER: &[u8] = b"EXPORTER-Channel-Binding";
 /// Bytes of a piece that is read from a file to be encrypted: several records, and no more memory than a body costs elsewhere.
