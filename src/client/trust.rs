@@ -3,9 +3,9 @@
 
 use super::failure::{Exit, Failure};
 use super::known_servers::KnownServers;
+use crate::net::Address;
 use crate::net::tls::pin::Pin;
 use crate::net::tls::verify::{self, Authorities, Expectation, Verifier, WrongKey};
-use crate::net::Address;
 use crate::proto::Code;
 use rustls::{AlertDescription, Error, InvalidMessage};
 use std::sync::Arc;

@@ -3,6 +3,7 @@
 
 pub mod raw;
 pub mod scram;
+pub mod tls;
 pub mod tree;
 
 use nix::sys::signal::{Signal, kill, killpg};
@@ -130,6 +131,11 @@ impl Server {
     /// HOST:PORT of the first TCP listener.
     pub fn address(&self) -> &str {
         self.listening.iter().find_map(|url| url.strip_prefix("tcp://")).expect("a TCP listener")
+    }
+
+    /// HOST:PORT of the first TLS listener.
+    pub fn tls_address(&self) -> &str {
+        self.listening.iter().find_map(|url| url.strip_prefix("tls://")).expect("a TLS listener")
     }
 
     pub fn home(&self) -> &Path {

@@ -32,17 +32,25 @@ pub struct Exchange {
     bare: String,
     password: String,
     pub nonce: String,
+    /// What `c=` says.
+    channel: String,
 }
 
 impl Exchange {
     /// Begins; the first message in base64 comes with it.
     pub fn begin(user: &str, password: &str) -> (Exchange, String) {
+        Exchange::begin_bound(user, password, "n,,", &[])
+    }
+
+    /// The same with a GS2 header and the channel's own bytes.
+    pub fn begin_bound(user: &str, password: &str, header: &str, channel: &[u8]) -> (Exchange, String) {
         let mut random = [0; 18];
         getrandom::fill(&mut random).unwrap();
         let nonce = STANDARD.encode(random);
         let bare = format!("n={user},r={nonce}");
-        let message = STANDARD.encode(format!("n,,{bare}"));
-        (Exchange { bare, password: password.into(), nonce }, message)
+        let message = STANDARD.encode(format!("{header}{bare}"));
+        let channel = STANDARD.encode([header.as_bytes(), channel].concat());
+        (Exchange { bare, password: password.into(), nonce, channel }, message)
     }
 
     /// Answers the challenge (in base64) with the last message, and tells what the server's signature must be.
@@ -56,7 +64,7 @@ impl Exchange {
         let client_key = hmac(&salted, b"Client Key");
         let stored_key = Sha256::digest(client_key);
         let server_key = hmac(&salted, b"Server Key");
-        let without_proof = format!("c=biws,r={nonce}");
+        let without_proof = format!("c={},r={nonce}", self.channel);
         let auth_message = format!("{},{challenge},{without_proof}", self.bare);
         let signature = hmac(&stored_key, auth_message.as_bytes());
         let proof: Vec<u8> = client_key.iter().zip(signature).map(|(a, b)| a ^ b).collect();
