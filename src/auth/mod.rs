@@ -9,6 +9,8 @@ pub mod edit;
 mod keys;
 pub mod name;
 pub mod password;
+pub mod residue;
+
 pub mod scram;
 pub mod table;
 pub mod trust;

@@ -8,6 +8,7 @@ use super::scoreboard::{Figure, Tally};
 use super::secure::secure;
 use super::talk::Talk;
 use super::verbs;
+use crate::auth::residue;
 use crate::net::{Cut, Peer, Side, Waiter, Wire};
 use crate::proto::{Code, Incoming, Verb, incoming, verb};
 use crate::store::tree::{Policy, Tree};
@@ -61,12 +62,14 @@ pub fn run(brief: Brief, stop: StopPipe) -> Ending {
     {
         return ending;
     }
+    residue::wipe_stack(); // of the server's key
     let stranger =
         Stranger { talk: Talk::new(wire), peer: brief.peer, users: brief.users, login_by: brief.times.login_by };
     let (mut talk, user, welcome) = match login::admit(stranger, &brief.log) {
         Ok(admitted) => admitted,
         Err(ending) => return ending,
     };
+    residue::wipe_stack(); // of verifiers and passwords
     brief.log.send(&Record::User(user.to_string()));
     brief.tally.add(Figure::Logins, 1);
     let tree = match Tree::open(brief.storage.as_fd(), user.as_str(), brief.policy, &mut talk) {

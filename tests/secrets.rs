@@ -1,0 +1,82 @@
+//! What the processes hold in memory: no key of the server's, no password, no verifier of anybody's, once a login is over. Reads
+//! /proc/PID/mem, so it must be root.
+
+mod common;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use common::tls::TlsRaw;
+use common::{Server, scram};
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+
+/// Where in its memory a process holds `needle`.
+fn holds(pid: i32, needle: &[u8]) -> Option<String> {
+    let memory = File::open(format!("/proc/{pid}/mem")).expect("root can read the memory of others");
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    maps.lines()
+        .find(|line| {
+            let (range, rest) = line.split_once(' ').unwrap();
+            let (from, to) = range.split_once('-').unwrap();
+            let [from, to] = [from, to].map(|at| u64::from_str_radix(at, 16).unwrap());
+            let mut bytes = vec![0; if rest.starts_with('r') { (to - from) as usize } else { 0 }];
+            // Some special mappings cannot be read this way.
+            memory.read_exact_at(&mut bytes, from).is_ok() && bytes.windows(needle.len()).any(|window| window == needle)
+        })
+        .map(str::to_owned)
+}
+
+/// The secret part of the server's own Ed25519 key: the last 32 bytes of its PKCS #8 (RFC 8410), before a public key that may follow.
+fn seed(pem: &str) -> Vec<u8> {
+    let der = STANDARD.decode(pem.lines().filter(|line| !line.starts_with('-')).collect::<String>()).unwrap();
+    let at = der.windows(4).position(|window| window == [4, 34, 4, 32]).unwrap() + 4;
+    der[at..at + 32].to_vec()
+}
+
+#[test]
+fn no_process_holds_a_key_a_password_or_a_verifier_after_a_login() {
+    if !nix::unistd::geteuid().is_root() {
+        return eprintln!("skipped: only root can read the memory of other processes");
+    }
+    let server = Server::start(&["--listen", "tls://127.0.0.1:0"]);
+    let pem = fs::read_to_string(server.home().join("state/tls-key.pem")).unwrap();
+    let mut secrets =
+        vec![("the key".to_owned(), seed(&pem)), ("the key's text".to_owned(), pem.lines().nth(1).unwrap().into())];
+    secrets.push(("carol's password".to_owned(), b"let me in".to_vec()));
+    for user in ["alice", "bob"] {
+        let password = if user == "alice" { "secret" } else { "builder" };
+        let whose = |what: &str| format!("{user}'s {what}");
+        let entry = scram::entry(user, password);
+        let stored = entry.trim().rsplit_once('$').unwrap().1.split_once(':').unwrap();
+        for text in [stored.0, stored.1] {
+            secrets.push((whose("verifier as text"), text.into()));
+            secrets.push((whose("verifier"), STANDARD.decode(text).unwrap()));
+        }
+    }
+    assert!(holds(std::process::id() as i32, &secrets[0].1).is_some(), "the search finds what is there");
+
+    // Three logins: with the password in clear, with a proof, and a failed one before the right one.
+    let mut clear = TlsRaw::connect(server.tls_address());
+    clear.demand("LOGIN carol let%20me%20in", "OK welcome carol");
+    let mut failed = TlsRaw::connect(server.tls_address());
+    failed.demand("LOGIN alice wrong", "ERR login-refused");
+    failed.demand("LOGIN bob builder", "OK welcome bob");
+    let mut proof = TlsRaw::connect(server.tls_address());
+    let (exchange, first) = scram::Exchange::begin_bound("alice", "secret", "p=tls-exporter,,", &proof.binding());
+    let challenge = proof.demand(&format!("AUTH SCRAM-SHA-256-PLUS {first}"), "CHALLENGE ");
+    let (last, _) = exchange.answer(challenge.strip_prefix("CHALLENGE ").unwrap());
+    proof.demand(&format!("AUTH SCRAM-SHA-256-PLUS {last}"), "OK welcome alice");
+
+    let mut pids: Vec<i32> = server.sessions().iter().map(|session| session.pid.as_raw()).collect();
+    assert_eq!(pids.len(), 3);
+    pids.extend([server.pid().as_raw(), server.scribe().unwrap().as_raw()]);
+    let mut found = Vec::new();
+    for pid in pids {
+        let finds = secrets
+            .iter()
+            .filter_map(|(what, secret)| Some(format!("process {pid} holds {what}: {}", holds(pid, secret)?)));
+        found.extend(finds);
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+    server.stop();
+}
