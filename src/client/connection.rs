@@ -71,6 +71,11 @@ impl Connection {
                 Ok(fields.get("auth").unwrap_or_default().to_owned())
             }
             Ok(Answer::Err(code, text)) => Err(self.refused(b"", code, &text)),
+            // A server that speaks TLS waits for us to speak first.
+            Err(failure) if failure.exit == Exit::Timeout && matches!(target.address, Address::Tcp(_)) => {
+                let text = format!("{}; if it speaks TLS, its address begins with tls://", failure.text);
+                Err(Failure { text, ..failure })
+            }
             Err(failure) if failure.exit != Exit::Protocol => Err(failure),
             _ => Err(stranger()),
         }
