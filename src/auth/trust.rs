@@ -37,6 +37,12 @@ pub enum TrustError {
     /// In a directory like /tmp: the file was put there by somebody else.
     #[error("{0} belongs to another user (uid {1}) and stands where everyone can put files: keep it elsewhere")]
     Planted(PathBuf, u32),
+    /// A directory of secrets that is somebody else's.
+    #[error("{0} belongs to another user (uid {1}): name a directory of your own")]
+    Foreign(PathBuf, u32),
+    /// A directory of secrets that others can look into.
+    #[error("others can look into {0}: run 'chmod 700' on it")]
+    Open(PathBuf),
     /// The kernel says no.
     #[error("cannot open {0}: {1}")]
     Io(PathBuf, #[source] io::Error),
@@ -88,12 +94,31 @@ pub(super) fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// A directory where everyone can put files is refused, unless it is sticky (/tmp): there nobody can take our file away.
+/// A directory where everyone can put files is refused, and one anywhere above it, unless it is sticky (/tmp): there nobody
+/// can take our file away.
 pub(super) fn check_directory(path: &Path) -> Result<(), TrustError> {
     let directory = directory_of(path);
-    let found = fs::metadata(directory).map_err(|why| TrustError::Io(directory.into(), why))?;
-    if found.mode() & WRITABLE_BY_ALL != 0 && found.mode() & STICKY == 0 {
-        return Err(TrustError::WritableDirectory(directory.into()));
+    let real = fs::canonicalize(directory).map_err(|why| TrustError::Io(directory.into(), why))?;
+    for directory in real.ancestors() {
+        let found = fs::metadata(directory).map_err(|why| TrustError::Io(directory.into(), why))?;
+        if found.mode() & WRITABLE_BY_ALL != 0 && found.mode() & STICKY == 0 {
+            return Err(TrustError::WritableDirectory(directory.into()));
+        }
+    }
+    Ok(())
+}
+
+/// Checks a directory that holds secrets: nobody but its owner may look into it, and its owner is root or ourselves, as are the links
+/// that lead to it.
+pub fn private_directory(path: &Path) -> Result<(), TrustError> {
+    let path = resolve(path)?;
+    check_directory(&path)?;
+    let found = fs::metadata(&path).map_err(|why| TrustError::Io(path.clone(), why))?;
+    if !trusted(found.uid()) {
+        return Err(TrustError::Foreign(path, found.uid()));
+    }
+    if found.mode() & 0o077 != 0 {
+        return Err(TrustError::Open(path));
     }
     Ok(())
 }
@@ -149,6 +174,10 @@ mod tests {
         mode(&file, 0o600);
         mode(dir.path(), 0o777);
         assert!(matches!(open(&file), Err(TrustError::WritableDirectory(_))));
+        let below = dir.path().join("below");
+        fs::create_dir(&below).unwrap();
+        fs::write(below.join("users"), "").unwrap();
+        assert!(matches!(open(&below.join("users")), Err(TrustError::WritableDirectory(_))), "anywhere above it");
         mode(dir.path(), 0o1777);
         assert!(open(&file).is_ok());
     }
@@ -181,6 +210,16 @@ mod tests {
         symlink("users", &link).unwrap();
         lchown(&link, Some(12345), None).unwrap();
         assert!(matches!(open(&link), Err(TrustError::ForeignLink(_, 12345))));
+        let (secret, way) = (dir.path().join("secret"), dir.path().join("way"));
+        fs::create_dir(&secret).unwrap();
+        symlink("secret", &way).unwrap();
+        assert!(matches!(private_directory(&secret), Err(TrustError::Open(_))));
+        mode(&secret, 0o700);
+        assert!(private_directory(&way).is_ok());
+        lchown(&way, Some(12345), None).unwrap();
+        assert!(matches!(private_directory(&way), Err(TrustError::ForeignLink(_, 12345))));
+        lchown(&secret, Some(12345), None).unwrap();
+        assert!(matches!(private_directory(&secret), Err(TrustError::Foreign(_, 12345))));
         lchown(&file, Some(12345), None).unwrap();
         mode(dir.path(), 0o1777);
         assert!(matches!(open(&file), Err(TrustError::Planted(_, 12345))));

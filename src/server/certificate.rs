@@ -74,10 +74,7 @@ fn contents(file: &File) -> io::Result<Zeroizing<Vec<u8>>> {
 /// that clients which have pinned it go on believing.
 fn make_missing(directory: &Path) -> Result<(), String> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|why| why.to_string())?;
-    let meta = std::fs::metadata(directory).map_err(|why| why.to_string())?;
-    if meta.mode() & 0o077 != 0 {
-        return Err("others can look into it: run 'chmod 700' on it".into());
-    }
+    trust::private_directory(directory).map_err(|why| why.to_string())?;
     let (key, certificate) = (directory.join(KEY), directory.join(CERTIFICATE));
     if !key.exists() {
         let made = identity::make_key().map_err(|why| why.to_string())?;
