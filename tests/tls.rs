@@ -268,6 +268,8 @@ fn over_tls_a_login_is_bound_to_the_channel_or_refused() {
     assert_eq!(raw.try_line(), None, "three refusals end it");
 
     let mut raw = connect();
+    let binding = raw.binding();
+    assert!(plus(&mut raw, "n,,", &binding).starts_with("ERR login-refused"), "a binding that says it is none");
     let (_, first) = Exchange::begin("alice", "secret");
     raw.demand(&format!("AUTH SCRAM-SHA-256 {first}"), "ERR bad-request the mechanism here is SCRAM-SHA-256-PLUS");
     raw.demand("LOGIN alice secret", "OK welcome");
@@ -335,12 +337,16 @@ fn what_is_no_handshake_ends_the_session_and_burns_no_processor() {
         ("a hello in pieces and silence", split),
         ("a message without end", endless.repeat(8)),
     ];
-    for (what, bytes) in cases {
+    let both = cases.iter().flat_map(|case| [(case, true), (case, false)]);
+    for ((what, bytes), half_closed) in both {
         let before = children_cpu(&server);
         let mut socket = TcpStream::connect(server.tls_address()).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        let _ = socket.write_all(&bytes); // it may have closed already
-        // The socket stays open here: the session must end by itself.
+        let _ = socket.write_all(bytes); // it may have closed already
+        if half_closed {
+            let _ = socket.shutdown(std::net::Shutdown::Write);
+        }
+        // Whether nothing more can come or the socket stays open: the session must end by itself.
         let _ = socket.read_to_end(&mut Vec::new());
         server.wait_idle();
         let used = children_cpu(&server) - before;
