@@ -14,7 +14,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 /// Connections that may wait to be accepted: a burst, while the listener forks for those before them.
-const BACKLOG: i32 = 1024;
+const BACKLOG: i32 = 4096;
 
 /// A socket that accepts connections.
 pub struct Listener {
@@ -97,6 +97,13 @@ impl Listener {
             }
         };
         Ok(peer.map(|peer| (socket, peer))) // a peer without a name has already gone
+    }
+
+    /// Whether a client here understands plain words before any handshake.
+    pub fn speaks_plainly(&self) -> bool {
+        match &self.address {
+            Address::Tcp { .. } | Address::Unix(_) => true,
+        }
     }
 
     /// Whether only this machine can connect.

@@ -5,12 +5,14 @@ pub mod address;
 pub mod dial;
 pub mod listen;
 pub mod networks;
+pub mod pace;
 pub mod peer;
 pub mod wait;
 pub mod wire;
 
 pub use address::Address;
 pub use networks::Network;
+pub use pace::Pace;
 pub use peer::Peer;
 pub use wait::{Cut, Until, Waiter};
 pub use wire::{Side, Wire};

@@ -23,10 +23,14 @@ pub enum Ending {
     ShutDown = 15,
     /// Something on the server failed.
     Failed = 16,
+    /// The client left, in whatever way, after a refused login and before the last attempt.
+    Guessed = 17,
+    /// The listener asked for it: somebody else needed the place, or the user is gone.
+    SentAway = 18,
 }
 
 impl Ending {
-    const ALL: [Ending; 8] = [
+    const ALL: [Ending; 10] = [
         Ending::LoggedOut,
         Ending::Vanished,
         Ending::TimedOut,
@@ -35,6 +39,8 @@ impl Ending {
         Ending::Protocol,
         Ending::ShutDown,
         Ending::Failed,
+        Ending::Guessed,
+        Ending::SentAway,
     ];
 }
 
@@ -49,6 +55,8 @@ impl fmt::Display for Ending {
             Ending::Protocol => "not the DFOS protocol",
             Ending::ShutDown => "the server is ending",
             Ending::Failed => "the session failed",
+            Ending::Guessed => "left after a refused login",
+            Ending::SentAway => "sent away",
         })
     }
 }

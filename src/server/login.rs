@@ -5,6 +5,7 @@ use super::record::{Level, Log};
 use super::talk::Talk;
 use crate::auth::scram::{self, Awaiting, Binding, ServerExchange};
 use crate::auth::{Password, UserName, table};
+use crate::net::wait::Errand;
 use crate::net::wire::Filled;
 use crate::net::{Cut, Peer, Until};
 use crate::proto::line::{self, BadLine};
@@ -43,18 +44,28 @@ enum Step {
 
 /// Greets a client and lets it log in. The users' table is dropped with the stranger.
 pub fn admit(mut stranger: Stranger, log: &Log) -> Result<(Talk, UserName, Answer), Ending> {
-    match stranger.converse(log) {
-        Ok(Ok((user, welcome))) => Ok((stranger.talk, user, welcome)),
-        Ok(Err(ending)) => Err(ending),
-        Err(cut) => Err(stranger.part(cut)),
+    let mut refused = 0;
+    let ending = match stranger.converse(log, &mut refused) {
+        Ok(Ok((user, welcome))) => return Ok((stranger.talk, user, welcome)),
+        Ok(Err(ending)) => ending,
+        Err(cut) => stranger.part(cut),
+    };
+    Err(if refused > 0 { after_a_guess(ending) } else { ending })
+}
+
+/// What an ending is once a login has been refused: who leaves, in silence or politely, before the last attempt has guessed all the same.
+fn after_a_guess(ending: Ending) -> Ending {
+    match ending {
+        Ending::Vanished | Ending::LoggedOut | Ending::LoginTimedOut | Ending::SentAway => Ending::Guessed,
+        other => other,
     }
 }
 
 impl Stranger {
-    fn converse(&mut self, log: &Log) -> Result<Result<(UserName, Answer), Ending>, Cut> {
+    fn converse(&mut self, log: &Log, refused: &mut u32) -> Result<Result<(UserName, Answer), Ending>, Cut> {
         let ways = if self.peer.is_local() { "SCRAM-SHA-256,LOGIN" } else { MECHANISM };
         self.talk.say(Answer::Ok(Fields::words("dfos/1 ready").with("auth", ways)))?;
-        let (mut refused, mut errors, mut awaiting) = (0, 0, None);
+        let (mut errors, mut awaiting) = (0, None);
         while errors < limits::ERRORS_BEFORE_LOGIN {
             self.talk.wire.flush(Until::idle(self.login_by))?;
             let line = self.line()?;
@@ -67,9 +78,9 @@ impl Stranger {
                     return Ok(Ok((user, welcome)));
                 }
                 Ok(Step::Refused) => {
-                    refused += 1;
+                    *refused += 1;
                     log.line(Level::Warning, format!("login refused, attempt {refused} of {}", limits::LOGIN_ATTEMPTS));
-                    if refused >= limits::LOGIN_ATTEMPTS {
+                    if *refused >= limits::LOGIN_ATTEMPTS {
                         self.talk.farewell(Code::LoginRefused, "wrong name or password; that was the last attempt");
                         return Ok(Err(Ending::LoginRefused));
                     }
@@ -189,6 +200,12 @@ impl Stranger {
             Cut::TimedOut => {
                 self.talk.farewell(Code::Timeout, "the time to log in is over");
                 Ending::LoginTimedOut
+            }
+            Cut::Stopping if self.talk.wire.waiter.errand() == Errand::MakeRoom => {
+                let why = "others are waiting to log in; try again".to_owned();
+                self.talk.wire.queue_line(Answer::Err(Code::Busy, why));
+                self.talk.wire.hang_up();
+                Ending::SentAway
             }
             Cut::Stopping => {
                 self.talk.farewell(Code::ShuttingDown, "the server is ending");

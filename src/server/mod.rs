@@ -6,6 +6,7 @@
 
 pub mod children;
 pub mod ending;
+pub mod gate;
 pub mod listener;
 pub mod login;
 pub mod member;
@@ -20,3 +21,4 @@ pub mod talk;
 pub mod user_command;
 pub mod users;
 pub mod verbs;
+pub mod words;

@@ -1,5 +1,6 @@
 //! The command line of `dfos-forkd`.
 
+use super::gate::options::GateOptions;
 use crate::net::Address;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::IpAddr;
@@ -10,7 +11,7 @@ use std::time::Duration;
 const AFTER_HELP: &str = "\
 Signals:
   INT, TERM  end: accept no more, give running operations the grace period; a second one ends at once
-  HUP        read the users file again; running sessions go on
+  HUP        read the users file again; the sessions of users that are gone end, others go on
 
 Exit status: 0 after an orderly end, 1 when it cannot start or was made to end at once, 2 for a wrong command line.
 On standard output it prints one line for each listener, 'listening URL', when it can serve; log lines go to --log-target.";
@@ -71,6 +72,9 @@ pub struct ServeOptions {
     /// Clients at a time from one address
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_clients_per_ip: u32,
+    #[command(flatten)]
+    /// Who may connect, and how many.
+    pub gate: GateOptions,
     /// How long running operations may go on after Ctrl+C
     #[arg(long, value_name = "SECS", default_value = "10", value_parser = seconds)]
     pub grace: Duration,

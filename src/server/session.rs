@@ -7,6 +7,8 @@ use super::record::{Level, Log, Record};
 use super::scoreboard::{Figure, Tally};
 use super::talk::Talk;
 use super::verbs;
+use super::words::Mouth;
+use crate::net::wait::Errand;
 use crate::net::{Cut, Peer, Side, Waiter, Wire};
 use crate::proto::{Code, Incoming, Verb, incoming, verb};
 use crate::store::tree::{Policy, Tree};
@@ -27,6 +29,8 @@ pub struct Brief {
     pub users: File,
     /// Where log records go.
     pub log: Log,
+    /// Where the listener hears of the login.
+    pub mouth: Mouth,
     /// This session's figures.
     pub tally: Tally,
     /// The operator's times.
@@ -60,6 +64,11 @@ pub fn run(brief: Brief, stop: StopPipe) -> Ending {
         Err(ending) => return ending,
     };
     brief.log.send(&Record::User(user.to_string()));
+    talk.wire.waiter.stays();
+    if let Err(cut) = brief.mouth.logged_in(&user, &mut talk.wire.waiter) {
+        talk.farewell(Code::Internal, "the server did not take note of your login; try again");
+        return failed(&brief.log, &format!("cannot tell the listener of {user}'s login: {cut}"));
+    }
     brief.tally.add(Figure::Logins, 1);
     let tree = match Tree::open(brief.storage.as_fd(), user.as_str(), brief.policy, &mut talk) {
         Ok(tree) => tree,
@@ -132,6 +141,7 @@ fn part(member: &mut Member, cut: &Cut) -> Ending {
             return Ending::Vanished;
         }
         Cut::TimedOut => Ending::TimedOut,
+        Cut::Stopping if member.talk.wire.waiter.errand() == Errand::UserGone => Ending::SentAway,
         Cut::Stopping => Ending::ShutDown,
         Cut::Line(_) | Cut::Protocol => Ending::Protocol,
     };
@@ -140,6 +150,9 @@ fn part(member: &mut Member, cut: &Cut) -> Ending {
     }
     match cut {
         Cut::TimedOut => member.talk.farewell(Code::Timeout, "you kept still for too long; log in again"),
+        Cut::Stopping if ending == Ending::SentAway => {
+            member.talk.farewell(Code::LoginRefused, "your login is no longer valid; log in again")
+        }
         Cut::Stopping => {
             member.talk.farewell(Code::ShuttingDown, "the server is ending; what is unfinished can be resumed")
         }

@@ -1,12 +1,14 @@
 //! Loading the users file. A short-lived helper reads it, so that no password and no verifier is ever in the listener's
 //! memory, which every session inherits; what it leaves is a sealed table in memory that a session looks one user up in.
 
-use crate::auth::{table, trust, users_file};
+use crate::auth::users_file::ParsedUsers;
+use crate::auth::{UserName, table, trust, users_file};
 use crate::proto::limits;
 use crate::sys::fork::{Fork, exit_child, fork};
 use crate::sys::sealed;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
+use std::collections::HashSet;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
@@ -26,13 +28,18 @@ pub struct Users {
     pub table: File,
     /// Whether it holds users whose passwords everybody knows.
     pub demonstration: bool,
+    /// Of those that were asked about, the users who may no longer log in.
+    pub gone: Vec<UserName>,
 }
 
 /// A helper at work.
 pub struct Loading {
     /// The helper.
     pub pid: Pid,
+    /// The users who were logged in when it began.
+    pub asked: Vec<UserName>,
     table: File,
+    gone: File,
     notes: PipeReader,
 }
 
@@ -52,23 +59,29 @@ pub struct Load {
     path: PathBuf,
     storage: PathBuf,
     table: File,
+    asked: Vec<UserName>,
+    gone: File,
     notes: PipeWriter,
 }
 
-/// Starts a helper that loads `path`. `storage` holds the secret.
-pub fn begin(path: &Path, storage: &Path) -> io::Result<Begun> {
+/// Starts a helper that loads `path`. `storage` holds the secret. `asked` are those who are logged in: it tells who of them is gone.
+pub fn begin(path: &Path, storage: &Path, asked: Vec<UserName>) -> io::Result<Begun> {
     let table = table::create()?;
+    let gone = sealed::create(c"dfos-gone")?; // as long as it may be: a pipe that is full would stop the helper
     let (notes, pen) = io::pipe()?;
     Ok(match fork()? {
-        Fork::Parent(pid) => Begun::Parent(Loading { pid, table, notes }),
-        Fork::Child => Begun::Helper(Load { path: path.into(), storage: storage.into(), table, notes: pen }),
+        Fork::Parent(pid) => Begun::Parent(Loading { pid, asked, table, gone, notes }),
+        Fork::Child => {
+            Begun::Helper(Load { path: path.into(), storage: storage.into(), table, asked, gone, notes: pen })
+        }
     })
 }
 
 impl Load {
     /// Does the work; the helper's exit status.
     pub fn run(mut self) -> u8 {
-        let loaded = load(&self.path, &self.storage, &mut self.table, &mut self.notes);
+        let loaded = load(&self.path, &self.storage, &mut self.table, &mut self.notes)
+            .and_then(|users| tell_gone(&users, &self.asked, &mut self.gone));
         if let Err(why) = &loaded {
             let _ = writeln!(self.notes, "{why}"); // the exit status says it too
         }
@@ -78,7 +91,7 @@ impl Load {
 
 /// Loads `path` and waits for it, as at start-up.
 pub fn load_now(path: &Path, storage: &Path) -> io::Result<Loaded> {
-    let loading = match begin(path, storage)? {
+    let loading = match begin(path, storage, Vec::new())? {
         Begun::Parent(loading) => loading,
         Begun::Helper(load) => exit_child(load.run()),
     };
@@ -102,12 +115,15 @@ impl Loading {
             return Ok((None, notes));
         }
         sealed::seal(&self.table)?;
-        Ok((Some(Users { table: self.table, demonstration }), notes))
+        let mut names = vec![0; usize::try_from(self.gone.metadata()?.len()).map_err(io::Error::other)?];
+        self.gone.read_exact_at(&mut names, 0)?;
+        let gone = String::from_utf8_lossy(&names).lines().filter_map(|name| name.parse().ok()).collect();
+        Ok((Some(Users { table: self.table, demonstration, gone }), notes))
     }
 }
 
 /// The helper's work.
-fn load(path: &Path, storage: &Path, table: &mut File, notes: &mut PipeWriter) -> Result<(), String> {
+fn load(path: &Path, storage: &Path, table: &mut File, notes: &mut PipeWriter) -> Result<ParsedUsers, String> {
     let file = trust::open(path).map_err(|why| {
         let hint = if why.is_missing() { "; 'dfos-forkd user add NAME' makes it" } else { "" };
         format!("the users file cannot be used: {why}{hint}")
@@ -127,7 +143,16 @@ fn load(path: &Path, storage: &Path, table: &mut File, notes: &mut PipeWriter) -
         }
         text += &format!("{} {problem}\n", path.display());
     }
-    notes.write_all(text.as_bytes()).map_err(|why| why.to_string())
+    notes.write_all(text.as_bytes()).map_err(|why| why.to_string())?;
+    Ok(users)
+}
+
+/// Writes down who of `asked` may no longer log in, a line each.
+fn tell_gone(users: &ParsedUsers, asked: &[UserName], gone: &mut File) -> Result<(), String> {
+    let may_log_in: HashSet<&UserName> = users.entries.iter().map(|entry| &entry.name).collect();
+    let lines: String =
+        asked.iter().filter(|name| !may_log_in.contains(name)).map(|name| format!("{name}\n")).collect();
+    gone.write_all(lines.as_bytes()).map_err(|why| format!("cannot tell who is gone: {why}"))
 }
 
 /// The secret behind the salts of unknown users, made at the first start. It must outlive restarts: a salt that changes tells
