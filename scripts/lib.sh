@@ -200,7 +200,7 @@ start_server() {
     LOG=$WORK/server.log
     out=$WORK/server.out
     : >"$out"
-    "${UNDER[@]}" "$BIN/dfos-forkd" --listen tcp://127.0.0.1:0 --dir "$STORAGE" --users "$USERS" "$@" \
+    "${UNDER[@]}" "$BIN/dfos-forkd" --listen tcp://127.0.0.1:0 --dir "$STORAGE" --users "$USERS" --max-penalty 0 "$@" \
         >"$out" 2>>"$LOG" &
     SERVER_PID=$!
     eventually "the server to listen" listens "$out"

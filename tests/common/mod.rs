@@ -263,6 +263,11 @@ impl Server {
         std::mem::replace(&mut self.home, tempfile::tempdir().unwrap())
     }
 
+    /// Signals each session, but not the scribe, who leads their group.
+    pub fn signal_sessions_but_the_scribe(&self, signal: Signal) {
+        self.sessions().iter().for_each(|session| kill(session.pid, signal).unwrap());
+    }
+
     /// Signals all sessions at the same instant.
     pub fn signal_sessions(&self, signal: Signal) {
         let groups: BTreeSet<i32> = self.sessions().iter().map(|p| p.group.as_raw()).collect();
