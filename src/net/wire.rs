@@ -54,7 +54,16 @@ impl Wire {
         use nix::fcntl::{FcntlArg, OFlag, fcntl};
         let flags = OFlag::from_bits_retain(fcntl(&socket, FcntlArg::F_GETFL)?);
         fcntl(&socket, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
-        Ok(Wire { socket, side, waiter, input: Vec::new(), taken: 0, output: Vec::new(), outgoing: Pace::default(), torn: false })
+        Ok(Wire {
+            socket,
+            side,
+            waiter,
+            input: Vec::new(),
+            taken: 0,
+            output: Vec::new(),
+            outgoing: Pace::default(),
+            torn: false,
+        })
     }
 
     /// The socket, to look at and not to read from.

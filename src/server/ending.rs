@@ -27,10 +27,12 @@ pub enum Ending {
     Guessed = 17,
     /// The listener asked for it: somebody else needed the place, or the user is gone.
     SentAway = 18,
+    /// A user left for whom a login had been refused before the true one.
+    GuessedFirst = 19,
 }
 
 impl Ending {
-    const ALL: [Ending; 10] = [
+    const ALL: [Ending; 11] = [
         Ending::LoggedOut,
         Ending::Vanished,
         Ending::TimedOut,
@@ -41,7 +43,22 @@ impl Ending {
         Ending::Failed,
         Ending::Guessed,
         Ending::SentAway,
+        Ending::GuessedFirst,
     ];
+}
+
+impl Ending {
+    /// What it is where a login has been refused on the connection. Who leaves before the last attempt, in silence or politely, has
+    /// guessed all the same; so has, perhaps, who then logged in with an account of their own.
+    pub fn after_a_guess(self, logged_in: bool) -> Ending {
+        match self {
+            Ending::Vanished | Ending::LoggedOut | Ending::TimedOut if logged_in => Ending::GuessedFirst,
+            Ending::Vanished | Ending::LoggedOut | Ending::LoginTimedOut | Ending::SentAway if !logged_in => {
+                Ending::Guessed
+            }
+            other => other,
+        }
+    }
 }
 
 impl fmt::Display for Ending {
@@ -57,6 +74,7 @@ impl fmt::Display for Ending {
             Ending::Failed => "the session failed",
             Ending::Guessed => "left after a refused login",
             Ending::SentAway => "sent away",
+            Ending::GuessedFirst => "left; a login had been refused before the true one",
         })
     }
 }

@@ -15,18 +15,18 @@ use super::scribe::{self, Scribe};
 use super::session::{Brief, Times};
 use super::users::{self, Begun, Load, Loading, Users};
 use super::words::{self, Ears, Mouth};
-use crate::net::listen::Listener as Socket;
 use crate::net::Peer;
+use crate::net::listen::Listener as Socket;
 use crate::proto::limits;
 use crate::store::tree::Policy;
 use crate::sys::fork::{Fork, exit_child, fork};
 use crate::sys::signals::{self, SignalPipe};
+use end::Phase;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::time::TimeSpec;
 use nix::sys::wait::WaitStatus;
-use end::Phase;
 use nix::unistd::{Pid, getppid, setpgid};
 use std::collections::{HashSet, VecDeque};
 use std::io;
@@ -194,10 +194,8 @@ impl Listener {
         let leaving = self.gate.room.has_leaving().then(|| now + limits::STRANGER);
         let due = [self.lingering.front().map(|(until, _)| *until), self.rest_until, end, leaving];
         let left = due.into_iter().flatten().min().map(|at| TimeSpec::from(at.saturating_duration_since(now)));
-        let mut fds = vec![
-            PollFd::new(self.signals.fd(), PollFlags::POLLIN),
-            PollFd::new(self.ears.fd(), PollFlags::POLLIN),
-        ];
+        let mut fds =
+            vec![PollFd::new(self.signals.fd(), PollFlags::POLLIN), PollFd::new(self.ears.fd(), PollFlags::POLLIN)];
         if accepting {
             fds.extend(self.sockets.iter().map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)));
         }

@@ -44,28 +44,19 @@ enum Step {
 
 /// Greets a client and lets it log in. The users' table is dropped with the stranger.
 pub fn admit(mut stranger: Stranger, log: &Log) -> Result<(Talk, UserName, Answer), Ending> {
-    let mut refused = 0;
-    let ending = match stranger.converse(log, &mut refused) {
+    let ending = match stranger.converse(log) {
         Ok(Ok((user, welcome))) => return Ok((stranger.talk, user, welcome)),
         Ok(Err(ending)) => ending,
         Err(cut) => stranger.part(cut),
     };
-    Err(if refused > 0 { after_a_guess(ending) } else { ending })
-}
-
-/// What an ending is once a login has been refused: who leaves, in silence or politely, before the last attempt has guessed all the same.
-fn after_a_guess(ending: Ending) -> Ending {
-    match ending {
-        Ending::Vanished | Ending::LoggedOut | Ending::LoginTimedOut | Ending::SentAway => Ending::Guessed,
-        other => other,
-    }
+    Err(if stranger.talk.guessed { ending.after_a_guess(false) } else { ending })
 }
 
 impl Stranger {
-    fn converse(&mut self, log: &Log, refused: &mut u32) -> Result<Result<(UserName, Answer), Ending>, Cut> {
+    fn converse(&mut self, log: &Log) -> Result<Result<(UserName, Answer), Ending>, Cut> {
         let ways = if self.peer.is_local() { "SCRAM-SHA-256,LOGIN" } else { MECHANISM };
         self.talk.say(Answer::Ok(Fields::words("dfos/1 ready").with("auth", ways)))?;
-        let (mut errors, mut awaiting) = (0, None);
+        let (mut refused, mut errors, mut awaiting) = (0, 0, None);
         while errors < limits::ERRORS_BEFORE_LOGIN {
             self.talk.wire.flush(Until::idle(self.login_by))?;
             let line = self.line()?;
@@ -78,9 +69,10 @@ impl Stranger {
                     return Ok(Ok((user, welcome)));
                 }
                 Ok(Step::Refused) => {
-                    *refused += 1;
+                    refused += 1;
+                    self.talk.guessed = true;
                     log.line(Level::Warning, format!("login refused, attempt {refused} of {}", limits::LOGIN_ATTEMPTS));
-                    if *refused >= limits::LOGIN_ATTEMPTS {
+                    if refused >= limits::LOGIN_ATTEMPTS {
                         self.talk.farewell(Code::LoginRefused, "wrong name or password; that was the last attempt");
                         return Ok(Err(Ending::LoginRefused));
                     }

@@ -79,11 +79,11 @@ pub fn run(brief: Brief, stop: StopPipe) -> Ending {
     };
     drop(brief.storage);
     let mut member = Member::new(talk, tree, brief.log, brief.tally, brief.times.idle);
-    let cut = match member.answer(welcome).and_then(|()| serve(&mut member)) {
-        Ok(()) => return Ending::LoggedOut,
-        Err(cut) => cut,
+    let ending = match member.answer(welcome).and_then(|()| serve(&mut member)) {
+        Ok(()) => Ending::LoggedOut,
+        Err(cut) => part(&mut member, &cut),
     };
-    let ending = part(&mut member, &cut);
+    let ending = if member.talk.guessed { ending.after_a_guess(true) } else { ending };
     member.log.line(Level::Debug, format!("ends: {ending}"));
     ending
 }

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 pub enum Offence {
     /// As many refused logins as a connection has.
     Refused,
-    /// It left after a refused login, or broke the protocol.
+    /// It left after a refused login, or logged in after one, or broke the protocol.
     Guess,
     /// No login in time.
     Silent,
@@ -31,7 +31,7 @@ impl Offence {
     pub fn of(fate: Fate) -> Option<Offence> {
         match fate {
             Fate::Ended(Ending::LoginRefused) => Some(Offence::Refused),
-            Fate::Ended(Ending::Guessed | Ending::Protocol) => Some(Offence::Guess),
+            Fate::Ended(Ending::Guessed | Ending::GuessedFirst | Ending::Protocol) => Some(Offence::Guess),
             Fate::Ended(Ending::LoginTimedOut) => Some(Offence::Silent),
             Fate::Status(_) | Fate::Killed(_) => Some(Offence::Crash),
             Fate::Ended(
@@ -214,6 +214,7 @@ mod tests {
             (Fate::Ended(Ending::Failed), None),
             (Fate::Ended(Ending::LoginRefused), Some(Offence::Refused)),
             (Fate::Ended(Ending::Guessed), Some(Offence::Guess)),
+            (Fate::Ended(Ending::GuessedFirst), Some(Offence::Guess)),
             (Fate::Ended(Ending::Protocol), Some(Offence::Guess)),
             (Fate::Ended(Ending::LoginTimedOut), Some(Offence::Silent)),
             (Fate::Status(101), Some(Offence::Crash)),

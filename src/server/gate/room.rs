@@ -122,9 +122,8 @@ impl Room {
         let mut crowds: HashMap<Option<Block>, usize> = HashMap::new();
         let strangers = || self.strangers.iter().filter_map(|pid| Some((pid, self.guests.get(pid)?)));
         strangers().for_each(|(_, guest)| *crowds.entry(guest.block).or_default() += 1);
-        let ripe = strangers().filter(|(_, guest)| {
-            now.saturating_duration_since(guest.since) > limits::STRANGER && may_go(guest)
-        });
+        let ripe = strangers()
+            .filter(|(_, guest)| now.saturating_duration_since(guest.since) > limits::STRANGER && may_go(guest));
         // Of equals max_by_key gives the last: hence from the latest to the first.
         let ripe: Vec<_> = ripe.collect();
         ripe.into_iter().rev().max_by_key(|(_, guest)| crowds.get(&guest.block)).map(|(pid, _)| *pid)
@@ -279,7 +278,11 @@ mod tests {
                 party.log_in(pid);
             }
             assert_eq!(party.ask(next, 60_000, LUCKY), Err(refusal));
-            assert_eq!(party.ask("203.0.113.1", 0, LUCKY).is_ok(), refusal != Refusal::Full, "others are not concerned");
+            assert_eq!(
+                party.ask("203.0.113.1", 0, LUCKY).is_ok(),
+                refusal != Refusal::Full,
+                "others are not concerned"
+            );
             party.room.leave(Pid::from_raw(2));
             assert_eq!(party.ask(next, 0, LUCKY), Ok(None), "a place is free again");
         }
