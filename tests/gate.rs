@@ -556,13 +556,13 @@ fn flood(options: &[&str], count: usize, sources: &[String], span: Duration) {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !over.load(SeqCst) {
-                for n in 0..held.len() {
-                    let _ = held[n].set_nonblocking(true);
+                for (n, stream) in held.iter_mut().enumerate() {
+                    let _ = stream.set_nonblocking(true);
                     // Every second one trickles. One that was thrown out comes back, some 200 a second.
-                    let _ = if n % 2 == 0 { (&held[n]).write(b"P") } else { Ok(0) };
+                    let _ = if n % 2 == 0 { stream.write(b"P") } else { Ok(0) };
                     let mut bytes = [0; 256];
-                    if matches!((&held[n]).read(&mut bytes), Ok(0)) {
-                        held[n] = connect(n);
+                    if matches!(stream.read(&mut bytes), Ok(0)) {
+                        *stream = connect(n);
                         back.fetch_add(1, SeqCst);
                         std::thread::sleep(Duration::from_millis(5));
                     }

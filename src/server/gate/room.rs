@@ -287,7 +287,9 @@ mod tests {
             assert_eq!(party.ask(next, 0, LUCKY), Ok(None), "a place is free again");
         }
         let mut party = Party::new(9, 9, 9, 3);
-        (0..3).for_each(|_| drop(party.enter("192.0.2.1", 0).unwrap()));
+        for _ in 0..3 {
+            party.enter("192.0.2.1", 0).unwrap();
+        }
         assert_eq!(party.ask("198.51.100.1", 0, LUCKY), Err(Refusal::Logins));
         party.log_in(2);
         assert_eq!(party.ask("198.51.100.1", 0, LUCKY), Ok(None), "a user takes no place among the strangers");
@@ -303,7 +305,9 @@ mod tests {
         };
         for (strangers, due) in [(0, 0.0), (50, 0.0), (60, 0.2), (75, 0.5), (90, 0.8), (99, 0.98), (100, 1.0)] {
             let mut party = Party::new(1000, 1000, 1000, 100);
-            (0..strangers).for_each(|_| drop(party.enter("192.0.2.1", 0).unwrap()));
+            for _ in 0..strangers {
+                party.enter("192.0.2.1", 0).unwrap();
+            }
             let refused = (0..10_000).filter(|_| party.ask("198.51.100.1", 0, dice()).is_err()).count();
             let share = refused as f64 / 10_000.0;
             assert!((share - due).abs() < 0.02, "{strangers} strangers: {share}");
