@@ -74,7 +74,7 @@ pub struct Penalties {
 }
 
 impl Penalties {
-    /// No penalties yet. None is longer than `longest`; zero switches them off. `exempt` networks have none.
+    /// No penalties yet. Nobody is refused for longer than `longest`; zero switches them off. `exempt` networks have none.
     pub fn new(longest: Duration, exempt: Vec<Network>) -> Self {
         Penalties { longest, exempt, by_block: HashMap::new(), by_end: BTreeSet::new() }
     }
@@ -113,7 +113,7 @@ impl Penalties {
             let silence = (left + offence.seconds()).min(limits::FORGIVEN);
             return Penalty { until: now + left.max(silence), ..old };
         }
-        let more = (left + offence.seconds() * old.growth).min(self.longest.max(limits::FORGIVEN));
+        let more = (left + offence.seconds() * old.growth).min(self.longest + limits::FORGIVEN);
         Penalty { until: now + more, growth: (old.growth * 2).min(limits::PENALTY_GROWTH) }
     }
 
@@ -168,7 +168,7 @@ mod tests {
         }
         assert_eq!(bans, [0, 15, 40, 80, 160, 320, 320, 320]);
         penalties.add(at("192.0.2.1"), Offence::Crash, now);
-        assert_eq!(ban(&penalties, "192.0.2.1", now), 585, "600 at most, less what is forgiven");
+        assert_eq!(ban(&penalties, "192.0.2.1", now), 600, "the longest");
         // Nothing of it stays.
         now += HOUR;
         penalties.add(at("192.0.2.1"), Offence::Refused, now);
