@@ -581,6 +581,15 @@ fn visit(server: &Server, name: &str) -> Duration {
     }
 }
 
+/// Says so when it is dropped, by a failure too.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
+    }
+}
+
 /// Holds `count` connections from `sources` open, silent or trickling; who is thrown out comes back. Meanwhile a user of this machine
 /// logs in and uploads within two seconds each time, and afterwards nothing is left of it.
 fn flood(options: &[&str], count: usize, sources: &[String], span: Duration) {
@@ -614,12 +623,12 @@ fn flood(options: &[&str], count: usize, sources: &[String], span: Duration) {
                 }
             }
         });
+        let _over = Over(&over);
         let end = Instant::now() + span;
         while Instant::now() < end {
             visits += 1;
             slowest = slowest.max(visit(&server, &format!("during{visits}")));
         }
-        over.store(true, SeqCst);
     });
     eprintln!("{count} connections, {} came back: the slowest of {visits} visits took {slowest:?}", back.load(SeqCst));
     assert!(slowest < Duration::from_secs(2), "{slowest:?}");
