@@ -201,7 +201,7 @@ start_server() {
     out=$WORK/server.out
     : >"$out"
     "${UNDER[@]}" "$BIN/dfos-forkd" --listen "$SCHEME://127.0.0.1:0" --state-dir "$WORK/state" \
-        --dir "$STORAGE" --users "$USERS" "$@" >"$out" 2>>"$LOG" &
+        --dir "$STORAGE" --users "$USERS" --max-penalty 0 "$@" >"$out" 2>>"$LOG" &
     SERVER_PID=$!
     eventually "the server to listen" listens "$out"
     read -r line <"$out"

@@ -175,7 +175,8 @@ fn a_password_is_percent_encoded_and_may_hold_anything() {
 fn a_hangup_loads_the_users_again_and_a_broken_file_changes_nothing() {
     let server = Server::start(&[]);
     let file = server.home().join("users");
-    let mut before = server.login("alice");
+    let mut before = server.login("bob");
+    let mut gone = server.login("alice");
     let mut users = fs::read_to_string(&file).unwrap().replace("alice:", "# alice:");
     users += &entry("dora", "new here");
     users += "a damaged line\nfrank:SCRAM-SHA-256$nonsense\n";
@@ -186,6 +187,8 @@ fn a_hangup_loads_the_users_again_and_a_broken_file_changes_nothing() {
     server.client().demand("LOGIN dora new%20here", "OK welcome dora");
     server.client().demand("LOGIN alice secret", "ERR login-refused");
     before.demand("PING", "OK pong");
+    gone.expect("ERR login-refused your login is no longer valid");
+    gone.closed();
     let reload = |n: usize| {
         server.signal(Signal::SIGHUP);
         let failures = || server.log().iter().filter(|line| line.contains("reload failed")).count() == n;

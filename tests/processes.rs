@@ -13,7 +13,8 @@ use std::os::unix::net::UnixListener;
 #[test]
 fn a_thousand_children_that_die_at_once_are_all_reaped() {
     const MANY: usize = 1_000;
-    let server = Server::start(&["--max-clients", "1000", "--max-clients-per-ip", "1000"]);
+    let limits = ["--max-clients", "1000", "--max-clients-per-ip", "1000", "--max-clients-per-net", "1000"];
+    let server = Server::start(&[&limits[..], &["--max-logins", "2000"]].concat()); // no dice below half of that
     for with_the_scribe in [false, true] {
         let clients: Vec<TcpStream> = (0..MANY).map(|_| TcpStream::connect(server.address()).unwrap()).collect();
         eventually("all are served", || server.sessions().len() == MANY);

@@ -493,7 +493,7 @@ fn who_is_turned_away_hears_that_it_is_the_servers_will() {
     let mut first = TlsRaw::connect(server.tls_address());
     first.demand("LOGIN alice secret", "OK welcome");
     let said = User::new().ls(&url(server.tls_address()), &[], 3);
-    assert!(said.contains("takes no more clients at present"), "{said}");
+    assert!(said.contains("does not serve you at present"), "{said}");
     drop(first);
     server.stop();
 }

@@ -80,7 +80,11 @@ impl Trusted {
             }
             // What the listener says to those it turns away, before there is a channel for words.
             (None, Error::AlertReceived(AlertDescription::AccessDenied)) => {
-                Failure::refused(Code::Busy, format!("{address} takes no more clients at present; try again later"))
+                let why = "it has enough clients, or too many from your address failed";
+                Failure::refused(
+                    Code::Busy,
+                    format!("{address} does not serve you at present ({why}); try again later"),
+                )
             }
             _ => Failure::new(Exit::Identity, format!("cannot speak TLS with {address}: {why}")),
         }

@@ -15,7 +15,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 /// Connections that may wait to be accepted: a burst, while the listener forks for those before them.
-const BACKLOG: i32 = 1024;
+const BACKLOG: i32 = 4096;
 
 /// A socket that accepts connections.
 pub struct Listener {

@@ -5,6 +5,7 @@ pub mod address;
 pub mod dial;
 pub mod listen;
 pub mod networks;
+pub mod pace;
 pub mod peer;
 pub mod tls;
 pub mod wait;
@@ -12,6 +13,7 @@ pub mod wire;
 
 pub use address::Address;
 pub use networks::Network;
+pub use pace::Pace;
 pub use peer::Peer;
 pub use wait::{Cut, Until, Waiter};
 pub use wire::{Side, Wire};

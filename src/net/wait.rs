@@ -79,6 +79,17 @@ impl Until {
         Until { deadline: None, silence: Some(span), idle: false, leeway: Duration::ZERO }
     }
 
+    /// The same, but no wait ends later than `span` from now.
+    pub fn no_longer_than(self, span: Duration) -> Self {
+        let end = Instant::now() + span;
+        Until { deadline: Some(self.deadline.map_or(end, |at| at.min(end))), silence: None, ..self }
+    }
+
+    /// Whether the deadline has passed.
+    pub fn is_over(&self) -> bool {
+        self.deadline.is_some_and(|at| at <= Instant::now())
+    }
+
     /// The same, with `leeway` more than the grace period: for what was begun and can only be ended or torn.
     pub fn with_leeway(self, leeway: Duration) -> Self {
         Until { leeway, ..self }
@@ -97,17 +108,31 @@ pub struct Waiter {
     grace: Duration,
     /// When the operation in hand must have ended, once a stop was requested.
     stop_at: Option<Instant>,
+    errand: Errand,
+    /// Whether a request to make room is heeded: before login.
+    gives_way: bool,
+}
+
+/// Why this process was asked to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Errand {
+    /// The server, or the client, is ending.
+    Ending,
+    /// Somebody else needs the place.
+    MakeRoom,
+    /// The user is gone from the users file.
+    UserGone,
 }
 
 impl Waiter {
     /// A waiter that no signal interrupts.
     pub fn deaf() -> Self {
-        Waiter { stop: None, grace: Duration::ZERO, stop_at: None }
+        Waiter { stop: None, grace: Duration::ZERO, stop_at: None, errand: Errand::Ending, gives_way: false }
     }
 
     /// A waiter that heeds `stop`, giving the operation in hand `grace` to end.
     pub fn new(stop: StopPipe, grace: Duration) -> Self {
-        Waiter { stop: Some(stop), grace, stop_at: None }
+        Waiter { stop: Some(stop), grace, stop_at: None, errand: Errand::Ending, gives_way: true }
     }
 
     /// Looks for a request to stop without waiting.
@@ -115,13 +140,29 @@ impl Waiter {
         if let Some(stop) = &self.stop {
             let now = Instant::now();
             let heard = stop.take();
-            if heard.urgent {
+            let sent = match (heard.user_gone, heard.make_room && self.gives_way) {
+                (true, _) => Some(Errand::UserGone),
+                (_, true) => Some(Errand::MakeRoom),
+                _ => None,
+            };
+            if heard.urgent || sent.is_some() {
                 self.stop_at = Some(now);
+                self.errand = sent.unwrap_or(self.errand);
             } else if heard.gentle {
                 self.stop_at.get_or_insert(now + self.grace);
             }
         }
         self.stop_at.is_some()
+    }
+
+    /// Why the stop was requested.
+    pub fn errand(&self) -> Errand {
+        self.errand
+    }
+
+    /// From now on, no request to make room is heeded: this is a user.
+    pub fn stays(&mut self) {
+        self.gives_way = false;
     }
 
     /// Whether the operation in hand must break off now.

@@ -1,6 +1,7 @@
 //! One connection: lines and bodies in, answers and bodies out, in plain text or in TLS. The socket never blocks by itself; all
 //! waiting is [`Waiter::wait`].
 
+use super::pace::Pace;
 use super::tls::{Need, Tls};
 use super::wait::{Cut, Until, Waiter};
 use crate::proto::{limits, line};
@@ -44,6 +45,8 @@ pub struct Wire {
     input: Vec<u8>,
     taken: usize,
     output: Vec<u8>,
+    /// Whether what this end sends is read.
+    outgoing: Pace,
     /// Sending broke off within a line or a piece: whatever is sent after it would be taken for the rest.
     torn: bool,
 }
@@ -54,7 +57,17 @@ impl Wire {
         use nix::fcntl::{FcntlArg, OFlag, fcntl};
         let flags = OFlag::from_bits_retain(fcntl(&socket, FcntlArg::F_GETFL)?);
         fcntl(&socket, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
-        Ok(Wire { socket, tls: None, side, waiter, input: Vec::new(), taken: 0, output: Vec::new(), torn: false })
+        Ok(Wire {
+            socket,
+            tls: None,
+            side,
+            waiter,
+            input: Vec::new(),
+            taken: 0,
+            output: Vec::new(),
+            outgoing: Pace::default(),
+            torn: false,
+        })
     }
 
     /// Begins TLS, before anything has been said. All that follows is encrypted.
@@ -205,12 +218,16 @@ impl Wire {
     fn send_some(&mut self, bytes: &[u8]) -> Result<Option<usize>, Cut> {
         if let Some(tls) = &mut self.tls {
             let taken = tls.take(bytes)?;
-            let sent = tls.push(self.socket.as_fd())?;
-            return Ok((taken > 0 || sent).then_some(taken));
+            let pushed = tls.push(self.socket.as_fd())?;
+            self.outgoing.moved(pushed.bytes);
+            return Ok((taken > 0 || pushed.all).then_some(taken));
         }
         loop {
             match send(self.socket.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL) {
-                Ok(n) => return Ok(Some(n)),
+                Ok(n) => {
+                    self.outgoing.moved(n);
+                    return Ok(Some(n));
+                }
                 Err(Errno::EAGAIN) => return Ok(None),
                 Err(Errno::EINTR) => {}
                 Err(error) => return Err(error.into()),
@@ -221,7 +238,9 @@ impl Wire {
     /// Sends what TLS still holds.
     fn push(&mut self, until: Until) -> Result<(), Cut> {
         while let Some(tls) = &mut self.tls {
-            if tls.push(self.socket.as_fd())? {
+            let pushed = tls.push(self.socket.as_fd())?;
+            self.outgoing.moved(pushed.bytes);
+            if pushed.all {
                 break;
             }
             self.wait_writable(until)?;
@@ -233,21 +252,35 @@ impl Wire {
     ///
     /// What was begun is sent to its end even a moment after the grace period. If that fails the connection is torn.
     fn wait_writable(&mut self, until: Until) -> Result<(), Cut> {
-        let (events, until) = match self.side {
-            Side::Client => (PollFlags::POLLOUT | PollFlags::POLLIN, until),
-            Side::Server => (PollFlags::POLLOUT, until.with_leeway(limits::LEEWAY)),
-        };
+        if self.side == Side::Server {
+            return self.await_reader(until).inspect_err(|_| self.torn = true);
+        }
+        let events = PollFlags::POLLOUT | PollFlags::POLLIN;
         loop {
-            let ready = self
-                .waiter
-                .wait(self.socket.as_fd(), events, until)
-                .inspect_err(|_| self.torn = self.side == Side::Server)?;
+            let ready = self.waiter.wait(self.socket.as_fd(), events, until)?;
             if ready.contains(PollFlags::POLLIN) {
                 self.fill()?;
             }
             if ready.intersects(PollFlags::POLLOUT | PollFlags::POLLERR | PollFlags::POLLHUP) {
                 return Ok(());
             }
+        }
+    }
+
+    /// Waits until the client has read something: as long as it reads, however slowly. Returns now and then without that, since
+    /// only another attempt tells whether a slow reader has made a little room.
+    fn await_reader(&mut self, until: Until) -> Result<(), Cut> {
+        let left = self.outgoing.left();
+        if left.is_zero() {
+            return Err(Cut::TimedOut);
+        }
+        let slice = until.no_longer_than(left.min(limits::RETRY)).with_leeway(limits::LEEWAY);
+        let began = Instant::now();
+        let result = self.waiter.wait(self.socket.as_fd(), PollFlags::POLLOUT, slice);
+        self.outgoing.waited(began.elapsed());
+        match result {
+            Err(Cut::TimedOut) if !until.is_over() => Ok(()),
+            other => other.map(drop),
         }
     }
 
@@ -271,7 +304,10 @@ impl Wire {
         }
         loop {
             match nix::sys::sendfile::sendfile64(&self.socket, file, Some(offset), count) {
-                Ok(n) => return Ok(n),
+                Ok(n) => {
+                    self.outgoing.moved(n);
+                    return Ok(n);
+                }
                 Err(Errno::EAGAIN) => self.wait_writable(until)?,
                 Err(Errno::EINTR) => {}
                 Err(error @ (Errno::EPIPE | Errno::ECONNRESET | Errno::ENOTCONN | Errno::ETIMEDOUT)) => {
@@ -309,6 +345,19 @@ impl Wire {
         self.send_all(&piece[..n], until)?;
         *offset += n as i64;
         Ok(n)
+    }
+
+    /// Sends what the socket takes at once, and says that no more will come: for whoever has to go now.
+    pub fn hang_up(&mut self) {
+        if !self.torn {
+            let output = std::mem::take(&mut self.output);
+            let _ = self.send_some(&output);
+            if let Some(tls) = &mut self.tls {
+                tls.say_goodbye();
+                let _ = tls.push(self.socket.as_fd());
+            }
+        }
+        let _ = shutdown(self.socket.as_raw_fd(), Shutdown::Write);
     }
 
     /// Sends what is queued, says that no more will come, and reads on until the peer closes too, for a short while:

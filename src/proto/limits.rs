@@ -65,3 +65,47 @@ pub const BUFFER: usize = 256 * 1024;
 
 /// Answers that gather before they are sent, in bytes.
 pub const OUTPUT: usize = 64 * 1024;
+
+/// Bytes that a body must move while a session waits for its client for [`STALL`] altogether. A modem of 1,200 bit/s moves twice as
+/// many; what moves fewer only holds a process.
+pub const LEAST_MOVED: u64 = 4096;
+
+/// How often a sender tries again although the kernel calls the socket full: it says "writable" only when a third of its buffer is
+/// free, which takes a slow reader minutes.
+pub const RETRY: Duration = Duration::from_secs(5);
+
+/// A stranger is not sent away for a newcomer before this age: `dfos-client` logs in faster, over a satellite too.
+pub const STRANGER: Duration = Duration::from_secs(1);
+
+/// A session that has been sent away and still runs after this time is killed.
+pub const OBEDIENCE: Duration = Duration::from_secs(10);
+
+/// Connections are refused while the penalty of their address is longer than this: the credit for what happens to
+/// honest people. As OpenSSH's `PerSourcePenalties min`.
+pub const FORGIVEN: Duration = Duration::from_secs(15);
+
+/// The penalty for a session that ended with three refused logins: under [`FORGIVEN`] once, over it twice.
+pub const PENALTY_REFUSED: Duration = Duration::from_secs(10);
+
+/// For one that left after a refused login, or spoke something else than the protocol.
+pub const PENALTY_GUESS: Duration = Duration::from_secs(5);
+
+/// For one that did not log in in time. Silence alone never adds up to more than [`FORGIVEN`]: the door has room for the silent,
+/// and an attacker could else shut out those who share the address.
+pub const PENALTY_SILENT: Duration = Duration::from_secs(1);
+
+/// For a session that crashed: whoever can do that shall not try often.
+pub const PENALTY_CRASH: Duration = Duration::from_secs(60);
+
+/// Each offence while a penalty runs weighs double the one before, up to so many times.
+pub const PENALTY_GROWTH: u32 = 32;
+
+/// Addresses whose penalties are remembered, some 100 bytes each. Who has a million networks can make the list forget short
+/// penalties, not make it grow.
+pub const PENALISED: usize = 16 * 1024;
+
+/// Lines a second that the log takes about connections that were refused; the others are counted.
+pub const REFUSALS_LOGGED: u32 = 10;
+
+/// Records of sessions that the listener takes in before it looks at new connections again.
+pub const WORDS: usize = 64;

@@ -1,9 +1,8 @@
-//! The listener's children, and who is counted against which limit. The listener's own memory decides, nothing that a
-//! child can write to.
+//! The listener's children, by process. How many there may be is for the gate to say.
 
 use super::ending::Fate;
+use crate::auth::UserName;
 use crate::net::Peer;
-use crate::net::peer::Origin;
 use nix::errno::Errno;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
@@ -21,13 +20,16 @@ pub struct Child {
     pub group: Pid,
     /// When it was forked.
     pub since: Instant,
+    /// Which loading of the users it knows, counted.
+    pub generation: u64,
+    /// Who has logged in, once that is known.
+    pub user: Option<UserName>,
 }
 
 /// All sessions that live.
 #[derive(Debug, Default)]
 pub struct Children {
     by_pid: HashMap<Pid, Child>,
-    by_origin: HashMap<Origin, u32>,
 }
 
 impl Children {
@@ -36,28 +38,29 @@ impl Children {
         self.by_pid.len()
     }
 
-    /// How many there are from where `peer` comes from.
-    pub fn count_from(&self, peer: &Peer) -> u32 {
-        self.by_origin.get(&peer.origin()).copied().unwrap_or(0)
-    }
-
     /// Adds a child that has been forked.
     pub fn add(&mut self, pid: Pid, child: Child) {
-        *self.by_origin.entry(child.peer.origin()).or_default() += 1;
         self.by_pid.insert(pid, child);
     }
 
     /// Removes a child that has been reaped.
     pub fn remove(&mut self, pid: Pid) -> Option<Child> {
-        let child = self.by_pid.remove(&pid)?;
-        let origin = child.peer.origin();
-        if let Some(count) = self.by_origin.get_mut(&origin) {
-            *count -= 1;
-            if *count == 0 {
-                self.by_origin.remove(&origin);
-            }
-        }
-        Some(child)
+        self.by_pid.remove(&pid)
+    }
+
+    /// A child.
+    pub fn get(&self, pid: Pid) -> Option<&Child> {
+        self.by_pid.get(&pid)
+    }
+
+    /// A child, to note what becomes known of it.
+    pub fn get_mut(&mut self, pid: Pid) -> Option<&mut Child> {
+        self.by_pid.get_mut(&pid)
+    }
+
+    /// Those who have logged in, and as whom.
+    pub fn members(&self) -> impl Iterator<Item = (Pid, &UserName)> {
+        self.by_pid.iter().filter_map(|(pid, child)| Some((*pid, child.user.as_ref()?)))
     }
 
     /// Their process ids.
@@ -88,28 +91,5 @@ pub fn reap(mut tell: impl FnMut(Pid, WaitStatus)) {
             Err(Errno::EINTR) => {}
             Err(_) => return,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn child(address: &str) -> Child {
-        let peer = Peer::Tcp(address.parse().unwrap());
-        Child { peer, slot: 0, group: Pid::from_raw(1), since: Instant::now() }
-    }
-
-    #[test]
-    fn an_address_is_counted_over_all_its_ports_and_forms() {
-        let mut children = Children::default();
-        children.add(Pid::from_raw(1), child("10.0.0.1:1"));
-        children.add(Pid::from_raw(2), child("[::ffff:10.0.0.1]:2"));
-        children.add(Pid::from_raw(3), child("[::1]:3"));
-        assert_eq!(children.count_from(&child("10.0.0.1:9").peer), 2);
-        children.remove(Pid::from_raw(1));
-        children.remove(Pid::from_raw(2));
-        assert_eq!((children.count(), children.count_from(&child("10.0.0.1:9").peer)), (1, 0));
-        assert!(children.remove(Pid::from_raw(2)).is_none());
     }
 }

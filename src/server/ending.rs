@@ -23,10 +23,16 @@ pub enum Ending {
     ShutDown = 15,
     /// Something on the server failed.
     Failed = 16,
+    /// The client left, in whatever way, after a refused login and before the last attempt.
+    Guessed = 17,
+    /// The listener asked for it: somebody else needed the place, or the user is gone.
+    SentAway = 18,
+    /// A user left for whom a login had been refused before the true one.
+    GuessedFirst = 19,
 }
 
 impl Ending {
-    const ALL: [Ending; 8] = [
+    const ALL: [Ending; 11] = [
         Ending::LoggedOut,
         Ending::Vanished,
         Ending::TimedOut,
@@ -35,7 +41,24 @@ impl Ending {
         Ending::Protocol,
         Ending::ShutDown,
         Ending::Failed,
+        Ending::Guessed,
+        Ending::SentAway,
+        Ending::GuessedFirst,
     ];
+}
+
+impl Ending {
+    /// What it is where a login has been refused on the connection. Who leaves before the last attempt, in silence or politely, has
+    /// guessed all the same; so has, perhaps, who then logged in with an account of their own.
+    pub fn after_a_guess(self, logged_in: bool) -> Ending {
+        match self {
+            Ending::Vanished | Ending::LoggedOut | Ending::TimedOut if logged_in => Ending::GuessedFirst,
+            Ending::Vanished | Ending::LoggedOut | Ending::LoginTimedOut | Ending::SentAway if !logged_in => {
+                Ending::Guessed
+            }
+            other => other,
+        }
+    }
 }
 
 impl fmt::Display for Ending {
@@ -49,6 +72,9 @@ impl fmt::Display for Ending {
             Ending::Protocol => "not the DFOS protocol",
             Ending::ShutDown => "the server is ending",
             Ending::Failed => "the session failed",
+            Ending::Guessed => "left after a refused login",
+            Ending::SentAway => "sent away",
+            Ending::GuessedFirst => "left; a login had been refused before the true one",
         })
     }
 }

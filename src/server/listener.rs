@@ -1,43 +1,42 @@
 //! The listener: the parent of all. It accepts, counts, forks and reaps; it never reads a byte from a client and never
 //! touches a user's file.
 
+mod door;
+mod end;
+
 use super::certificate::Source;
 use super::children::{self, Child, Children};
 use super::ending::{Ending, Fate};
+use super::gate::refusal::Throttle;
+use super::gate::{Gate, Refusal};
 use super::options::ServeOptions;
 use super::record::{Level, Log, Record};
-use super::scoreboard::{Figure, Scoreboard, Totals};
+use super::scoreboard::{Scoreboard, Totals};
 use super::scribe::{self, Scribe};
 use super::session::{Brief, Times};
 use super::users::{self, Begun, Load, Loaded, Loading, Sources, Users};
+use super::words::{self, Ears, Mouth};
+use crate::net::Peer;
 use crate::net::listen::Listener as Socket;
-use crate::net::{Address, Peer, tls};
-use crate::proto::{Answer, Code};
+use crate::proto::limits;
 use crate::store::tree::Policy;
 use crate::sys::fork::{Fork, exit_child, fork};
 use crate::sys::signals::{self, SignalPipe};
+use end::Phase;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
-use nix::sys::signal::{SigSet, Signal, kill, killpg};
-use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::time::TimeSpec;
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::WaitStatus;
 use nix::unistd::{Pid, getppid, setpgid};
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// How long accepting rests when there are no descriptors or processes to be had.
 const REST: Duration = Duration::from_millis(200);
-/// How long a refused connection is kept open, so that the refusal is read before the close.
-const LINGER: Duration = Duration::from_secs(1);
-/// How many such connections are kept.
-const LINGERING: usize = 64;
-/// How long sessions have to obey before they are killed.
-const LAST_WORDS: Duration = Duration::from_secs(2);
-
 /// What a process has become when [`Listener::run`] returns.
 pub enum Role {
     /// The listener, at its end: whether it was the controlled one.
@@ -48,15 +47,6 @@ pub enum Role {
     Scribe(Box<Scribe>, SigSet),
     /// A helper that loads the users.
     Loader(Box<Load>),
-}
-
-/// How far the end has come.
-enum Phase {
-    Serving,
-    /// Sessions have been asked to end, and have until then.
-    Ending(Instant),
-    /// Sessions have been told to break off, and have until then. `true` if that was asked for.
-    Forcing(Instant, bool),
 }
 
 /// The parent process.
@@ -78,7 +68,13 @@ pub struct Listener {
     scoreboard: Scoreboard,
     totals: Totals,
     connections: u64,
-    refused: u64,
+    gate: Gate,
+    throttle: Throttle,
+    sent_away: u64,
+    /// How often the users have been loaded again.
+    generation: u64,
+    mouth: Mouth,
+    ears: Ears,
     lingering: VecDeque<(Instant, OwnedFd)>,
     rest_until: Option<Instant>,
     phase: Phase,
@@ -111,10 +107,12 @@ impl Listener {
         let (log, log_reader) = scribe::socket()?;
         let signals = SignalPipe::new(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCHLD])?;
         let Prepared { options, sockets, storage, sources, users, identity, notes, policy } = prepared;
+        let (mouth, ears) = words::socket()?;
+        let gate = Gate::new(&options.gate, options.max_clients, options.max_clients_per_ip);
         tell(&log, notes);
         Ok(Listener {
             pid: Pid::this(),
-            scoreboard: Scoreboard::new(options.max_clients as usize)?,
+            scoreboard: Scoreboard::new((options.max_clients + options.gate.max_logins) as usize)?,
             options,
             sockets,
             storage,
@@ -129,7 +127,12 @@ impl Listener {
             children: Children::default(),
             totals: Totals::default(),
             connections: 0,
-            refused: 0,
+            gate,
+            throttle: Throttle::default(),
+            sent_away: 0,
+            generation: 0,
+            mouth,
+            ears,
             lingering: VecDeque::new(),
             rest_until: None,
             phase: Phase::Serving,
@@ -154,6 +157,7 @@ impl Listener {
         loop {
             let ready = self.wait()?;
             self.signals.drain();
+            self.hear_words();
             let ended = if self.signals.came(Signal::SIGCHLD) { self.reap() } else { Vec::new() };
             if self.scribe.is_none() {
                 if let Some((scribe, mask)) = self.start_scribe()? {
@@ -171,6 +175,7 @@ impl Listener {
             if self.signals.came(Signal::SIGINT) | self.signals.came(Signal::SIGTERM) {
                 self.end();
             }
+            self.kill_the_disobedient();
             if let Some(orderly) = self.ended() {
                 return self.finish(orderly);
             }
@@ -194,9 +199,11 @@ impl Listener {
             Phase::Serving => None,
             Phase::Ending(until) | Phase::Forcing(until, _) => Some(until),
         };
-        let due = [self.lingering.front().map(|(until, _)| *until), self.rest_until, end];
+        let leaving = self.gate.room.has_leaving().then(|| now + limits::STRANGER);
+        let due = [self.lingering.front().map(|(until, _)| *until), self.rest_until, end, leaving];
         let left = due.into_iter().flatten().min().map(|at| TimeSpec::from(at.saturating_duration_since(now)));
-        let mut fds = vec![PollFd::new(self.signals.fd(), PollFlags::POLLIN)];
+        let mut fds =
+            vec![PollFd::new(self.signals.fd(), PollFlags::POLLIN), PollFd::new(self.ears.fd(), PollFlags::POLLIN)];
         if accepting {
             fds.extend(self.sockets.iter().map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)));
         }
@@ -204,7 +211,7 @@ impl Listener {
             Err(Errno::EINTR) => return Ok(Vec::new()),
             other => other?,
         };
-        let ready = fds[1..].iter().enumerate().filter(|(_, fd)| fd.any().unwrap_or(false));
+        let ready = fds[2..].iter().enumerate().filter(|(_, fd)| fd.any().unwrap_or(false));
         Ok(ready.map(|(at, _)| at).collect())
     }
 
@@ -219,17 +226,7 @@ impl Listener {
             }
         };
         self.connections += 1;
-        if self.children.count() >= self.options.max_clients as usize {
-            self.turn_away(at, socket, &peer, "the server has as many clients as it takes; try again later");
-            return Ok(None);
-        }
-        if self.children.count_from(&peer) >= self.options.max_clients_per_ip {
-            self.turn_away(
-                at,
-                socket,
-                &peer,
-                "there are as many clients from your address as the server takes; try again later",
-            );
+        if !self.may_enter(at, &socket, &peer) {
             return Ok(None);
         }
         self.fork_session(at, socket, peer)
@@ -237,7 +234,7 @@ impl Listener {
 
     fn fork_session(&mut self, at: usize, socket: OwnedFd, peer: Peer) -> io::Result<Option<(Brief, SigSet)>> {
         let Some(slot) = self.scoreboard.take() else {
-            self.turn_away(at, socket, &peer, "the server has as many clients as it takes; try again later");
+            self.turn_away(at, &socket, &peer, Refusal::Full);
             return Ok(None);
         };
         let group = self.scribe.unwrap_or(self.pid);
@@ -253,7 +250,9 @@ impl Listener {
             },
             Ok(Fork::Parent(pid)) => {
                 let _ = setpgid(pid, group); // the child does it too: whichever is first, it has happened
-                self.children.add(pid, Child { peer, slot, group, since: Instant::now() });
+                let (since, generation) = (Instant::now(), self.generation);
+                self.children.add(pid, Child { peer, slot, group, since, generation, user: None });
+                self.gate.room.enter(pid, &peer, since);
                 self.log.send(&Record::Opened(pid, peer.to_string()));
                 self.log
                     .line(Level::Info, format!("{peer} connected, session {pid}, {} active", self.children.count()));
@@ -263,7 +262,7 @@ impl Listener {
             Err(error) => {
                 signals::restore(&mask)?;
                 self.scoreboard.give_back(slot, &mut self.totals);
-                self.turn_away(at, socket, &peer, "the server cannot start another session; try again later");
+                self.turn_away(at, &socket, &peer, Refusal::Short);
                 self.rest(&format!("cannot fork: {error}"));
                 Ok(None)
             }
@@ -294,25 +293,11 @@ impl Listener {
             users: self.users.table.try_clone()?,
             identity: self.identity.take().filter(|_| self.sockets[at].speaks_tls()),
             log: std::mem::replace(&mut self.log, log),
+            mouth: self.mouth.try_clone()?,
             tally: scoreboard.keep_only(slot)?,
             times: Times { login_by, idle: self.options.idle_timeout, grace: self.options.grace },
             policy: self.policy,
         })
-    }
-
-    /// Tells a client why it is not served, before the close; one that speaks TLS at least that it is the server's will.
-    fn turn_away(&mut self, at: usize, socket: OwnedFd, peer: &Peer, why: &str) {
-        self.refused += 1;
-        self.log.line(Level::Warning, format!("{peer} turned away: {why}"));
-        let line = format!("{}\n", Answer::Err(Code::Busy, why.into()));
-        let word = if self.sockets[at].speaks_tls() { tls::TURNED_AWAY } else { line.as_bytes() };
-        let sent = send(socket.as_raw_fd(), word, MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT);
-        if sent.is_ok() && shutdown(socket.as_raw_fd(), Shutdown::Write).is_ok() {
-            if self.lingering.len() >= LINGERING {
-                self.lingering.pop_front();
-            }
-            self.lingering.push_back((Instant::now() + LINGER, socket));
-        }
     }
 
     /// Stops accepting for a moment: what is short now may be there again then.
@@ -346,6 +331,7 @@ impl Listener {
                 self.reloaded(status);
             } else if let (Some(child), Some(fate)) = (self.children.remove(pid), Fate::of(status)) {
                 self.scoreboard.give_back(child.slot, &mut self.totals);
+                self.part_with(pid, &child.peer, fate);
                 let level = if fate.is_alarming() { Level::Error } else { Level::Info };
                 let (count, time) = (self.children.count(), child.since.elapsed().as_secs_f64());
                 let text = format!("{} disconnected, session {pid}: {fate} {time:.3}s, {count} active", child.peer);
@@ -364,7 +350,8 @@ impl Listener {
         // A certificate of the server's own changes with nobody's hand, and its key may be root's, whom this process has left.
         let mut sources = self.sources.clone();
         sources.certificate = sources.certificate.filter(|source| matches!(source, Source::Files { .. }));
-        match users::begin(&sources) {
+        let logged_in: HashSet<_> = self.children.members().map(|(_, user)| user.clone()).collect();
+        match users::begin(&sources, logged_in.into_iter().collect()) {
             Ok(Begun::Parent(loading)) => self.loading = Some(loading),
             Ok(Begun::Helper(load)) => return Some(load),
             Err(error) => self.log.line(Level::Error, format!("reload failed, the users stay as they are: {error}")),
@@ -373,7 +360,8 @@ impl Listener {
     }
 
     fn reloaded(&mut self, status: WaitStatus) {
-        let Some(loading) = self.loading.take() else { return };
+        let Some(mut loading) = self.loading.take() else { return };
+        let asked = std::mem::take(&mut loading.asked);
         let loaded = loading.finish(status).unwrap_or_else(|error| Loaded {
             users: None,
             identity: None,
@@ -398,97 +386,12 @@ impl Listener {
                 );
             }
             Some(users) => {
+                self.dismiss(&asked, &users.gone);
                 self.users = users;
                 self.log.line(Level::Info, "users reloaded");
             }
             None => self.log.line(Level::Error, "reload failed: the users stay as they are"),
         }
-    }
-
-    /// A request to end: the first is obeyed in order, a second one at once.
-    fn end(&mut self) {
-        let now = Instant::now();
-        match self.phase {
-            Phase::Serving => {
-                let (count, grace) = (self.children.count(), self.options.grace);
-                self.log.line(Level::Info, format!("ending: {count} active, up to {} s to finish", grace.as_secs()));
-                self.sockets.iter().for_each(remove_unix);
-                self.sockets.clear();
-                self.signal_sessions(Signal::SIGINT);
-                self.phase = Phase::Ending(now + grace + LAST_WORDS);
-            }
-            Phase::Ending(_) => {
-                self.log.line(Level::Warning, "asked again: ending at once");
-                self.signal_sessions(Signal::SIGTERM);
-                self.phase = Phase::Forcing(now + LAST_WORDS, true);
-            }
-            Phase::Forcing(..) => {}
-        }
-    }
-
-    fn signal_sessions(&self, signal: Signal) {
-        for group in self.children.groups() {
-            let _ = killpg(group, signal); // a group of which nobody is left
-        }
-    }
-
-    /// Whether all sessions have gone; helps when their time is over. `false` where the end was forced.
-    fn ended(&mut self) -> Option<bool> {
-        let now = Instant::now();
-        let empty = self.children.count() == 0;
-        match self.phase {
-            Phase::Serving => None,
-            Phase::Ending(_) if empty => Some(true),
-            Phase::Forcing(_, asked) if empty => Some(!asked),
-            Phase::Ending(until) if until <= now => {
-                self.log.line(Level::Warning, format!("{} sessions did not end in time", self.children.count()));
-                self.signal_sessions(Signal::SIGTERM);
-                self.phase = Phase::Forcing(now + LAST_WORDS, false);
-                None
-            }
-            Phase::Forcing(until, asked) if until <= now => {
-                self.signal_sessions_dead();
-                self.phase = Phase::Forcing(now + LAST_WORDS, asked);
-                None
-            }
-            _ => None,
-        }
-    }
-
-    /// Kills what does not end. Not by group: the scribe is needed a moment longer.
-    fn signal_sessions_dead(&self) {
-        for pid in self.children.pids() {
-            self.log.line(Level::Error, format!("session {pid} is killed"));
-            let _ = kill(pid, Signal::SIGKILL);
-        }
-    }
-
-    /// Tells what has been done, and ends the scribe by leaving it nobody to listen to.
-    fn finish(self, orderly: bool) -> io::Result<Role> {
-        let total = |figure| self.totals.get(figure);
-        let size = |figure| bytesize::ByteSize(total(figure));
-        self.log.line(
-            Level::Info,
-            format!(
-                "ended: {} connections ({} turned away), {} logins, {} files in ({}, {} bytes), {} files out ({}, {} bytes)",
-                self.connections,
-                self.refused,
-                total(Figure::Logins),
-                total(Figure::FilesIn),
-                size(Figure::BytesIn),
-                total(Figure::BytesIn),
-                total(Figure::FilesOut),
-                size(Figure::BytesOut),
-                total(Figure::BytesOut),
-            ),
-        );
-        self.log.send(&Record::End);
-        let Listener { log, log_reader, scribe, signals, .. } = self;
-        drop((log, log_reader));
-        if let Some(pid) = scribe {
-            await_scribe(pid, &signals)?;
-        }
-        Ok(Role::Listener(orderly))
     }
 
     /// Forks the scribe. Returns in the child only.
@@ -511,34 +414,11 @@ impl Listener {
     }
 }
 
-/// Waits until the scribe has written everything; one whose output nobody takes is not waited for.
-fn await_scribe(pid: Pid, signals: &SignalPipe) -> io::Result<()> {
-    let deadline = Instant::now() + LAST_WORDS;
-    while waitpid(pid, Some(WaitPidFlag::WNOHANG))? == WaitStatus::StillAlive {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            kill(pid, Signal::SIGKILL)?;
-        }
-        let wait = (!left.is_zero()).then(|| TimeSpec::from(left));
-        let mut fds = [PollFd::new(signals.fd(), PollFlags::POLLIN)];
-        let _ = ppoll(&mut fds, wait, None); // SIGCHLD
-        signals.drain();
-    }
-    Ok(())
-}
-
 /// Tells what a loader had to say.
 fn tell(log: &Log, notes: Vec<String>) {
     for note in notes {
         let level = if note.starts_with(users::PIN) { Level::Info } else { Level::Warning };
         log.line(level, note);
-    }
-}
-
-/// Removes a Unix socket's name: nobody can connect any more.
-fn remove_unix(socket: &Socket) {
-    if let Address::Unix(path) = &socket.address {
-        let _ = std::fs::remove_file(path);
     }
 }
 

@@ -5,6 +5,7 @@ use super::record::{Level, Log};
 use super::talk::Talk;
 use crate::auth::scram::{self, Awaiting, Binding, ServerExchange};
 use crate::auth::{Password, UserName, table};
+use crate::net::wait::Errand;
 use crate::net::wire::Filled;
 use crate::net::{Cut, Peer, Until};
 use crate::proto::line::{self, BadLine};
@@ -40,11 +41,12 @@ enum Step {
 
 /// Greets a client and lets it log in. The users' table is dropped with the stranger.
 pub fn admit(mut stranger: Stranger, log: &Log) -> Result<(Talk, UserName, Answer), Ending> {
-    match stranger.converse(log) {
-        Ok(Ok((user, welcome))) => Ok((stranger.talk, user, welcome)),
-        Ok(Err(ending)) => Err(ending),
-        Err(cut) => Err(stranger.part(cut)),
-    }
+    let ending = match stranger.converse(log) {
+        Ok(Ok((user, welcome))) => return Ok((stranger.talk, user, welcome)),
+        Ok(Err(ending)) => ending,
+        Err(cut) => stranger.part(cut),
+    };
+    Err(if stranger.talk.guessed { ending.after_a_guess(false) } else { ending })
 }
 
 impl Stranger {
@@ -67,6 +69,7 @@ impl Stranger {
                 }
                 Ok(Step::Refused) => {
                     refused += 1;
+                    self.talk.guessed = true;
                     log.line(Level::Warning, format!("login refused, attempt {refused} of {}", limits::LOGIN_ATTEMPTS));
                     if refused >= limits::LOGIN_ATTEMPTS {
                         self.talk.farewell(Code::LoginRefused, "wrong name or password; that was the last attempt");
@@ -204,6 +207,12 @@ impl Stranger {
             Cut::TimedOut => {
                 self.talk.farewell(Code::Timeout, "the time to log in is over");
                 Ending::LoginTimedOut
+            }
+            Cut::Stopping if self.talk.wire.waiter.errand() == Errand::MakeRoom => {
+                let why = "others are waiting to log in; try again".to_owned();
+                self.talk.wire.queue_line(Answer::Err(Code::Busy, why));
+                self.talk.wire.hang_up();
+                Ending::SentAway
             }
             Cut::Stopping => {
                 self.talk.farewell(Code::ShuttingDown, "the server is ending");

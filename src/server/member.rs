@@ -7,7 +7,7 @@ use super::record::{Level, Log};
 use super::scoreboard::{Figure, Tally};
 use super::talk::Talk;
 use crate::net::wire::Filled;
-use crate::net::{Cut, Until};
+use crate::net::{Cut, Pace, Until};
 use crate::proto::line::BadLine;
 use crate::proto::{Answer, Code, Fields, RemotePath, limits};
 use crate::store::stage::Complete;
@@ -27,6 +27,8 @@ pub struct Member {
     /// A body that follows belongs to a refused upload.
     pub discarding: bool,
     idle: Duration,
+    /// How the body in hand comes in.
+    pace: Pace,
     /// A request that was read where a body was due.
     put_back: Option<String>,
     batch: Vec<Pending>,
@@ -52,6 +54,7 @@ impl Member {
             log,
             tally,
             idle,
+            pace: Pace::default(),
             discarding: false,
             put_back: None,
             batch: Vec::new(),
@@ -68,7 +71,8 @@ impl Member {
         if let Some(line) = self.put_back.take() {
             return Ok(Some(line));
         }
-        match self.next_line(Until::idle(Instant::now() + self.idle)) {
+        let until = Until::idle(Instant::now() + self.idle);
+        match self.next_line(|member| member.wait(until)) {
             Err(Cut::Line(why @ (BadLine::NotUtf8 | BadLine::Control))) => {
                 self.refuse(Code::BadRequest, &why.to_string())?;
                 Ok(None)
@@ -82,7 +86,12 @@ impl Member {
         if self.talk.wire.waiter.must_stop() {
             return Err(Cut::Stopping);
         }
-        self.next_line(Until::within(limits::STALL))
+        self.next_line(Member::wait_for_body)
+    }
+
+    /// The client says that it is there and not ready to go on with its body.
+    pub fn excused(&mut self) {
+        self.pace.excused(self.idle);
     }
 
     /// Keeps a line that is not what was due, to be carried out next.
@@ -90,13 +99,13 @@ impl Member {
         self.put_back = Some(line);
     }
 
-    fn next_line(&mut self, until: Until) -> Result<String, Cut> {
+    fn next_line(&mut self, wait: impl Fn(&mut Member) -> Result<(), Cut>) -> Result<String, Cut> {
         loop {
             if let Some(line) = self.talk.wire.buffered_line()? {
                 return Ok(line);
             }
             if self.talk.wire.fill()? == Filled::Nothing {
-                self.wait(until)?;
+                wait(self)?;
             }
         }
     }
@@ -106,6 +115,20 @@ impl Member {
         self.settle()?;
         self.talk.flush()?;
         self.talk.wire.wait_readable(until)
+    }
+
+    /// The same within a body: as long as it moves.
+    fn wait_for_body(&mut self) -> Result<(), Cut> {
+        let left = self.pace.left();
+        if left.is_zero() {
+            return Err(Cut::TimedOut); // also where one more byte has just come
+        }
+        self.settle()?;
+        self.talk.flush()?;
+        let began = Instant::now();
+        let result = self.talk.wire.wait_readable(Until::within(left));
+        self.pace.waited(began.elapsed());
+        result
     }
 
     /// Hands `count` bytes of a body to `take`, piece by piece as they arrive.
@@ -123,12 +146,13 @@ impl Member {
             match self.talk.wire.read_some(&mut buffer[..want]) {
                 Ok(Some(n)) => {
                     left -= n;
+                    self.pace.moved(n);
                     if let Ok(Ok(())) = result {
                         result = Ok(take(self, &buffer[..n])); // after a failure the rest is only counted
                     }
                 }
                 Ok(None) => {
-                    if let Err(cut) = self.wait(Until::within(limits::STALL)) {
+                    if let Err(cut) = self.wait_for_body() {
                         result = Err(cut);
                         break;
                     }
@@ -145,6 +169,7 @@ impl Member {
 
     /// Throws `count` bytes of a body away.
     pub fn skip(&mut self, count: usize) -> Result<(), Cut> {
+        self.pace = Pace::default();
         self.receive(count, |_, _| Ok(())).map(drop)
     }
 
@@ -170,6 +195,7 @@ impl Member {
     /// Says READY for an upload: at once, or after the uploads that wait.
     pub fn ready(&mut self, fields: Fields) -> Result<(), Cut> {
         let ready = Answer::Ready(fields);
+        self.pace = Pace::default();
         if self.batch.is_empty() {
             return self.talk.say(ready);
         }

@@ -7,6 +7,7 @@
 pub mod certificate;
 pub mod children;
 pub mod ending;
+pub mod gate;
 pub mod listener;
 pub mod login;
 pub mod member;
@@ -22,3 +23,4 @@ pub mod talk;
 pub mod user_command;
 pub mod users;
 pub mod verbs;
+pub mod words;

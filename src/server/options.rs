@@ -1,6 +1,7 @@
 //! The command line of `dfos-forkd`.
 
 use super::certificate::Source;
+use super::gate::options::GateOptions;
 use crate::net::Address;
 use crate::net::address::{DEFAULT_PORT, HostPort};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -12,7 +13,7 @@ use std::time::Duration;
 const AFTER_HELP: &str = "\
 Signals:
   INT, TERM  end: accept no more, give running operations the grace period; a second one ends at once
-  HUP        read the users file and --tls-cert again; running sessions go on
+  HUP        read the users file and --tls-cert again; the sessions of users that are gone end, others go on
 
 Exit status: 0 after an orderly end, 1 when it cannot start or was made to end at once, 2 for a wrong command line.
 On standard output it prints one line for each listener, 'listening URL', when it can serve; log lines go to --log-target.";
@@ -77,6 +78,9 @@ pub struct ServeOptions {
     /// Clients at a time from one address
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_clients_per_ip: u32,
+    #[command(flatten)]
+    /// Who may connect, and how many.
+    pub gate: GateOptions,
     /// How long running operations may go on after Ctrl+C
     #[arg(long, value_name = "SECS", default_value = "10", value_parser = seconds)]
     pub grace: Duration,

@@ -67,7 +67,7 @@ fn serve_files(options: ServeOptions) -> Result<ExitCode, String> {
     match listener.run(announce).map_err(|why| format!("the listener failed: {why}"))? {
         Role::Listener(orderly) => Ok(if orderly { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
         Role::Session(brief, mask) => {
-            let run = || match StopPipe::new() {
+            let run = || match StopPipe::of_session() {
                 Ok(stop) => {
                     let _ = signals::restore(&mask);
                     session::run(*brief, stop)

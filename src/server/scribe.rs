@@ -178,7 +178,7 @@ fn printable(text: &str) -> String {
 }
 
 /// Receives one record: its sender and its length. `None` when nobody is left to send.
-fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> nix::Result<Option<(Pid, usize)>> {
+pub(super) fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> nix::Result<Option<(Pid, usize)>> {
     let mut space = nix::cmsg_space!(nix::sys::socket::UnixCredentials);
     let mut slices = [IoSliceMut::new(buffer)];
     let flags = MsgFlags::MSG_DONTWAIT;

@@ -3,6 +3,7 @@
 use super::ending::Ending;
 use super::record::{Level, Log};
 use crate::net::tls::{Tls, identity};
+use crate::net::wait::Errand;
 use crate::net::{Cut, Until, Wire};
 use crate::proto::{Answer, Code};
 use std::fs::File;
@@ -33,6 +34,7 @@ fn failed(wire: &mut Wire, cut: &Cut, log: &Log) -> Ending {
     match cut {
         Cut::Closed | Cut::Io(_) => Ending::Vanished,
         Cut::TimedOut => Ending::LoginTimedOut,
+        Cut::Stopping if wire.waiter.errand() == Errand::MakeRoom => Ending::SentAway,
         Cut::Stopping => Ending::ShutDown,
         // It does not believe us: no fault of its own.
         Cut::Tls(Error::AlertReceived(alert)) => {

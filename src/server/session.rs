@@ -8,7 +8,9 @@ use super::scoreboard::{Figure, Tally};
 use super::secure::secure;
 use super::talk::Talk;
 use super::verbs;
+use super::words::Mouth;
 use crate::auth::residue;
+use crate::net::wait::Errand;
 use crate::net::{Cut, Peer, Side, Waiter, Wire};
 use crate::proto::{Code, Incoming, Verb, incoming, verb};
 use crate::store::tree::{Policy, Tree};
@@ -31,6 +33,8 @@ pub struct Brief {
     pub identity: Option<File>,
     /// Where log records go.
     pub log: Log,
+    /// Where the listener hears of the login.
+    pub mouth: Mouth,
     /// This session's figures.
     pub tally: Tally,
     /// The operator's times.
@@ -71,6 +75,11 @@ pub fn run(brief: Brief, stop: StopPipe) -> Ending {
     };
     residue::wipe_stack(); // of verifiers and passwords
     brief.log.send(&Record::User(user.to_string()));
+    talk.wire.waiter.stays();
+    if let Err(cut) = brief.mouth.logged_in(&user, &mut talk.wire.waiter) {
+        talk.farewell(Code::Internal, "the server did not take note of your login; try again");
+        return failed(&brief.log, &format!("cannot tell the listener of {user}'s login: {cut}"));
+    }
     brief.tally.add(Figure::Logins, 1);
     let tree = match Tree::open(brief.storage.as_fd(), user.as_str(), brief.policy, &mut talk) {
         Ok(tree) => tree,
@@ -81,11 +90,11 @@ pub fn run(brief: Brief, stop: StopPipe) -> Ending {
     };
     drop(brief.storage);
     let mut member = Member::new(talk, tree, brief.log, brief.tally, brief.times.idle);
-    let cut = match member.answer(welcome).and_then(|()| serve(&mut member)) {
-        Ok(()) => return Ending::LoggedOut,
-        Err(cut) => cut,
+    let ending = match member.answer(welcome).and_then(|()| serve(&mut member)) {
+        Ok(()) => Ending::LoggedOut,
+        Err(cut) => part(&mut member, &cut),
     };
-    let ending = part(&mut member, &cut);
+    let ending = if member.talk.guessed { ending.after_a_guess(true) } else { ending };
     member.log.line(Level::Debug, format!("ends: {ending}"));
     ending
 }
@@ -143,6 +152,7 @@ fn part(member: &mut Member, cut: &Cut) -> Ending {
             return Ending::Vanished;
         }
         Cut::TimedOut => Ending::TimedOut,
+        Cut::Stopping if member.talk.wire.waiter.errand() == Errand::UserGone => Ending::SentAway,
         Cut::Stopping => Ending::ShutDown,
         Cut::Tls(_) => return Ending::Protocol,
         Cut::Line(_) | Cut::Protocol => Ending::Protocol,
@@ -152,6 +162,9 @@ fn part(member: &mut Member, cut: &Cut) -> Ending {
     }
     match cut {
         Cut::TimedOut => member.talk.farewell(Code::Timeout, "you kept still for too long; log in again"),
+        Cut::Stopping if ending == Ending::SentAway => {
+            member.talk.farewell(Code::LoginRefused, "your login is no longer valid; log in again")
+        }
         Cut::Stopping => {
             member.talk.farewell(Code::ShuttingDown, "the server is ending; what is unfinished can be resumed")
         }

@@ -13,6 +13,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 pub struct Talk {
     /// The connection.
     pub wire: Wire,
+    /// Whether a login was refused on it.
+    pub guessed: bool,
     /// When something was last sent.
     spoke: Instant,
     /// When long work last looked up.
@@ -25,7 +27,7 @@ impl Talk {
     /// Speaks over `wire`.
     pub fn new(wire: Wire) -> Self {
         let now = Instant::now();
-        Talk { wire, spoke: now, looked: now, cut: None }
+        Talk { wire, guessed: false, spoke: now, looked: now, cut: None }
     }
 
     /// Queues a line, and sends when many have gathered.

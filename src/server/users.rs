@@ -2,12 +2,14 @@
 //! memory, which every session inherits; what it leaves is a sealed table in memory that a session looks one user up in.
 
 use super::certificate;
-use crate::auth::{table, trust, users_file};
+use crate::auth::users_file::ParsedUsers;
+use crate::auth::{UserName, table, trust, users_file};
 use crate::proto::limits;
 use crate::sys::fork::{Fork, exit_child, fork};
 use crate::sys::sealed;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
+use std::collections::HashSet;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
@@ -29,14 +31,19 @@ pub struct Users {
     pub table: File,
     /// Whether it holds users whose passwords everybody knows.
     pub demonstration: bool,
+    /// Of those that were asked about, the users who may no longer log in.
+    pub gone: Vec<UserName>,
 }
 
 /// A helper at work.
 pub struct Loading {
     /// The helper.
     pub pid: Pid,
+    /// The users who were logged in when it began.
+    pub asked: Vec<UserName>,
     table: File,
     identity: File,
+    gone: File,
     notes: PipeReader,
 }
 
@@ -74,23 +81,27 @@ pub struct Load {
     sources: Sources,
     table: File,
     identity: File,
+    asked: Vec<UserName>,
+    gone: File,
     notes: PipeWriter,
 }
 
-/// Starts a helper that loads `sources`.
-pub fn begin(sources: &Sources) -> io::Result<Begun> {
+/// Starts a helper that loads `sources`. `asked` are those who are logged in: it tells who of them is gone.
+pub fn begin(sources: &Sources, asked: Vec<UserName>) -> io::Result<Begun> {
     let (table, identity) = (table::create()?, sealed::create(c"dfos-identity")?);
+    let gone = sealed::create(c"dfos-gone")?; // as long as it may be: a pipe that is full would stop the helper
     let (notes, pen) = io::pipe()?;
     Ok(match fork()? {
-        Fork::Parent(pid) => Begun::Parent(Loading { pid, table, identity, notes }),
-        Fork::Child => Begun::Helper(Load { sources: sources.clone(), table, identity, notes: pen }),
+        Fork::Parent(pid) => Begun::Parent(Loading { pid, asked, table, identity, gone, notes }),
+        Fork::Child => Begun::Helper(Load { sources: sources.clone(), table, identity, asked, gone, notes: pen }),
     })
 }
 
 impl Load {
     /// Does the work; the helper's exit status.
     pub fn run(mut self) -> u8 {
-        let loaded = load(&self.sources.users, &self.sources.storage, &mut self.table, &mut self.notes);
+        let loaded = load(&self.sources.users, &self.sources.storage, &mut self.table, &mut self.notes)
+            .and_then(|users| tell_gone(&users, &self.asked, &mut self.gone));
         if let Err(why) = &loaded {
             let _ = writeln!(self.notes, "{why}"); // the exit status says it too
         }
@@ -106,7 +117,7 @@ impl Load {
 
 /// Loads `sources` and waits for it, as at start-up.
 pub fn load_now(sources: &Sources) -> io::Result<Loaded> {
-    let loading = match begin(sources)? {
+    let loading = match begin(sources, Vec::new())? {
         Begun::Parent(loading) => loading,
         Begun::Helper(load) => exit_child(load.run()),
     };
@@ -129,14 +140,17 @@ impl Loading {
         let notes = text.lines().filter(|line| *line != users_file::MARKER).map(str::to_owned).collect();
         sealed::seal(&self.table)?;
         sealed::seal(&self.identity)?;
+        let mut names = vec![0; usize::try_from(self.gone.metadata()?.len()).map_err(io::Error::other)?];
+        self.gone.read_exact_at(&mut names, 0)?;
+        let gone = String::from_utf8_lossy(&names).lines().filter_map(|name| name.parse().ok()).collect();
         let sound = matches!(status, WaitStatus::Exited(_, 0));
-        let users = sound.then_some(Users { table: self.table, demonstration });
+        let users = sound.then_some(Users { table: self.table, demonstration, gone });
         Ok(Loaded { users, identity: has_identity.then_some(self.identity), notes })
     }
 }
 
 /// The helper's work.
-fn load(path: &Path, storage: &Path, table: &mut File, notes: &mut PipeWriter) -> Result<(), String> {
+fn load(path: &Path, storage: &Path, table: &mut File, notes: &mut PipeWriter) -> Result<ParsedUsers, String> {
     let file = trust::open(path).map_err(|why| {
         let hint = if why.is_missing() { "; 'dfos-forkd user add NAME' makes it" } else { "" };
         format!("the users file cannot be used: {why}{hint}")
@@ -156,7 +170,16 @@ fn load(path: &Path, storage: &Path, table: &mut File, notes: &mut PipeWriter) -
         }
         text += &format!("{} {problem}\n", path.display());
     }
-    notes.write_all(text.as_bytes()).map_err(|why| why.to_string())
+    notes.write_all(text.as_bytes()).map_err(|why| why.to_string())?;
+    Ok(users)
+}
+
+/// Writes down who of `asked` may no longer log in, a line each.
+fn tell_gone(users: &ParsedUsers, asked: &[UserName], gone: &mut File) -> Result<(), String> {
+    let may_log_in: HashSet<&UserName> = users.entries.iter().map(|entry| &entry.name).collect();
+    let lines: String =
+        asked.iter().filter(|name| !may_log_in.contains(name)).map(|name| format!("{name}\n")).collect();
+    gone.write_all(lines.as_bytes()).map_err(|why| format!("cannot tell who is gone: {why}"))
 }
 
 /// The secret behind the salts of unknown users, made at the first start. It must outlive restarts: a salt that changes tells

@@ -58,8 +58,14 @@ impl Drop for SignalPipe {
     }
 }
 
-/// The two requests to end that a session and a client know.
+/// The requests to end that a session and a client know.
 pub struct StopPipe(SignalPipe);
+
+/// Asks a session to make room for another client; one that has logged in stays.
+pub const MAKE_ROOM: Signal = Signal::SIGUSR1;
+
+/// Asks a session to end because its user is gone.
+pub const USER_GONE: Signal = Signal::SIGUSR2;
 
 /// What a [`StopPipe`] has heard.
 #[derive(Debug, Clone, Copy)]
@@ -68,12 +74,21 @@ pub struct Heard {
     pub gentle: bool,
     /// SIGTERM: break off.
     pub urgent: bool,
+    /// [`MAKE_ROOM`].
+    pub make_room: bool,
+    /// [`USER_GONE`].
+    pub user_gone: bool,
 }
 
 impl StopPipe {
     /// Catches SIGINT and SIGTERM from now on.
     pub fn new() -> io::Result<Self> {
         SignalPipe::new(&[Signal::SIGINT, Signal::SIGTERM]).map(StopPipe)
+    }
+
+    /// Catches those two and what the listener says to a session alone.
+    pub fn of_session() -> io::Result<Self> {
+        SignalPipe::new(&[Signal::SIGINT, Signal::SIGTERM, MAKE_ROOM, USER_GONE]).map(StopPipe)
     }
 
     /// What to poll for input.
@@ -88,7 +103,12 @@ impl StopPipe {
 
     /// What has been heard since the last time. Cheap: no system call.
     pub fn take(&self) -> Heard {
-        Heard { gentle: self.0.came(Signal::SIGINT), urgent: self.0.came(Signal::SIGTERM) }
+        Heard {
+            gentle: self.0.came(Signal::SIGINT),
+            urgent: self.0.came(Signal::SIGTERM),
+            make_room: self.0.came(MAKE_ROOM),
+            user_gone: self.0.came(USER_GONE),
+        }
     }
 }
 

@@ -83,6 +83,9 @@ fn command_under(umask: &str, home: &Path, options: &[&str]) -> Command {
     command.args(options).current_dir(home).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.arg("--dir").arg(home.join("storage")).arg("--users").arg(home.join("users"));
     command.arg("--state-dir").arg(home.join("state"));
+    if !options.contains(&"--max-penalty") {
+        command.args(["--max-penalty", "0"]); // all tests come from one address, and many offend on purpose
+    }
     command
 }
 
@@ -265,6 +268,11 @@ impl Server {
     pub fn leave(mut self) -> tempfile::TempDir {
         assert!(self.over, "stop or kill it first");
         std::mem::replace(&mut self.home, tempfile::tempdir().unwrap())
+    }
+
+    /// Signals each session, but not the scribe, who leads their group.
+    pub fn signal_sessions_but_the_scribe(&self, signal: Signal) {
+        self.sessions().iter().for_each(|session| kill(session.pid, signal).unwrap());
     }
 
     /// Signals all sessions at the same instant.

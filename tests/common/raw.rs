@@ -62,6 +62,16 @@ pub fn pieces(bytes: &[u8]) -> Vec<u8> {
     all
 }
 
+/// A connection from one of the addresses of loopback, 127.0.0.0/8.
+pub fn connect_from(source: &str, address: &str) -> std::io::Result<TcpStream> {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
+    use std::os::fd::AsRawFd;
+    let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    bind(socket.as_raw_fd(), &SockaddrIn::from(std::net::SocketAddrV4::new(source.parse().unwrap(), 0)))?;
+    connect(socket.as_raw_fd(), &SockaddrIn::from(address.parse::<std::net::SocketAddrV4>().unwrap()))?;
+    Ok(socket.into())
+}
+
 impl Raw {
     /// Connects and reads the greeting.
     pub fn connect(address: &str) -> Raw {
@@ -82,7 +92,12 @@ impl Raw {
         raw
     }
 
-    fn over(stream: TcpStream) -> Raw {
+    /// Connects from another address of this machine, and reads nothing.
+    pub fn silent_from(source: &str, address: &str) -> Raw {
+        Raw::over(connect_from(source, address).unwrap())
+    }
+
+    pub fn over(stream: TcpStream) -> Raw {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         let _ = stream.set_nodelay(true); // a Unix socket knows no delay

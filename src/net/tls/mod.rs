@@ -43,6 +43,15 @@ pub enum Need {
     Nothing,
 }
 
+/// What came of an attempt to send.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pushed {
+    /// Bytes that went.
+    pub(super) bytes: usize,
+    /// Whether none are left.
+    pub(super) all: bool,
+}
+
 /// The ciphers of this house: TLS 1.3's, AES-128 first, which is the fastest where the processor knows AES and no weaker than the key
 /// exchange.
 pub fn provider() -> Arc<CryptoProvider> {
@@ -94,7 +103,7 @@ impl Tls {
     /// Goes on with the handshake as far as it can go now.
     pub(super) fn shake_hands(&mut self, socket: BorrowedFd) -> Result<Need, Cut> {
         loop {
-            if !self.push(socket)? {
+            if !self.push(socket)?.all {
                 return Ok(Need::Write);
             }
             if !self.connection.is_handshaking() {
@@ -147,16 +156,17 @@ impl Tls {
         Ok(self.connection.writer().write(bytes)?)
     }
 
-    /// Sends what is encrypted; whether all of it went.
-    pub(super) fn push(&mut self, socket: BorrowedFd) -> Result<bool, Cut> {
+    /// Sends what is encrypted, as far as it goes now.
+    pub(super) fn push(&mut self, socket: BorrowedFd) -> Result<Pushed, Cut> {
+        let mut bytes = 0;
         while self.connection.wants_write() {
             match self.connection.write_tls(&mut Socket(socket)) {
-                Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Ok(n) => bytes += n,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Pushed { bytes, all: false }),
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(true)
+        Ok(Pushed { bytes, all: true })
     }
 
     /// Says that nothing more will be sent, so that the other end can tell an end from a cut.

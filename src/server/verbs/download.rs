@@ -105,7 +105,7 @@ fn send_known(member: &mut Member, reading: &Reading, range: &Range, digest: Dig
     let mut last = 0;
     while offset < end {
         if member.talk.wire.waiter.must_stop() {
-            return Ok(Sent::Broken(Code::ShuttingDown, last, "the server is ending; resume later"));
+            return Ok(Sent::Broken(Code::ShuttingDown, last, "the session is ending; resume later"));
         }
         let piece = (end - offset).min(limits::PIECE as i64) as usize;
         member.talk.say(Answer::Data(piece))?;
@@ -197,7 +197,7 @@ fn send_hashing(member: &mut Member, reading: &Reading, length: u64) -> Result<S
     let (mut at, mut last) = (0, 0);
     while at < length {
         if member.talk.wire.waiter.must_stop() {
-            return Ok(Sent::Broken(Code::ShuttingDown, last, "the server is ending; resume later"));
+            return Ok(Sent::Broken(Code::ShuttingDown, last, "the session is ending; resume later"));
         }
         let want = (length - at).min(buffer.len() as u64) as usize;
         match reading.file.read_at(&mut buffer[..want], at) {

@@ -86,6 +86,7 @@ fn first_line(member: &mut Member) -> Result<String, Cut> {
         if !matches!(incoming::parse(&line), Ok(Incoming::Wait)) {
             return Ok(line);
         }
+        member.excused();
     }
 }
 
@@ -176,7 +177,7 @@ fn body(member: &mut Member, staged: &mut Staged) -> Result<Body, Cut> {
             }
             Ok(Incoming::End(claimed)) => return Ok(Body::Ended(claimed)),
             Ok(Incoming::Abort(text)) => return Ok(Body::Aborted(text.to_owned())),
-            Ok(Incoming::Wait) => {}
+            Ok(Incoming::Wait) => member.excused(),
             Ok(Incoming::Request(_)) => return Ok(Body::Interrupted(line)),
             Ok(Incoming::From(_)) => {
                 return Ok(Body::Failed(Trouble::new(Code::BadRequest, "FROM is due only after READY to a resume")));

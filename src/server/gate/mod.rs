@@ -1,0 +1,150 @@
+//! The gate: whether a connection gets a session. All is decided before the fork, from the listener's own memory: nothing that a
+//! session can write to, but for its exit status.
+//!
+//! In this order: the operator's lists ([`access`]), penalties for earlier offences ([`penalties`]), room ([`room`]). Time is
+//! given by the caller, so that tests need not wait for it.
+
+pub mod access;
+pub mod block;
+pub mod options;
+pub mod penalties;
+pub mod refusal;
+pub mod room;
+
+use super::ending::Fate;
+use crate::net::Peer;
+use crate::net::peer::Origin;
+use access::Access;
+use nix::unistd::Pid;
+use options::GateOptions;
+use penalties::{Offence, Penalties};
+pub use refusal::Refusal;
+use refusal::Tally;
+use room::Room;
+use std::time::Instant;
+
+/// What becomes of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It gets a session.
+    Admit,
+    /// It gets a session in place of a stranger, who has to be sent away.
+    AdmitInsteadOf(Pid),
+    /// It is turned away.
+    Refuse(Refusal),
+}
+
+/// The gate.
+pub struct Gate {
+    access: Access,
+    penalties: Penalties,
+    /// Who is inside.
+    pub room: Room,
+    /// Who was not let in.
+    pub tally: Tally,
+}
+
+impl Gate {
+    /// A gate kept as the operator wants it. `clients` and `per_ip` are the limits of all sessions and of one address.
+    pub fn new(options: &GateOptions, clients: u32, per_ip: u32) -> Self {
+        let limits = room::Limits { clients, per_ip, per_net: options.max_clients_per_net, logins: options.max_logins };
+        Gate {
+            access: Access { allow: options.allow.clone(), deny: options.deny.clone() },
+            penalties: Penalties::new(options.max_penalty(), options.penalty_exempt.clone()),
+            room: Room::new(limits),
+            tally: Tally::default(),
+        }
+    }
+
+    /// Whether `peer` gets a session now.
+    pub fn admit(&mut self, peer: &Peer, now: Instant) -> Verdict {
+        // The kernel's randomness, asked anew each time: what could be foreseen could be used.
+        self.admit_with(peer, now, || getrandom::u32().unwrap_or(0))
+    }
+
+    fn admit_with(&mut self, peer: &Peer, now: Instant, dice: impl FnOnce() -> u32) -> Verdict {
+        let verdict = self.judge(peer, now, dice);
+        if let Verdict::Refuse(refusal) = verdict {
+            self.tally.count(refusal);
+        }
+        verdict
+    }
+
+    fn judge(&self, peer: &Peer, now: Instant, dice: impl FnOnce() -> u32) -> Verdict {
+        if let Origin::Ip(ip) = peer.origin() {
+            if !self.access.allows(ip) {
+                return Verdict::Refuse(Refusal::Denied);
+            }
+            if let Some(left) = self.penalties.banned(ip, now) {
+                return Verdict::Refuse(Refusal::Banned(left));
+            }
+        }
+        match self.room.ask(peer, now, dice) {
+            Ok(None) => Verdict::Admit,
+            Ok(Some(stranger)) => Verdict::AdmitInsteadOf(stranger),
+            Err(refusal) => Verdict::Refuse(refusal),
+        }
+    }
+
+    /// Remembers what the end of a session says about the address that it came from.
+    pub fn remember(&mut self, peer: &Peer, fate: Fate, now: Instant) {
+        if let (Origin::Ip(ip), Some(offence)) = (peer.origin(), Offence::of(fate)) {
+            self.penalties.add(ip, offence, now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::ending::Ending;
+    use clap::Parser;
+    use std::time::Duration;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        gate: GateOptions,
+    }
+
+    fn gate(options: &[&str]) -> Gate {
+        let line = Line::parse_from(["test"].iter().chain(options));
+        Gate::new(&line.gate, 3, 2)
+    }
+
+    fn from(address: &str) -> Peer {
+        Peer::Tcp(address.parse().unwrap())
+    }
+
+    #[test]
+    fn lists_come_before_penalties_and_these_before_room_and_each_is_counted() {
+        let mut gate = gate(&["--deny", "192.0.2.0/24"]);
+        let now = Instant::now();
+        let (denied, rude, other) = (from("192.0.2.1:1"), from("198.51.100.1:1"), from("203.0.113.1:1"));
+        for _ in 0..2 {
+            gate.remember(&rude, Fate::Ended(Ending::LoginRefused), now);
+            gate.remember(&denied, Fate::Ended(Ending::LoginRefused), now);
+        }
+        assert_eq!(gate.admit(&denied, now), Verdict::Refuse(Refusal::Denied));
+        assert!(matches!(gate.admit(&rude, now), Verdict::Refuse(Refusal::Banned(_))));
+        for pid in 1..=2 {
+            assert_eq!(gate.admit(&other, now), Verdict::Admit);
+            gate.room.enter(Pid::from_raw(pid), &other, now);
+        }
+        assert_eq!(gate.admit(&other, now), Verdict::Refuse(Refusal::Address));
+        let later = now + Duration::from_secs(2);
+        assert_eq!(gate.admit(&other, later), Verdict::AdmitInsteadOf(Pid::from_raw(1)));
+        assert_eq!(gate.tally.to_string(), "1 not on the list, 1 for failures, 1 over the limit of an address");
+    }
+
+    #[test]
+    fn processes_of_this_machine_are_on_no_list_and_bear_no_penalty() {
+        let mut gate = gate(&["--allow", "192.0.2.0/24"]);
+        let now = Instant::now();
+        for _ in 0..9 {
+            gate.remember(&Peer::Unix(7), Fate::Status(101), now);
+        }
+        assert_eq!(gate.admit(&Peer::Unix(7), now), Verdict::Admit);
+        assert_eq!(gate.admit(&from("127.0.0.1:1"), now), Verdict::Refuse(Refusal::Denied));
+    }
+}

@@ -1,0 +1,139 @@
+//! How the listener ends: in order when first asked, at once when asked again, and never waiting for ever.
+
+use super::{Listener, Role};
+use crate::net::Address;
+use crate::net::listen::Listener as Socket;
+use crate::server::record::{Level, Record};
+use crate::server::scoreboard::Figure;
+use crate::sys::signals::SignalPipe;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::time::TimeSpec;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use std::io;
+use std::time::{Duration, Instant};
+
+/// How long sessions have to obey before they are killed.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// How far the end has come.
+pub(super) enum Phase {
+    Serving,
+    /// Sessions have been asked to end, and have until then.
+    Ending(Instant),
+    /// Sessions have been told to break off, and have until then. `true` if that was asked for.
+    Forcing(Instant, bool),
+}
+
+impl Listener {
+    /// A request to end: the first is obeyed in order, a second one at once.
+    pub(super) fn end(&mut self) {
+        let now = Instant::now();
+        match self.phase {
+            Phase::Serving => {
+                let (count, grace) = (self.children.count(), self.options.grace);
+                self.log.line(Level::Info, format!("ending: {count} active, up to {} s to finish", grace.as_secs()));
+                self.sockets.iter().for_each(remove_unix);
+                self.sockets.clear();
+                self.signal_sessions(Signal::SIGINT);
+                self.phase = Phase::Ending(now + grace + LAST_WORDS);
+            }
+            Phase::Ending(_) => {
+                self.log.line(Level::Warning, "asked again: ending at once");
+                self.signal_sessions(Signal::SIGTERM);
+                self.phase = Phase::Forcing(now + LAST_WORDS, true);
+            }
+            Phase::Forcing(..) => {}
+        }
+    }
+
+    fn signal_sessions(&self, signal: Signal) {
+        for group in self.children.groups() {
+            let _ = killpg(group, signal); // a group of which nobody is left
+        }
+    }
+
+    /// Whether all sessions have gone; helps when their time is over. `false` where the end was forced.
+    pub(super) fn ended(&mut self) -> Option<bool> {
+        let now = Instant::now();
+        let empty = self.children.count() == 0;
+        match self.phase {
+            Phase::Serving => None,
+            Phase::Ending(_) if empty => Some(true),
+            Phase::Forcing(_, asked) if empty => Some(!asked),
+            Phase::Ending(until) if until <= now => {
+                self.log.line(Level::Warning, format!("{} sessions did not end in time", self.children.count()));
+                self.signal_sessions(Signal::SIGTERM);
+                self.phase = Phase::Forcing(now + LAST_WORDS, false);
+                None
+            }
+            Phase::Forcing(until, asked) if until <= now => {
+                self.signal_sessions_dead();
+                self.phase = Phase::Forcing(now + LAST_WORDS, asked);
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// Kills what does not end. Not by group: the scribe is needed a moment longer.
+    fn signal_sessions_dead(&self) {
+        for pid in self.children.pids() {
+            self.log.line(Level::Error, format!("session {pid} is killed"));
+            let _ = kill(pid, Signal::SIGKILL);
+        }
+    }
+
+    /// Tells what has been done, and ends the scribe by leaving it nobody to listen to.
+    pub(super) fn finish(self, orderly: bool) -> io::Result<Role> {
+        let total = |figure| self.totals.get(figure);
+        let size = |figure| bytesize::ByteSize(total(figure));
+        self.log.line(
+            Level::Info,
+            format!(
+                "ended: {} connections ({} turned away), {} logins, {} files in ({}, {} bytes), {} files out ({}, {} bytes){}",
+                self.connections,
+                self.gate.tally.total(),
+                total(Figure::Logins),
+                total(Figure::FilesIn),
+                size(Figure::BytesIn),
+                total(Figure::BytesIn),
+                total(Figure::FilesOut),
+                size(Figure::BytesOut),
+                total(Figure::BytesOut),
+                self.told_of_the_door(),
+            ),
+        );
+        self.log.send(&Record::End);
+        let Listener { log, log_reader, scribe, signals, .. } = self;
+        drop((log, log_reader));
+        if let Some(pid) = scribe {
+            await_scribe(pid, &signals)?;
+        }
+        Ok(Role::Listener(orderly))
+    }
+}
+
+/// Waits until the scribe has written everything; one whose output nobody takes is not waited for.
+fn await_scribe(pid: Pid, signals: &SignalPipe) -> io::Result<()> {
+    let deadline = Instant::now() + LAST_WORDS;
+    while waitpid(pid, Some(WaitPidFlag::WNOHANG))? == WaitStatus::StillAlive {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            kill(pid, Signal::SIGKILL)?;
+        }
+        let wait = (!left.is_zero()).then(|| TimeSpec::from(left));
+        let mut fds = [PollFd::new(signals.fd(), PollFlags::POLLIN)];
+        let _ = ppoll(&mut fds, wait, None); // SIGCHLD
+        signals.drain();
+    }
+    Ok(())
+}
+
+/// Removes a Unix socket's name: nobody can connect any more.
+fn remove_unix(socket: &Socket) {
+    if let Address::Unix(path) = &socket.address {
+        let _ = std::fs::remove_file(path);
+    }
+}

@@ -1,0 +1,103 @@
+//! The one word that a session says to the listener: who has logged in. It goes over a socket on which the kernel names the
+//! sender, so no session can speak for another, and each is believed once.
+
+use super::scribe;
+use crate::auth::UserName;
+use crate::net::{Cut, Until, Waiter};
+use crate::proto::limits;
+use nix::errno::Errno;
+use nix::poll::PollFlags;
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, setsockopt, socketpair, sockopt};
+use nix::unistd::Pid;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+/// The longest word: `L` and a name. What is cut off of a longer record makes it none.
+const LONGEST: usize = 64;
+
+/// The end that every session inherits, and closes once it has spoken.
+pub struct Mouth(OwnedFd);
+
+/// The listener's end.
+pub struct Ears(OwnedFd);
+
+/// Makes both ends.
+pub fn socket() -> io::Result<(Mouth, Ears)> {
+    let (mouth, ears) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+    setsockopt(&ears, sockopt::PassCred, &true)?;
+    Ok((Mouth(mouth), Ears(ears)))
+}
+
+impl Mouth {
+    /// For another session.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        self.0.try_clone().map(Mouth)
+    }
+
+    /// Says that `user` has logged in. Waits while the listener has much to hear: a session that it takes for a stranger would be
+    /// sent away.
+    pub fn logged_in(self, user: &UserName, waiter: &mut Waiter) -> Result<(), Cut> {
+        let word = format!("L{user}");
+        let until = Until::within(limits::OBEDIENCE);
+        loop {
+            match send(self.0.as_raw_fd(), word.as_bytes(), MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
+                Ok(_) => return Ok(()),
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => drop(waiter.wait(self.0.as_fd(), PollFlags::POLLOUT, until)?),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+impl Ears {
+    /// What to poll for input.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
+    /// The logins of which has been told, but no more of them than leave time for other work.
+    pub fn hear(&self) -> Vec<(Pid, UserName)> {
+        let mut buffer = [0; LONGEST];
+        let mut heard = Vec::new();
+        for _ in 0..limits::WORDS {
+            match scribe::receive(&self.0, &mut buffer) {
+                Ok(Some((sender, length))) => {
+                    heard.extend(user_of(buffer.get(..length).unwrap_or_default()).map(|user| (sender, user)));
+                }
+                _ => break,
+            }
+        }
+        heard
+    }
+}
+
+fn user_of(word: &[u8]) -> Option<UserName> {
+    std::str::from_utf8(word).ok()?.strip_prefix('L')?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_is_told_with_the_senders_name_and_rubbish_is_not() {
+        let (mouth, ears) = socket().unwrap();
+        for rubbish in [&b""[..], b"L", b"Lroot:x", b"Calice", b"L\xff", &[b'L'; 1000]] {
+            send(mouth.0.as_raw_fd(), rubbish, MsgFlags::MSG_DONTWAIT).unwrap();
+        }
+        let user: UserName = "alice".parse().unwrap();
+        mouth.try_clone().unwrap().logged_in(&user, &mut Waiter::deaf()).unwrap();
+        assert_eq!(ears.hear(), [(Pid::this(), user)]);
+        assert_eq!(ears.hear(), []);
+    }
+
+    #[test]
+    fn a_flood_of_words_is_heard_in_parts() {
+        let (mouth, ears) = socket().unwrap();
+        let flood = || send(mouth.0.as_raw_fd(), b"Lalice", MsgFlags::MSG_DONTWAIT);
+        let sent = std::iter::from_fn(|| flood().ok()).count();
+        assert!(sent > limits::WORDS, "{sent}");
+        assert_eq!(ears.hear().len(), limits::WORDS);
+    }
+}
