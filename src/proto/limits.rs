@@ -65,3 +65,12 @@ pub const BUFFER: usize = 256 * 1024;
 
 /// Answers that gather before they are sent, in bytes.
 pub const OUTPUT: usize = 64 * 1024;
+
+/// Bytes of address space of a session: some hundred times what it needs. A session gone wild ends itself, not the machine.
+pub const SESSION_MEMORY: u64 = 1 << 30;
+
+/// Descriptors of a session: a whole batch, each file in a directory of its own, and a walk, twice over.
+pub const SESSION_FILES: u64 = 2 * (2 * BATCH_FILES as u64 + WALK_OPEN as u64);
+
+/// Seconds of processor time that a session may use before login: a handshake and three logins take a hundredth of that.
+pub const LOGIN_CPU: u64 = 10;

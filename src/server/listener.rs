@@ -2,6 +2,7 @@
 //! touches a user's file.
 
 use super::children::{self, Child, Children};
+use super::confine::Walls;
 use super::ending::{Ending, Fate};
 use super::options::ServeOptions;
 use super::record::{Level, Log, Record};
@@ -25,6 +26,7 @@ use nix::unistd::{Pid, getppid, setpgid};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// How long accepting rests when there are no descriptors or processes to be had.
@@ -79,6 +81,7 @@ pub struct Listener {
     rest_until: Option<Instant>,
     phase: Phase,
     policy: Policy,
+    walls: Rc<Walls>,
 }
 
 /// What is ready before the listener begins.
@@ -91,10 +94,12 @@ pub struct Prepared {
     pub storage: OwnedFd,
     /// The users.
     pub users: Users,
-    /// What the operator should read about them.
-    pub notes: Vec<String>,
+    /// What the operator should read.
+    pub notes: Vec<(Level, String)>,
     /// The operator's decisions about trees.
     pub policy: Policy,
+    /// What the kernel holds around each session.
+    pub walls: Walls,
 }
 
 impl Listener {
@@ -102,9 +107,9 @@ impl Listener {
     pub fn new(prepared: Prepared) -> io::Result<Self> {
         let (log, log_reader) = scribe::socket()?;
         let signals = SignalPipe::new(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCHLD])?;
-        let Prepared { options, sockets, storage, users, notes, policy } = prepared;
-        for note in notes {
-            log.line(Level::Warning, note);
+        let Prepared { options, sockets, storage, users, notes, policy, walls } = prepared;
+        for (level, note) in notes {
+            log.line(level, note);
         }
         Ok(Listener {
             pid: Pid::this(),
@@ -126,6 +131,7 @@ impl Listener {
             rest_until: None,
             phase: Phase::Serving,
             policy,
+            walls: Rc::new(walls),
         })
     }
 
@@ -286,6 +292,8 @@ impl Listener {
             tally: scoreboard.keep_only(slot)?,
             times: Times { login_by, idle: self.options.idle_timeout, grace: self.options.grace },
             policy: self.policy,
+            walls: self.walls.clone(),
+            listener: self.pid,
         })
     }
 
@@ -349,7 +357,7 @@ impl Listener {
             self.log.line(Level::Warning, "reload: the users are being loaded already");
             return None;
         }
-        match users::begin(&self.options.users, &self.options.dir) {
+        match users::begin(&self.options.users, self.storage.as_fd(), None) {
             Ok(Begun::Parent(loading)) => self.loading = Some(loading),
             Ok(Begun::Helper(load)) => return Some(load),
             Err(error) => self.log.line(Level::Error, format!("reload failed, the users stay as they are: {error}")),

@@ -4,7 +4,9 @@
 //! client and never touches a user's file.
 #![forbid(unsafe_code)]
 
+pub mod check;
 pub mod children;
+pub mod confine;
 pub mod ending;
 pub mod listener;
 pub mod login;

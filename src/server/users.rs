@@ -1,15 +1,21 @@
 //! Loading the users file. A short-lived helper reads it, so that no password and no verifier is ever in the listener's
 //! memory, which every session inherits; what it leaves is a sealed table in memory that a session looks one user up in.
 
+use super::confine::service_user::ServiceUser;
 use crate::auth::{table, trust, users_file};
 use crate::proto::limits;
+use crate::store::beneath;
 use crate::sys::fork::{Fork, exit_child, fork};
 use crate::sys::sealed;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, renameat};
+use nix::sys::stat::{Mode, mkdirat};
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::Pid;
-use std::fs::{DirBuilder, File, OpenOptions};
+use nix::unistd::{Pid, UnlinkatFlags, fsync, linkat, unlinkat};
+use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
@@ -50,35 +56,57 @@ pub enum Begun {
 /// A helper's work.
 pub struct Load {
     path: PathBuf,
-    storage: PathBuf,
+    storage: OwnedFd,
+    /// Whom the helper becomes once it has the file open; nobody, if the server is not root any more.
+    service: Option<ServiceUser>,
     table: File,
     notes: PipeWriter,
 }
 
-/// Starts a helper that loads `path`. `storage` holds the secret.
-pub fn begin(path: &Path, storage: &Path) -> io::Result<Begun> {
+/// Starts a helper that loads `path`. `storage` holds the secret; by descriptor, since its path may lead through directories that
+/// the service user cannot enter.
+pub fn begin(path: &Path, storage: BorrowedFd, service: Option<&ServiceUser>) -> io::Result<Begun> {
     let table = table::create()?;
     let (notes, pen) = io::pipe()?;
     Ok(match fork()? {
         Fork::Parent(pid) => Begun::Parent(Loading { pid, table, notes }),
-        Fork::Child => Begun::Helper(Load { path: path.into(), storage: storage.into(), table, notes: pen }),
+        Fork::Child => {
+            let (storage, service) = (storage.try_clone_to_owned()?, service.cloned());
+            Begun::Helper(Load { path: path.into(), storage, service, table, notes: pen })
+        }
     })
 }
 
 impl Load {
     /// Does the work; the helper's exit status.
     pub fn run(mut self) -> u8 {
-        let loaded = load(&self.path, &self.storage, &mut self.table, &mut self.notes);
+        let loaded = self.load();
         if let Err(why) = &loaded {
             let _ = writeln!(self.notes, "{why}"); // the exit status says it too
         }
         u8::from(loaded.is_err())
     }
+
+    /// As root nothing is done but the opening of the file.
+    fn load(&mut self) -> Result<(), String> {
+        let file = open(&self.path)?;
+        if let Some(service) = &self.service {
+            service.become_it()?;
+            if let Err(why) = trust::open(&self.path) {
+                let (user, gid, path) = (&service.name, service.gid, self.path.display());
+                let text = format!(
+                    "{why}: the users file cannot be loaded again by SIGHUP, since {user} cannot read it; repair it                      with 'chgrp {gid} {path}' and 'chmod 0640 {path}', and let {user} enter its directory"
+                );
+                writeln!(self.notes, "{text}").map_err(|why| why.to_string())?;
+            }
+        }
+        load(file, &self.path, self.storage.as_fd(), &mut self.table, &mut self.notes)
+    }
 }
 
 /// Loads `path` and waits for it, as at start-up.
-pub fn load_now(path: &Path, storage: &Path) -> io::Result<Loaded> {
-    let loading = match begin(path, storage)? {
+pub fn load_now(path: &Path, storage: BorrowedFd, service: Option<&ServiceUser>) -> io::Result<Loaded> {
+    let loading = match begin(path, storage, service)? {
         Begun::Parent(loading) => loading,
         Begun::Helper(load) => exit_child(load.run()),
     };
@@ -106,12 +134,22 @@ impl Loading {
     }
 }
 
-/// The helper's work.
-fn load(path: &Path, storage: &Path, table: &mut File, notes: &mut PipeWriter) -> Result<(), String> {
-    let file = trust::open(path).map_err(|why| {
+/// Opens the users file.
+pub fn open(path: &Path) -> Result<File, String> {
+    trust::open(path).map_err(|why| {
         let hint = if why.is_missing() { "; 'dfos-forkd user add NAME' makes it" } else { "" };
         format!("the users file cannot be used: {why}{hint}")
-    })?;
+    })
+}
+
+/// The helper's work.
+fn load(
+    file: File,
+    path: &Path,
+    storage: BorrowedFd,
+    table: &mut File,
+    notes: &mut PipeWriter,
+) -> Result<(), String> {
     let bytes = users_file::contents(&file).map_err(|why| format!("cannot read the users file: {why}"))?;
     let users = users_file::parse(&bytes);
     let secret = secret(storage).map_err(|why| format!("cannot keep the login secret in the storage: {why}"))?;
@@ -132,33 +170,40 @@ fn load(path: &Path, storage: &Path, table: &mut File, notes: &mut PipeWriter) -
 
 /// The secret behind the salts of unknown users, made at the first start. It must outlive restarts: a salt that changes tells
 /// that there is no such user.
-fn secret(storage: &Path) -> io::Result<Zeroizing<[u8; 32]>> {
-    let dir = storage.join(limits::RESERVED);
-    match DirBuilder::new().mode(0o700).create(&dir) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
+fn secret(storage: BorrowedFd) -> io::Result<Zeroizing<[u8; 32]>> {
+    match mkdirat(storage, limits::RESERVED, Mode::S_IRWXU) {
+        Ok(()) | Err(Errno::EEXIST) => {}
+        Err(error) => return Err(error.into()),
     }
-    let path = dir.join(SECRET);
+    let dir = beneath::open_dir(storage, limits::RESERVED.as_bytes())?;
     let mut secret = Zeroizing::new([0; 32]);
-    if let Ok(file) = File::open(&path) {
-        file.read_exact_at(&mut *secret, 0)?;
-        return Ok(secret);
+    match read_secret(dir.as_fd(), &mut secret) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        other => return other.map(|()| secret),
     }
     getrandom::fill(&mut *secret).map_err(io::Error::other)?;
     let mut random = [0; 8];
     getrandom::fill(&mut random).map_err(io::Error::other)?;
-    let draft = dir.join(format!("{SECRET}.{}", hex::encode(random)));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    let draft = format!("{SECRET}.{}", hex::encode(random));
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
+    let mut file = File::from(beneath::open(&dir, draft.as_bytes(), flags, Mode::S_IRUSR | Mode::S_IWUSR)?);
     file.write_all(&*secret)?;
     file.sync_all()?;
     // Another server on the same storage may be making one too: the first link wins, and both read that.
-    let linked = std::fs::hard_link(&draft, &path)
-        .or_else(|_| if path.exists() { Ok(()) } else { std::fs::rename(&draft, &path) });
-    let _ = std::fs::remove_file(&draft);
+    let linked = match linkat(&dir, draft.as_str(), &dir, SECRET, AtFlags::empty()) {
+        Ok(()) | Err(Errno::EEXIST) => Ok(()),
+        Err(_) => renameat(&dir, draft.as_str(), &dir, SECRET), // a file system without links
+    };
+    let _ = unlinkat(&dir, draft.as_str(), UnlinkatFlags::NoRemoveDir);
     linked?;
-    File::open(&dir)?.sync_all()?;
-    File::open(&path)?.read_exact_at(&mut *secret, 0)?;
+    fsync(&dir)?;
+    read_secret(dir.as_fd(), &mut secret)?;
     Ok(secret)
+}
+
+fn read_secret(dir: BorrowedFd, secret: &mut [u8; 32]) -> io::Result<()> {
+    let file = beneath::open(dir, SECRET.as_bytes(), OFlag::O_RDONLY | OFlag::O_NONBLOCK, Mode::empty())?;
+    File::from(file).read_exact_at(secret, 0)
 }
 
 #[cfg(test)]
@@ -168,9 +213,10 @@ mod tests {
     #[test]
     fn the_secret_is_made_once_and_stays() {
         let dir = tempfile::tempdir().unwrap();
-        let first = secret(dir.path()).unwrap();
+        let storage = File::open(dir.path()).unwrap();
+        let first = secret(storage.as_fd()).unwrap();
         assert_ne!(*first, [0; 32]);
-        assert_eq!(first, secret(dir.path()).unwrap());
+        assert_eq!(first, secret(storage.as_fd()).unwrap());
         let left: Vec<_> = std::fs::read_dir(dir.path().join(".dfos")).unwrap().collect();
         assert_eq!(left.len(), 1);
     }
