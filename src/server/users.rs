@@ -95,7 +95,8 @@ impl Load {
             if let Err(why) = trust::open(&self.path) {
                 let (user, gid, path) = (&service.name, service.gid, self.path.display());
                 let text = format!(
-                    "{why}: the users file cannot be loaded again by SIGHUP, since {user} cannot read it; repair it                      with 'chgrp {gid} {path}' and 'chmod 0640 {path}', and let {user} enter its directory"
+                    "{why}: the users file cannot be loaded again by SIGHUP, since {user} cannot read it; repair \
+                     it with 'chgrp {gid} {path}' and 'chmod 0640 {path}', and let {user} enter its directory"
                 );
                 writeln!(self.notes, "{text}").map_err(|why| why.to_string())?;
             }

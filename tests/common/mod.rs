@@ -10,6 +10,7 @@ use nix::unistd::Pid;
 pub use raw::Raw;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -20,8 +21,20 @@ use std::time::{Duration, Instant};
 /// Longer than anything here takes on a busy machine: nothing hangs, and nothing fails for being slow.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The variable that marks every process of one server: forked children inherit it.
-const MARK: &str = "DFOS_TEST_SERVER";
+/// Whom a server that root starts runs as: the owner of the storage.
+pub const SERVICE: u32 = 65534;
+
+/// Gives all that lies at `path` to the service user, if this is root; to be called after a test has put something into a storage.
+pub fn give(path: &Path) {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let meta = std::fs::symlink_metadata(path).unwrap();
+    std::os::unix::fs::lchown(path, Some(SERVICE), Some(SERVICE)).unwrap();
+    if meta.is_dir() {
+        std::fs::read_dir(path).unwrap().for_each(|entry| give(&entry.unwrap().path()));
+    }
+}
 
 /// Polls until `condition` holds.
 #[track_caller]
@@ -68,6 +81,8 @@ pub struct Process {
 pub fn home() -> tempfile::TempDir {
     let home = tempfile::Builder::new().prefix("dfos-test-").tempdir().unwrap();
     std::fs::write(home.path().join("users"), USERS.as_bytes()).unwrap();
+    std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    give(home.path());
     home
 }
 
@@ -97,13 +112,14 @@ impl Server {
 
     /// A server that inherits this umask.
     pub fn start_under(umask: &str, home: tempfile::TempDir, options: &[&str]) -> Server {
+        give(home.path());
         let mut command = command_under(umask, home.path(), options);
         let listeners = options.iter().filter(|option| **option == "--listen").count();
         if listeners == 0 && !options.contains(&"--port") {
             command.args(["--port", "0"]);
         }
         let mark = home.path().to_string_lossy().into_owned();
-        let mut process = command.env(MARK, &mark).spawn().unwrap();
+        let mut process = command.spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let (stderr, kept) = (process.stderr.take().unwrap(), log.clone());
         std::thread::spawn(move || {
@@ -175,12 +191,14 @@ impl Server {
         find().unwrap()
     }
 
-    /// All processes of this server that live, the listener included.
+    /// All processes of this server that live, the listener included: forked children have its command line. (Their environment
+    /// could not be read, not by their own user.)
     pub fn processes(&self) -> Vec<Process> {
-        let mark = format!("{MARK}={}", self.mark).into_bytes();
+        let mark = self.mark.as_bytes();
         let marked = |p: &Process| {
-            let environ = std::fs::read(format!("/proc/{}/environ", p.pid)).unwrap_or_default();
-            environ.split(|b| *b == 0).any(|word| word == mark)
+            let line = std::fs::read(format!("/proc/{}/cmdline", p.pid)).unwrap_or_default();
+            line.starts_with(env!("CARGO_BIN_EXE_dfos-forkd").as_bytes())
+                && line.split(|b| *b == 0).any(|word| word.starts_with(mark))
         };
         all_processes().into_iter().filter(marked).collect()
     }
