@@ -11,7 +11,7 @@ pub use raw::Raw;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::channel;
@@ -113,7 +113,22 @@ impl Server {
     /// A server that inherits this umask.
     pub fn start_under(umask: &str, home: tempfile::TempDir, options: &[&str]) -> Server {
         give(home.path());
-        let mut command = command_under(umask, home.path(), options);
+        let command = command_under(umask, home.path(), options);
+        Server::spawn(command, home, options)
+    }
+
+    /// A server that is not started as root, but by the service user.
+    pub fn start_unprivileged(home: tempfile::TempDir, options: &[&str]) -> Server {
+        give(home.path());
+        let mut command = command_under("022", home.path(), options);
+        if nix::unistd::geteuid().is_root() {
+            command.uid(SERVICE).gid(SERVICE);
+        }
+        Server::spawn(command, home, options)
+    }
+
+    /// The server that this command starts.
+    pub fn spawn(mut command: Command, home: tempfile::TempDir, options: &[&str]) -> Server {
         let listeners = options.iter().filter(|option| **option == "--listen").count();
         if listeners == 0 && !options.contains(&"--port") {
             command.args(["--port", "0"]);
