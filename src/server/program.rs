@@ -1,7 +1,7 @@
 //! `dfos-forkd` from its command line to its exit status.
 
 use super::confine::service_user::{self, ServiceUser};
-use super::confine::{self, Layer, process};
+use super::confine::{self, Layer, Layers, process};
 use super::listener::{self, Listener, Prepared, Role};
 use super::options::{Command, Options, ServeOptions};
 use super::record::Level;
@@ -62,7 +62,7 @@ fn serve_files(options: ServeOptions) -> Result<ExitCode, String> {
         let text = "holds demonstration users whose passwords everybody knows: with it the server listens on this machine only";
         return Err(format!("{} {text}", options.users.display()));
     }
-    leave_root(service.as_ref(), &sockets)?;
+    leave_root(service.as_ref(), &sockets, layers)?;
     let (walls, missing) = confine::raise(&options, storage.as_fd())?;
     notes.extend(missing);
     let mut notes: Vec<_> = notes.into_iter().map(|note| (Level::Warning, note)).collect();
@@ -95,8 +95,11 @@ fn serve_files(options: ServeOptions) -> Result<ExitCode, String> {
 }
 
 /// The last thing that is done as root, if the server is root.
-fn leave_root(service: Option<&ServiceUser>, sockets: &[Socket]) -> Result<(), String> {
+fn leave_root(service: Option<&ServiceUser>, sockets: &[Socket], layers: Layers) -> Result<(), String> {
     let Some(service) = service else {
+        if !layers.has(Layer::Process) {
+            return Ok(());
+        }
         return process::hide().map_err(|why| format!("cannot keep this process from being traced: {why}"));
     };
     for socket in sockets {

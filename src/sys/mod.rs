@@ -6,6 +6,8 @@ pub mod credentials;
 pub mod descriptors;
 pub mod dirent;
 pub mod fork;
+#[cfg(feature = "hostile")]
+pub mod hostile;
 pub mod landlock;
 pub mod sealed;
 pub mod shared;
