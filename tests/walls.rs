@@ -152,7 +152,7 @@ const BEFORE_LOGIN: &[Attempt] = &[
     ("process-write", On::Listener, &["chroot", "landlock", "process", "seccomp"], true),
     ("kill", On::Listener, &["landlock", "seccomp"], true),
     ("kill", On::Sibling, &["landlock", "seccomp"], true),
-    ("unshare", On::Nothing, &["chroot", "seccomp"], true),
+    ("unshare", On::Nothing, &["seccomp"], false), // a start without root is in a namespace of its own already
     ("mmap-code", On::Nothing, &["seccomp"], true),
 ];
 
