@@ -90,7 +90,11 @@ fn before_login_a_session_has_the_storage_the_users_and_the_right_to_chroot() {
         held.retain(|_, target| !target.starts_with("socket:"));
         let mut held: Vec<_> = held.into_values().collect();
         held.sort();
-        assert_eq!(held, ["/dev/null", "/dev/null", "/memfd:dfos-users (deleted)", &storage].map(str::to_owned).as_slice(), "{start:?}");
+        assert_eq!(
+            held,
+            ["/dev/null", "/dev/null", "/memfd:dfos-users (deleted)", &storage].map(str::to_owned).as_slice(),
+            "{start:?}"
+        );
         assert_eq!(limits(pid, "Max cpu time")[0], "10");
         drop(raw);
         server.stop();
@@ -115,7 +119,8 @@ fn after_login_a_session_has_its_connection_its_root_the_log_and_nothing_else() 
         assert_eq!((sockets.len(), *sockets[0].0), (5, 0));
         let log = sockets.iter().filter(|(_, target)| descriptors(server.pid()).values().any(|other| other == *target));
         assert_eq!(log.count(), 1, "of the listener's sockets it has the log alone");
-        let rest: Vec<_> = held.iter().filter(|(number, target)| **number > 2 && !target.starts_with("socket:")).collect();
+        let rest: Vec<_> =
+            held.iter().filter(|(number, target)| **number > 2 && !target.starts_with("socket:")).collect();
         assert_eq!(rest.len(), 1, "{held:?}");
         assert_eq!(Path::new(rest[0].1), root);
         for (name, value) in [
@@ -204,7 +209,9 @@ fn a_home_that_cannot_be_used_is_a_refused_login_and_nothing_is_made_elsewhere()
         std::os::unix::fs::symlink("/tmp", server.at("carol")).unwrap();
         fs::set_permissions(server.storage(), Permissions::from_mode(0o555)).unwrap();
         let before = snapshot(server.home());
-        for (user, password) in [("alice", "secret"), ("bob", "builder"), ("carol", "let%20me%20in"), ("user1", "secret")] {
+        for (user, password) in
+            [("alice", "secret"), ("bob", "builder"), ("carol", "let%20me%20in"), ("user1", "secret")]
+        {
             let mut raw = server.client();
             let answer = raw.ask(format!("LOGIN {user} {password}"));
             assert!(answer.starts_with("ERR ") && answer.contains("your directory cannot be used"), "{user}: {answer}");
@@ -316,7 +323,8 @@ fn a_missing_layer_is_a_warning_and_with_require_sandbox_a_refusal() {
     let home = home();
     let start = |options: &[&str]| {
         let server = command(home.path(), options);
-        let script = "echo 0 >/proc/sys/user/max_user_namespaces && exec setpriv --inh-caps=-all --ambient-caps=-all \"$@\"";
+        let script =
+            "echo 0 >/proc/sys/user/max_user_namespaces && exec setpriv --inh-caps=-all --ambient-caps=-all \"$@\"";
         let mut command = std::process::Command::new("unshare");
         command.args(["--user", "--map-user=1000", "--map-group=1000", "--keep-caps", "sh", "-c", script, "sh"]);
         command.arg(server.get_program()).args(server.get_args()).current_dir(home.path());
@@ -362,7 +370,10 @@ fn check_names_layers_listeners_and_faults_and_fails_for_what_would_be_refused()
     assert!(text.contains("ok       tcp://127.0.0.1:9000"), "{text}");
     assert!(text.contains("users line 3: the password of carol stands in clear text"), "{text}");
     let (text, code) = check(home.path(), &["--listen", "tcp://0.0.0.0:9000"]);
-    assert!(code == Some(0) && text.contains("warning  tcp://0.0.0.0:9000 can be reached from other machines"), "{text}");
+    assert!(
+        code == Some(0) && text.contains("warning  tcp://0.0.0.0:9000 can be reached from other machines"),
+        "{text}"
+    );
     let users = home.path().join("users");
     fs::set_permissions(&users, Permissions::from_mode(0o604)).unwrap();
     let (text, _) = check(home.path(), &[]);

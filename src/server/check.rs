@@ -108,7 +108,8 @@ fn users_file(options: &ServeOptions, findings: &mut Findings) {
         findings.add(Grade::Refused, format!("{path} {text}"));
     }
     if file.metadata().is_ok_and(|found| found.mode() & 0o007 != 0) {
-        findings.add(Grade::Warning, format!("{path} can be read by every user of this machine: run 'chmod o-rwx' on it"));
+        findings
+            .add(Grade::Warning, format!("{path} can be read by every user of this machine: run 'chmod o-rwx' on it"));
     }
 }
 
@@ -148,7 +149,8 @@ fn layers(options: &ServeOptions, service: Option<ServiceUser>, findings: &mut F
         }
         findings.add(Grade::Ok, format!("the server would run as {service}"));
         if let Err(why) = trust::open(&options.users) {
-            findings.add(Grade::Warning, format!("{why}: started all the same, but SIGHUP could not load the users again"));
+            findings
+                .add(Grade::Warning, format!("{why}: started all the same, but SIGHUP could not load the users again"));
         }
     } else if Uid::effective().is_root() {
         return; // nobody to run as: refused above

@@ -92,18 +92,10 @@ pub fn run(brief: Brief, stop: StopPipe) -> Ending {
 }
 
 /// Opens the user's root, closes all that lies outside, and lets the kernel hold the rest.
-fn enter(
-    walls: &Walls,
-    storage: OwnedFd,
-    user: &str,
-    policy: Policy,
-    pulse: &mut dyn Pulse,
-) -> Result<Tree, Trouble> {
+fn enter(walls: &Walls, storage: OwnedFd, user: &str, policy: Policy, pulse: &mut dyn Pulse) -> Result<Tree, Trouble> {
     let root = Tree::open_root(storage.as_fd(), user)?;
     drop(storage);
-    walls
-        .second(root.as_fd(), Access::Full)
-        .map_err(|breach| Trouble::new(Code::Internal, breach.to_string()))?;
+    walls.second(root.as_fd(), Access::Full).map_err(|breach| Trouble::new(Code::Internal, breach.to_string()))?;
     Tree::new(root, policy, pulse)
 }
 

@@ -144,13 +144,7 @@ pub fn open(path: &Path) -> Result<File, String> {
 }
 
 /// The helper's work.
-fn load(
-    file: File,
-    path: &Path,
-    storage: BorrowedFd,
-    table: &mut File,
-    notes: &mut PipeWriter,
-) -> Result<(), String> {
+fn load(file: File, path: &Path, storage: BorrowedFd, table: &mut File, notes: &mut PipeWriter) -> Result<(), String> {
     let bytes = users_file::contents(&file).map_err(|why| format!("cannot read the users file: {why}"))?;
     let users = users_file::parse(&bytes);
     let secret = secret(storage).map_err(|why| format!("cannot keep the login secret in the storage: {why}"))?;

@@ -104,7 +104,7 @@ fn child(number: c_long, arguments: &[usize]) -> Attempt {
 /// Carries out the attempt of that name; `None` if there is none.
 #[allow(clippy::too_many_lines)] // a list
 pub fn attempt(name: &str, first: Option<&str>, second: Option<&str>) -> Option<Result<c_long, i32>> {
-    Some(run(name, first, second).unwrap_or_else(|errno| Err(errno))).filter(|result| *result != Err(NO_SUCH_ATTEMPT))
+    Some(run(name, first, second).unwrap_or_else(Err)).filter(|result| *result != Err(NO_SUCH_ATTEMPT))
 }
 
 const NO_SUCH_ATTEMPT: i32 = -1;
@@ -158,7 +158,7 @@ fn run(name: &str, first: Option<&str>, second: Option<&str>) -> Result<Attempt,
         // The log, which is everybody's. First: its descriptor.
         "log-shutdown" => call(libc::SYS_shutdown, &[number(first)?, libc::SHUT_RDWR as usize]),
         "log-dup2" => call(libc::SYS_dup3, &[number(first)?, 1, 0]),
-        "log-dupfd" => call(libc::SYS_fcntl, &[number(first)?, libc::F_DUPFD as usize, 0]),
+        "log-dupfd" => call(libc::SYS_fcntl, &[number(first)?, libc::F_DUPFD_CLOEXEC as usize, 0]),
         "log-flags" => call(libc::SYS_fcntl, &[number(first)?, libc::F_SETFL as usize, libc::O_ASYNC as usize]),
         "log-owner" => call(libc::SYS_fcntl, &[number(first)?, libc::F_SETOWN as usize, number(second)?]),
         "log-send" => {

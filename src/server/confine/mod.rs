@@ -84,7 +84,9 @@ impl Layer {
             Layer::Descriptors => "a session inherits what the starter had open",
             Layer::Process => "a session can use up memory and be traced by its own user",
             Layer::Chroot => "a session that is taken over can tell which files exist outside its user's directory",
-            Layer::Landlock => "a session that is taken over is held in its user's directory by chroot and seccomp alone",
+            Layer::Landlock => {
+                "a session that is taken over is held in its user's directory by chroot and seccomp alone"
+            }
             Layer::Seccomp => "a session that is taken over can make sockets and processes, and meets the whole kernel",
         }
     }
@@ -227,7 +229,9 @@ impl Walls {
             match waitpid(pid, None) {
                 Err(nix::Error::EINTR) => {}
                 Ok(WaitStatus::Exited(_, bits)) => return Ok(Layers(self.layers.0 & bits as u8)),
-                Ok(other) => return Err(io::Error::other(format!("the child that tried the layers ended by {other:?}"))),
+                Ok(other) => {
+                    return Err(io::Error::other(format!("the child that tried the layers ended by {other:?}")));
+                }
                 Err(error) => return Err(error.into()),
             }
         }

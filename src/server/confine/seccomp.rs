@@ -33,10 +33,8 @@ const NO_ADDRESS: &[Test] = &[Test(4, Length::Qword, Op::Eq, 0)];
 const NO_CODE: &[Test] = &[Test(2, Length::Dword, Op::MaskedEq(libc::PROT_EXEC as u64), 0)];
 
 /// A copy of a descriptor with a number from 3 on, which has no meaning.
-const COPY: &[Test] = &[
-    Test(1, Length::Dword, Op::Eq, libc::F_DUPFD_CLOEXEC as u64),
-    Test(2, Length::Dword, Op::Ge, 3),
-];
+const COPY: &[Test] =
+    &[Test(1, Length::Dword, Op::Eq, libc::F_DUPFD_CLOEXEC as u64), Test(2, Length::Dword, Op::Ge, 3)];
 
 /// What clone(2) may be told beside what makes a thread; anything else would make a process or a namespace.
 const HARMLESS: i32 = libc::CLONE_SYSVSEM
@@ -45,8 +43,7 @@ const HARMLESS: i32 = libc::CLONE_SYSVSEM
     | libc::CLONE_CHILD_SETTID
     | libc::CLONE_CHILD_CLEARTID
     | libc::CLONE_DETACHED;
-const THREAD: i32 =
-    libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_SIGHAND | libc::CLONE_THREAD;
+const THREAD: i32 = libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_SIGHAND | libc::CLONE_THREAD;
 const THREAD_ONLY: &[Test] = &[Test(0, Length::Dword, Op::MaskedEq(!HARMLESS as u32 as u64), THREAD as u64)];
 
 /// What a session does from its first moment to its last.
