@@ -154,6 +154,8 @@ can_strace() {
     has strace || return 1
     strace -o /dev/null true 2>/dev/null || { echo "needs the permission to trace (ptrace)"; return 1; }
 }
+# No process of the server can be traced by its own user.
+can_trace() { can_root && can_strace; }
 can_mount() {
     can_root || return 1
     mkdir -p "$WORK/probe"
@@ -187,6 +189,13 @@ can_setpriv() { can_root && has setpriv; }
 
 # --- servers ---
 
+# give PATH...: to whom a server runs as that root starts; what a check puts into a storage by hand is given too.
+give() {
+    ((EUID == 0)) || return 0
+    chmod go+x "$WORK"
+    chown -Rh nobody: "$@"
+}
+
 # start_server [OPTION...]: a server of its own on a free port. Sets SERVER_PID, URL, PORT, LOG. UNDER holds words before
 # it, such as strace and its options; STORAGE and USERS may be set before.
 start_server() {
@@ -197,6 +206,7 @@ start_server() {
         cp "$ROOT/id_passwd.txt" "$USERS"
         chmod 600 "$USERS"
     fi
+    give "$USERS"
     LOG=$WORK/server.log
     out=$WORK/server.out
     : >"$out"

@@ -145,6 +145,7 @@ denied() {
 no_space() {
     mkdir -p "$STORAGE/alice/small"
     mount -t tmpfs -o size=1m dfos-small "$STORAGE/alice/small"
+    give "$STORAGE/alice/small"
     head -c 3000000 /dev/zero >big
     exits 9 client put big --to small/big
     client put - --to small/big <big 2>/dev/null && fail "a full disk took a stream"

@@ -301,7 +301,7 @@ disk_on_sendfile() {
 
 # No session can be forked: the client is told so, and the next one is served.
 no_fork() {
-    UNDER=(strace -D -f -o "$WORK/fork" -e "inject=clone,clone3,fork:error=EAGAIN:when=3")
+    UNDER=(strace -D -f -o "$WORK/fork" -e "inject=clone,clone3,fork:error=EAGAIN:when=4")
     start_server
     exec {RAW}<>"/dev/tcp/127.0.0.1/$PORT"
     hear
@@ -323,18 +323,22 @@ if can_mount >/dev/null; then
     mount -t tmpfs -o size=1m,nr_inodes=12 dfos-inodes "$STORAGE/alice/inodes"
     mount -t tmpfs -o size=1m dfos-fixed "$STORAGE/alice/fixed"
     printf 'read me' >"$STORAGE/alice/fixed/old"
+    give "$STORAGE/alice"
     mount -o remount,ro "$STORAGE/alice/fixed"
     mount -t tmpfs -o size=8m dfos-second "$STORAGE/alice/second"
+    give "$STORAGE/alice/second"
 fi
 if can_ramfs >/dev/null; then
     mkdir -p "$STORAGE/alice/plain"
     mount -t ramfs dfos-ram "$STORAGE/alice/plain"
+    give "$STORAGE/alice/plain"
 fi
 if can_ext4 >/dev/null; then
     mkdir -p "$STORAGE/alice/disk"
     truncate -s 8M "$WORK/disk.img"
     mkfs.ext4 -q -F "$WORK/disk.img"
     mount -o loop "$WORK/disk.img" "$STORAGE/alice/disk"
+    give "$STORAGE/alice/disk"
 fi
 check "a full disk is no-space, and what failed takes no room" disk_full mount
 check "no inodes left is no-space" no_inodes mount
@@ -348,26 +352,26 @@ awk -v storage="$STORAGE/" 'index($2, storage) == 1 { print $2 }' /proc/mounts |
     rmdir "$point"
 done
 
-check "EDQUOT while writing is over-quota; the old file stays, the session goes on" quota_on_write strace
-check "ENOSPC while writing is no-space" space_on_write strace
-check "EIO while writing is io-error" disk_on_write strace
-check "EFBIG while writing is too-large" size_on_write strace
-check "EINTR while writing is nothing" interrupted_write strace
-check "EIO in the flush is io-error; what was staged is gone" disk_on_flush strace
-check "ENOSPC in the flush is no-space" space_on_flush strace
-check "EDQUOT in the rename is over-quota" quota_on_rename strace
-check "EIO in the rename is io-error" disk_on_rename strace
-check "EMFILE is busy" files_on_open strace
-check "ENFILE is busy" all_files_on_open strace
-check "EROFS is read-only" read_only_on_open strace
-check "ENAMETOOLONG is name-too-long" name_on_open strace
-check "EACCES is denied" denied_on_open strace
-check "a flush of the directory that fails after the rename is uncertain: new, whole" uncertain_name strace
-check "MKDIR, DELETE, RENAME, RMDIR whose flush fails are uncertain" uncertain_changes strace
-check "a failed flush fails the whole batch" flush_of_a_batch strace
-check "without RENAME_NOREPLACE, new and RENAME still refuse a taken name" no_noreplace strace
-check "without extended attributes digests are right" no_attributes strace
-check "EIO while reading is an ABORT with what was good" disk_on_read strace
-check "EIO in sendfile is an ABORT with io-error" disk_on_sendfile strace
-check "a fork that fails is busy, and the next one is served" no_fork strace
+check "EDQUOT while writing is over-quota; the old file stays, the session goes on" quota_on_write trace
+check "ENOSPC while writing is no-space" space_on_write trace
+check "EIO while writing is io-error" disk_on_write trace
+check "EFBIG while writing is too-large" size_on_write trace
+check "EINTR while writing is nothing" interrupted_write trace
+check "EIO in the flush is io-error; what was staged is gone" disk_on_flush trace
+check "ENOSPC in the flush is no-space" space_on_flush trace
+check "EDQUOT in the rename is over-quota" quota_on_rename trace
+check "EIO in the rename is io-error" disk_on_rename trace
+check "EMFILE is busy" files_on_open trace
+check "ENFILE is busy" all_files_on_open trace
+check "EROFS is read-only" read_only_on_open trace
+check "ENAMETOOLONG is name-too-long" name_on_open trace
+check "EACCES is denied" denied_on_open trace
+check "a flush of the directory that fails after the rename is uncertain: new, whole" uncertain_name trace
+check "MKDIR, DELETE, RENAME, RMDIR whose flush fails are uncertain" uncertain_changes trace
+check "a failed flush fails the whole batch" flush_of_a_batch trace
+check "without RENAME_NOREPLACE, new and RENAME still refuse a taken name" no_noreplace trace
+check "without extended attributes digests are right" no_attributes trace
+check "EIO while reading is an ABORT with what was good" disk_on_read trace
+check "EIO in sendfile is an ABORT with io-error" disk_on_sendfile trace
+check "a fork that fails is busy, and the next one is served" no_fork trace
 finish

@@ -229,21 +229,21 @@ not_blind() {
     done
 }
 
-if can_strace >/dev/null; then
+if can_trace >/dev/null; then
     # -D: the server stays this script's own child.
     UNDER=(strace -D -f -yy -s 20000 -o "$TRACE" -e "trace=$CALLS" -e signal=none)
 fi
 start_server
-check "a user's root is durable before the welcome" first_login strace
-check "the reserved directories are durable before they are used" first_upload strace
-check "UPLOAD new: data, flush, name, flush of the directory, OK" new_upload strace
-check "UPLOAD over an old file: the same" over_old strace
-check "20 uploads in one stroke: all data, all names, each directory once, then the answers" batch strace
-check "MKDIR: name, flush of the parent, OK" make_dir strace
-check "MKDIR parents: each directory is flushed into its parent" make_parents strace
-check "RENAME between directories: both are flushed" rename_across strace
-check "DELETE: name, flush, OK" delete strace
-check "RMDIR: name, flush of the parent, OK" remove_dir strace
-check "RMDIR recursive: all names, flush of the parent, OK" remove_tree strace
-check "a missing flush would be noticed" not_blind strace
+check "a user's root is durable before the welcome" first_login trace
+check "the reserved directories are durable before they are used" first_upload trace
+check "UPLOAD new: data, flush, name, flush of the directory, OK" new_upload trace
+check "UPLOAD over an old file: the same" over_old trace
+check "20 uploads in one stroke: all data, all names, each directory once, then the answers" batch trace
+check "MKDIR: name, flush of the parent, OK" make_dir trace
+check "MKDIR parents: each directory is flushed into its parent" make_parents trace
+check "RENAME between directories: both are flushed" rename_across trace
+check "DELETE: name, flush, OK" delete trace
+check "RMDIR: name, flush of the parent, OK" remove_dir trace
+check "RMDIR recursive: all names, flush of the parent, OK" remove_tree trace
+check "a missing flush would be noticed" not_blind trace
 finish

@@ -101,20 +101,27 @@ fi
 
 more=(-- --show-output)
 if [[ -n $DFOS_TEST_LONG ]]; then more+=(--include-ignored); fi
-if step "cargo test" cargo test --locked --no-fail-fast "${more[@]}"; then status=ok; else status=FAILED; fi
-read -r passed failed < <(awk '/^test result:/ { passed += $4; failed += $6 } END { print passed + 0, failed + 0 }' "$OUT/log")
-# Tests that find out that they cannot run say `skipped: WHY`; the ignored ones are the long ones.
-skipped=$(grep -ac '^ *skipped: ' "$OUT/log") || true
-passed=$((passed - skipped))
-echo "$passed passed, $failed failed, $skipped skipped$([[ $status == ok ]] || echo "  FAILED")"
-PASSED=$((PASSED + passed)) FAILED=$((FAILED + failed)) SKIPPED=$((SKIPPED + skipped))
-if [[ $status != ok ]]; then
-    if ((failed == 0)); then FAILED=$((FAILED + 1)); fi
-    # Not what the others printed.
-    awk '/^successes:$/ { quiet = 1 } /^(failures:|test result:|error)/ { quiet = 0 } !quiet && !/ \.\.\. ok$/' "$OUT/log" >"$FAILURES"
-fi
-grep -a '^ *skipped: ' "$OUT/log" | sed 's/^ *skipped: /cargo test: /' >>"$SKIPS" || true
-awk '/^test .* \.\.\. ignored/ { print $2 }' "$OUT/log" >"$OUT/long"
+
+# rust_tests NAME ARGUMENT...: runs cargo test.
+rust_tests() {
+    local name=$1 status passed failed skipped
+    shift
+    if step "$name" cargo test --locked --no-fail-fast "$@" "${more[@]}"; then status=ok; else status=FAILED; fi
+    read -r passed failed < <(awk '/^test result:/ { passed += $4; failed += $6 } END { print passed + 0, failed + 0 }' "$OUT/log")
+    # Tests that find out that they cannot run say `skipped: WHY`; the ignored ones are the long ones.
+    skipped=$(grep -ac '^ *skipped: ' "$OUT/log") || true
+    passed=$((passed - skipped))
+    echo "$passed passed, $failed failed, $skipped skipped$([[ $status == ok ]] || echo "  FAILED")"
+    PASSED=$((PASSED + passed)) FAILED=$((FAILED + failed)) SKIPPED=$((SKIPPED + skipped))
+    if [[ $status != ok ]]; then
+        if ((failed == 0)); then FAILED=$((FAILED + 1)); fi
+        # Not what the others printed.
+        awk '/^successes:$/ { quiet = 1 } /^(failures:|test result:|error)/ { quiet = 0 } !quiet && !/ \.\.\. ok$/' "$OUT/log" >>"$FAILURES"
+    fi
+    grep -a '^ *skipped: ' "$OUT/log" | sed "s/^ *skipped: /$name: /" >>"$SKIPS" || true
+    awk '/^test .* \.\.\. ignored/ { print $2 }' "$OUT/log" >>"$OUT/long"
+}
+rust_tests "cargo test"
 
 # --- scripts ---
 
@@ -131,6 +138,12 @@ for script in scripts/test-*.sh; do
     grep -a '^  skipped: ' "$OUT/log" | sed "s|^  skipped: |$script: |" >>"$SKIPS" || true
     sed -n 's/^  long: //p' "$OUT/log" >>"$OUT/long"
 done
+
+# --- the walls, from within ---
+
+# Another build of the server: the last, so that all others have met the true one; then the true one is put back.
+rust_tests "cargo test (hostile)" --features hostile --test walls
+cargo build --locked --all-targets >"$OUT/log" 2>&1 || { cat "$OUT/log"; exit 1; }
 
 # --- shellcheck ---
 

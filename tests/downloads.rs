@@ -193,6 +193,7 @@ fn pipes_sockets_and_devices_are_refused_without_waiting() {
     let mut raw = server.login("alice");
     nix::unistd::mkfifo(&server.at("alice/pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
     let _socket = UnixListener::bind(server.at("alice/socket")).unwrap();
+    common::give(&server.at("alice"));
     for name in ["pipe", "socket"] {
         for verb in ["DOWNLOAD", "VIEW", "DIGEST"] {
             raw.demand(&format!("{verb} {name}"), "ERR bad-path");

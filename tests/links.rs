@@ -34,6 +34,7 @@ fn planted() -> (Server, Raw) {
     ] {
         symlink(target, root.join(name)).unwrap();
     }
+    common::give(server.home()); // what holds is not the mode
     (server, raw)
 }
 

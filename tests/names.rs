@@ -98,6 +98,7 @@ fn a_hundred_thousand_entries_are_listed_in_constant_memory() {
     for n in 0..100_000 {
         fs::File::create(server.at(&format!("alice/many/entry-number-{n}"))).unwrap();
     }
+    common::give(&server.at("alice/many"));
     raw.demand("LIST", "ENTRY dir");
     raw.expect("OK entries=1");
     let session = server.sessions()[0].pid;

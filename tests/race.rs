@@ -117,6 +117,7 @@ fn a_recursive_removal_that_meets_a_flipping_link_removes_nothing_outside() {
                 fs::create_dir_all(fresh.join("flip/sub/deep")).unwrap();
                 fs::write(fresh.join("flip/sub/deep/victim"), "inside").unwrap();
                 let _ = symlink(&outside, fresh.join("flop"));
+                common::give(&fresh);
                 let _ = fs::rename(&fresh, &top); // while the old one is there, later
             }
         });

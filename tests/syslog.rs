@@ -4,6 +4,7 @@ mod common;
 
 use common::{PATIENCE, Server, eventually};
 use nix::sys::signal::Signal;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::sync::{Mutex, MutexGuard};
 
@@ -22,6 +23,7 @@ struct Syslogd(UnixDatagram);
 impl Syslogd {
     fn start() -> std::io::Result<Syslogd> {
         let socket = UnixDatagram::bind(SOCKET)?;
+        std::fs::set_permissions(SOCKET, std::fs::Permissions::from_mode(0o666))?; // as syslogd does
         socket.set_read_timeout(Some(PATIENCE))?;
         Ok(Syslogd(socket))
     }

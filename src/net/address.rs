@@ -1,6 +1,7 @@
 //! The one notation for addresses, at both ends: `tls://HOST:PORT`, `tcp://HOST:PORT`, `unix:/PATH`.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use thiserror::Error;
@@ -83,6 +84,23 @@ fn host_port(text: &str, rest: &str) -> Result<HostPort, BadAddress> {
         None => DEFAULT_PORT,
     };
     Ok(HostPort { host: host.into(), port })
+}
+
+impl Address {
+    /// Whether only this machine can connect to it.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Address::Unix(_) => true,
+            Address::Tls(at) | Address::Tcp(at) => {
+                at.host == "localhost" || at.host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+            }
+        }
+    }
+
+    /// Whether what is said there can be read on the way: plain text that leaves this machine.
+    pub fn is_exposed(&self) -> bool {
+        matches!(self, Address::Tcp(_)) && !self.is_local()
+    }
 }
 
 impl fmt::Display for HostPort {

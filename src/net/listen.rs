@@ -8,7 +8,7 @@ use nix::sys::socket::{
 };
 use std::fs::Permissions;
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
@@ -111,20 +111,12 @@ impl Listener {
 
     /// Whether only this machine can connect.
     pub fn is_local(&self) -> bool {
-        match &self.address {
-            Address::Unix(_) => true,
-            Address::Tls(at) | Address::Tcp(at) => at.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback()),
-        }
+        self.address.is_local()
     }
 
     /// Whether a session here begins with TLS. Where not, a line of text is understood from the first byte on.
     pub fn speaks_tls(&self) -> bool {
         matches!(self.address, Address::Tls(_))
-    }
-
-    /// Whether what is said here can be read on the way: plain text that leaves this machine.
-    pub fn is_exposed(&self) -> bool {
-        !self.speaks_tls() && !self.is_local()
     }
 }
 

@@ -109,3 +109,11 @@ pub const REFUSALS_LOGGED: u32 = 10;
 
 /// Records of sessions that the listener takes in before it looks at new connections again.
 pub const WORDS: usize = 64;
+/// Bytes of address space of a session: some hundred times what it needs. A session gone wild ends itself, not the machine.
+pub const SESSION_MEMORY: u64 = 1 << 30;
+
+/// Descriptors of a session: a whole batch, each file in a directory of its own, and a walk, twice over.
+pub const SESSION_FILES: u64 = 2 * (2 * BATCH_FILES as u64 + WALK_OPEN as u64);
+
+/// Seconds of processor time that a session may use before login: a handshake and three logins take a hundredth of that.
+pub const LOGIN_CPU: u64 = 10;

@@ -4,6 +4,7 @@
 use crate::auth::trust;
 use crate::net::tls::identity::{self, Identity};
 use crate::net::tls::pin::Pin;
+use std::fmt;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -30,6 +31,25 @@ pub enum Source {
     },
     /// A pair of the server's own in this directory. Nobody changes it, so it is read once.
     Own(PathBuf),
+}
+
+impl Source {
+    /// Whether the key is there; a server's own is made where it is not.
+    pub fn is_there(&self) -> bool {
+        match self {
+            Source::Files { .. } => true,
+            Source::Own(directory) => directory.join(KEY).exists() && directory.join(CERTIFICATE).exists(),
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Files { certificate, key } => write!(f, "{} and {}", certificate.display(), key.display()),
+            Source::Own(directory) => write!(f, "{}", directory.display()),
+        }
+    }
 }
 
 /// Reads the pair, or makes it, and leaves it in `out`. Returns what clients know the server by.

@@ -6,6 +6,7 @@ mod end;
 
 use super::certificate::Source;
 use super::children::{self, Child, Children};
+use super::confine::Walls;
 use super::ending::{Ending, Fate};
 use super::gate::refusal::Throttle;
 use super::gate::{Gate, Refusal};
@@ -33,6 +34,7 @@ use std::collections::{HashSet, VecDeque};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// How long accepting rests when there are no descriptors or processes to be had.
@@ -79,6 +81,7 @@ pub struct Listener {
     rest_until: Option<Instant>,
     phase: Phase,
     policy: Policy,
+    walls: Rc<Walls>,
 }
 
 /// What is ready before the listener begins.
@@ -95,10 +98,12 @@ pub struct Prepared {
     pub users: Users,
     /// The server's certificate and key, sealed, if a listener needs them.
     pub identity: Option<File>,
-    /// What the operator should read about them.
-    pub notes: Vec<String>,
+    /// What the operator should read.
+    pub notes: Vec<(Level, String)>,
     /// The operator's decisions about trees.
     pub policy: Policy,
+    /// What the kernel holds around each session.
+    pub walls: Walls,
 }
 
 impl Listener {
@@ -106,10 +111,12 @@ impl Listener {
     pub fn new(prepared: Prepared) -> io::Result<Self> {
         let (log, log_reader) = scribe::socket()?;
         let signals = SignalPipe::new(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCHLD])?;
-        let Prepared { options, sockets, storage, sources, users, identity, notes, policy } = prepared;
+        let Prepared { options, sockets, storage, sources, users, identity, notes, policy, walls } = prepared;
         let (mouth, ears) = words::socket()?;
         let gate = Gate::new(&options.gate, options.max_clients, options.max_clients_per_ip);
-        tell(&log, notes);
+        for (level, note) in notes {
+            log.line(level, note);
+        }
         Ok(Listener {
             pid: Pid::this(),
             scoreboard: Scoreboard::new((options.max_clients + options.gate.max_logins) as usize)?,
@@ -137,6 +144,7 @@ impl Listener {
             rest_until: None,
             phase: Phase::Serving,
             policy,
+            walls: Rc::new(walls),
         })
     }
 
@@ -149,7 +157,7 @@ impl Listener {
         announce(&self.sockets);
         for socket in &self.sockets {
             self.log.line(Level::Info, format!("listening on {}", socket.address));
-            if socket.is_exposed() {
+            if socket.address.is_exposed() {
                 let text = "is reachable from other machines and speaks plain text: files travel readable";
                 self.log.line(Level::Warning, format!("{} {text}", socket.address));
             }
@@ -297,6 +305,8 @@ impl Listener {
             tally: scoreboard.keep_only(slot)?,
             times: Times { login_by, idle: self.options.idle_timeout, grace: self.options.grace },
             policy: self.policy,
+            walls: self.walls.clone(),
+            listener: self.pid,
         })
     }
 
@@ -351,7 +361,7 @@ impl Listener {
         let mut sources = self.sources.clone();
         sources.certificate = sources.certificate.filter(|source| matches!(source, Source::Files { .. }));
         let logged_in: HashSet<_> = self.children.members().map(|(_, user)| user.clone()).collect();
-        match users::begin(&sources, logged_in.into_iter().collect()) {
+        match users::begin(&sources, self.storage.as_fd(), None, logged_in.into_iter().collect()) {
             Ok(Begun::Parent(loading)) => self.loading = Some(loading),
             Ok(Begun::Helper(load)) => return Some(load),
             Err(error) => self.log.line(Level::Error, format!("reload failed, the users stay as they are: {error}")),
@@ -417,8 +427,7 @@ impl Listener {
 /// Tells what a loader had to say.
 fn tell(log: &Log, notes: Vec<String>) {
     for note in notes {
-        let level = if note.starts_with(users::PIN) { Level::Info } else { Level::Warning };
-        log.line(level, note);
+        log.line(users::level_of(&note), note);
     }
 }
 

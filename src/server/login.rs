@@ -142,6 +142,12 @@ impl Stranger {
                 Ok(Step::Go)
             }
             Verb::Logout => Ok(Step::Leaves),
+            #[cfg(feature = "hostile")]
+            Verb::Hostile => {
+                let answer = super::verbs::hostile::answer(&request)?;
+                self.talk.wire.queue_line(answer);
+                Ok(Step::Go)
+            }
             _ => Err(Refusal::new(Code::Denied, "log in first")),
         }
     }

@@ -5,7 +5,9 @@
 #![forbid(unsafe_code)]
 
 pub mod certificate;
+pub mod check;
 pub mod children;
+pub mod confine;
 pub mod ending;
 pub mod gate;
 pub mod listener;

@@ -37,6 +37,8 @@ pub struct Options {
 pub enum Command {
     /// Serve files (what happens without a subcommand, too)
     Serve(ServeOptions),
+    /// Tell what would be refused or is missing, and what confines sessions here; takes the options of serve
+    Check(ServeOptions),
     /// Add, change, remove or list users
     User(UserOptions),
 }
@@ -72,6 +74,16 @@ pub struct ServeOptions {
     #[command(flatten)]
     /// How the channel is secured.
     pub channel: ChannelOptions,
+    /// Started as root: run as this user, by name or number [default: the owner of the storage directory]
+    #[arg(long, value_name = "USER")]
+    pub run_as: Option<String>,
+    /// Refuse to start where this kernel lacks a layer of what confines sessions ('dfos-forkd check' lists them)
+    #[arg(long)]
+    pub require_sandbox: bool,
+    /// Leave out a layer of what confines sessions: for tests of the others
+    #[cfg(feature = "hostile")]
+    #[arg(long, value_name = "LAYER")]
+    pub without_layer: Vec<String>,
     /// Clients at a time; more are told to try again
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_clients: u32,

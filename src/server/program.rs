@@ -1,9 +1,13 @@
 //! `dfos-forkd` from its command line to its exit status.
 
+use super::confine::service_user::{self, ServiceUser};
+use super::confine::{self, Layer, Layers, process};
 use super::listener::{self, Listener, Prepared, Role};
 use super::options::{Command, Options, ServeOptions};
+use super::record::Level;
 use super::users::{Loaded, Sources};
-use super::{session, user_command, users};
+use super::{check, session, user_command, users};
+use crate::net::Address;
 use crate::net::listen::{Listener as Socket, listen_on};
 use crate::net::tls;
 use crate::store::tree::Policy;
@@ -11,19 +15,24 @@ use crate::sys::fork::exit_child;
 use crate::sys::signals::{self, StopPipe};
 use clap::Parser;
 use nix::sys::stat::{Mode, umask};
+use nix::unistd::Uid;
 use std::fs::{DirBuilder, File};
-use std::io::Write;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::ExitCode;
+
+/// What is wrong with a listener that speaks plain text to other machines.
+pub const EXPOSED: &str = "would be reachable from other machines in plain text: use tls://, or say --allow-plaintext";
 
 /// Runs `dfos-forkd`.
 pub fn main() -> ExitCode {
     let options = Options::parse();
     let result = match options.command {
         Some(Command::User(command)) => user_command::run(&command),
+        Some(Command::Check(serve)) => Ok(check::run(&serve)),
         Some(Command::Serve(serve)) => serve_files(serve),
         None => serve_files(options.serve),
     };
@@ -37,20 +46,29 @@ pub fn main() -> ExitCode {
 }
 
 fn serve_files(options: ServeOptions) -> Result<ExitCode, String> {
+    let layers = confine::wanted(&options)?;
+    if layers.has(Layer::Descriptors) {
+        confine::descriptors::close_inherited().map_err(|why| format!("cannot close what was left open: {why}"))?;
+    }
     // What others may not do by the operator's umask, and nothing at all for strangers.
     let mask = umask(Mode::S_IRWXO) | Mode::S_IRWXO;
     umask(mask);
-    let storage = open_storage(&options.dir)?;
-    let sockets = bind(&options)?;
-    if let Some(exposed) = sockets.iter().find(|socket| socket.is_exposed() && !options.channel.allow_plaintext) {
-        let text = "would be reachable from other machines in plain text: use tls://, or say --allow-plaintext";
-        return Err(format!("{} {text}", exposed.address));
+    if let Some(exposed) = options.addresses().iter().find(|at| at.is_exposed() && !options.channel.allow_plaintext) {
+        return Err(format!("{exposed} {EXPOSED}"));
     }
+    let (storage, owner) = open_storage(&options.dir)?;
+    let service = service_user::choose(options.run_as.as_deref(), &options.dir, owner)?
+        .filter(|_| layers.has(Layer::ServiceUser));
+    if let (Some(service), None) = (&service, owner) {
+        service.own(storage.as_fd())?;
+    }
+    let sockets = bind(&options)?;
     let wants_tls = sockets.iter().any(Socket::speaks_tls);
     let certificate = if wants_tls { Some(options.channel.source()?) } else { None };
-    let sources = Sources { users: options.users.clone(), storage: options.dir.clone(), certificate };
-    let loaded = users::load_now(&sources).map_err(|why| format!("cannot load the users: {why}"))?;
-    let Loaded { users: Some(users), identity, notes } = loaded else { return Err(loaded.notes.join("\n")) };
+    let sources = Sources { users: options.users.clone(), certificate };
+    let loaded = users::load_now(&sources, storage.as_fd(), service.as_ref())
+        .map_err(|why| format!("cannot load the users: {why}"))?;
+    let Loaded { users: Some(users), identity, mut notes } = loaded else { return Err(loaded.notes.join("\n")) };
     if wants_tls {
         if identity.is_none() {
             return Err(notes.join("\n"));
@@ -61,8 +79,13 @@ fn serve_files(options: ServeOptions) -> Result<ExitCode, String> {
         let text = "holds demonstration users whose passwords everybody knows: with it the server listens on this machine only";
         return Err(format!("{} {text}", options.users.display()));
     }
+    leave_root(service.as_ref(), &sockets, layers)?;
+    let (walls, missing) = confine::raise(&options, storage.as_fd())?;
+    notes.extend(missing);
+    let mut notes: Vec<_> = notes.into_iter().map(|note| (users::level_of(&note), note)).collect();
+    notes.extend(service.map(|service| (Level::Info, format!("running as {service}"))));
     let policy = Policy { umask: mask, quota: options.quota.map(|size| size.as_u64()) };
-    let prepared = Prepared { options, sockets, storage, sources, users, identity, notes, policy };
+    let prepared = Prepared { options, sockets, storage, sources, users, identity, notes, policy, walls };
     let listener = Listener::new(prepared).map_err(|why| format!("cannot start: {why}"))?;
     match listener.run(announce).map_err(|why| format!("the listener failed: {why}"))? {
         Role::Listener(orderly) => Ok(if orderly { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
@@ -76,19 +99,53 @@ fn serve_files(options: ServeOptions) -> Result<ExitCode, String> {
             };
             exit_child(listener::ending_of(catch_unwind(AssertUnwindSafe(run))))
         }
-        Role::Loader(load) => exit_child(load.run()),
+        Role::Loader(load) => {
+            let _ = process::drop_capabilities(); // at most the right to chroot, which is nothing to load with
+            exit_child(load.run())
+        }
         Role::Scribe(scribe, mask) => {
+            let _ = process::drop_capabilities();
             let _ = signals::restore(&mask);
             exit_child(u8::from(scribe.run().is_err()))
         }
     }
 }
 
-/// Opens the storage directory, made if it is missing.
-fn open_storage(path: &Path) -> Result<OwnedFd, String> {
+/// The last thing that is done as root, if the server is root.
+fn leave_root(service: Option<&ServiceUser>, sockets: &[Socket], layers: Layers) -> Result<(), String> {
+    let Some(service) = service else {
+        if !layers.has(Layer::Process) {
+            return Ok(());
+        }
+        return process::hide().map_err(|why| format!("cannot keep this process from being traced: {why}"));
+    };
+    for socket in sockets {
+        if let Address::Unix(path) = &socket.address {
+            service.own_socket(path)?;
+        }
+    }
+    service.become_it()
+}
+
+/// Opens the storage directory; with it, whose it is, or `None` if it was missing and has been made.
+fn open_storage(path: &Path) -> Result<(OwnedFd, Option<Uid>), String> {
     let why = |what: &str, error| format!("cannot {what} the storage directory {}: {error}", path.display());
-    DirBuilder::new().recursive(true).mode(0o750).create(path).map_err(|error| why("make", error))?;
-    File::open(path).map(OwnedFd::from).map_err(|error| why("open", error))
+    let mut builder = DirBuilder::new();
+    builder.mode(0o750);
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        builder.recursive(true).create(parent).map_err(|error| why("make", error))?;
+    }
+    let made = match builder.recursive(false).create(path) {
+        Ok(()) => true,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+        Err(error) => return Err(why("make", error)),
+    };
+    let opened = File::open(path).and_then(|dir| Ok((dir.metadata()?, dir)));
+    let (found, dir) = opened.map_err(|error| why("open", error))?;
+    if !found.is_dir() {
+        return Err(format!("{} is not a directory: name the storage directory with --dir", path.display()));
+    }
+    Ok((dir.into(), (!made).then(|| Uid::from_raw(found.uid()))))
 }
 
 fn bind(options: &ServeOptions) -> Result<Vec<Socket>, String> {

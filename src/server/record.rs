@@ -9,6 +9,7 @@ use nix::unistd::Pid;
 use std::cell::Cell;
 use std::fmt::Display;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Arc;
 
 /// How much a line matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,14 +100,19 @@ const PATIENCE: u8 = 100;
 
 /// The sending end, inherited by every process of the server.
 pub struct Log {
-    socket: OwnedFd,
+    socket: Arc<OwnedFd>,
     dropped: Cell<u64>,
 }
 
 impl Log {
     /// Sends over `socket`.
-    pub fn new(socket: OwnedFd) -> Self {
-        Log { socket, dropped: Cell::new(0) }
+    pub fn new(socket: impl Into<Arc<OwnedFd>>) -> Self {
+        Log { socket: socket.into(), dropped: Cell::new(0) }
+    }
+
+    /// The socket, for another [`Log`] of this process.
+    pub fn sender(&self) -> Arc<OwnedFd> {
+        self.socket.clone()
     }
 
     /// Sends a record, and first how many were dropped before it.

@@ -1,5 +1,6 @@
 //! The life of a session, straight down the page: greet, log in, open the user's tree, answer requests, say goodbye.
 
+use super::confine::{Access, Walls, descriptors};
 use super::ending::Ending;
 use super::login::{self, Stranger};
 use super::member::Member;
@@ -14,9 +15,12 @@ use crate::net::wait::Errand;
 use crate::net::{Cut, Peer, Side, Waiter, Wire};
 use crate::proto::{Code, Incoming, Verb, incoming, verb};
 use crate::store::tree::{Policy, Tree};
+use crate::store::{Pulse, Trouble};
 use crate::sys::signals::StopPipe;
+use nix::unistd::Pid;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// What the listener hands to a child.
@@ -41,6 +45,10 @@ pub struct Brief {
     pub times: Times,
     /// The operator's decisions about trees.
     pub policy: Policy,
+    /// What the kernel holds around this session.
+    pub walls: Rc<Walls>,
+    /// The process that ends when this one is to end.
+    pub listener: Pid,
 }
 
 /// The operator's times.
@@ -57,18 +65,25 @@ pub struct Times {
 /// Serves one client. `stop` has been installed already, so that no signal is missed.
 pub fn run(brief: Brief, stop: StopPipe) -> Ending {
     let waiter = Waiter::new(stop, brief.times.grace);
-    let mut wire = match Wire::new(brief.socket, Side::Server, waiter) {
-        Ok(wire) => wire,
+    descriptors::report_panics(&brief.log);
+    let socket = descriptors::arrange(brief.socket).map_err(Cut::from);
+    let mut talk = match socket.and_then(|socket| Wire::new(socket, Side::Server, waiter)) {
+        Ok(wire) => Talk::new(wire),
         Err(cut) => return failed(&brief.log, &format!("cannot use the connection: {cut}")),
     };
+    if let Err(breach) = brief.walls.first(brief.storage.as_fd(), brief.listener) {
+        if brief.identity.is_none() {
+            talk.farewell(Code::Internal, "the server cannot confine this session; tell its operator");
+        }
+        return failed(&brief.log, &breach.to_string());
+    }
     if let Some(identity) = brief.identity
-        && let Err(ending) = secure(&mut wire, identity, brief.times.login_by, &brief.log)
+        && let Err(ending) = secure(&mut talk.wire, identity, brief.times.login_by, &brief.log)
     {
         return ending;
     }
     residue::wipe_stack(); // of the server's key
-    let stranger =
-        Stranger { talk: Talk::new(wire), peer: brief.peer, users: brief.users, login_by: brief.times.login_by };
+    let stranger = Stranger { talk, peer: brief.peer, users: brief.users, login_by: brief.times.login_by };
     let (mut talk, user, welcome) = match login::admit(stranger, &brief.log) {
         Ok(admitted) => admitted,
         Err(ending) => return ending,
@@ -81,14 +96,13 @@ pub fn run(brief: Brief, stop: StopPipe) -> Ending {
         return failed(&brief.log, &format!("cannot tell the listener of {user}'s login: {cut}"));
     }
     brief.tally.add(Figure::Logins, 1);
-    let tree = match Tree::open(brief.storage.as_fd(), user.as_str(), brief.policy, &mut talk) {
+    let tree = match enter(&brief.walls, brief.storage, user.as_str(), brief.policy, &mut talk) {
         Ok(tree) => tree,
         Err(trouble) => {
             talk.farewell(trouble.code(), &format!("your directory cannot be used: {trouble}"));
             return failed(&brief.log, &format!("{user}'s directory cannot be used: {trouble}"));
         }
     };
-    drop(brief.storage);
     let mut member = Member::new(talk, tree, brief.log, brief.tally, brief.times.idle);
     let ending = match member.answer(welcome).and_then(|()| serve(&mut member)) {
         Ok(()) => Ending::LoggedOut,
@@ -97,6 +111,14 @@ pub fn run(brief: Brief, stop: StopPipe) -> Ending {
     let ending = if member.talk.guessed { ending.after_a_guess(true) } else { ending };
     member.log.line(Level::Debug, format!("ends: {ending}"));
     ending
+}
+
+/// Opens the user's root, closes all that lies outside, and lets the kernel hold the rest.
+fn enter(walls: &Walls, storage: OwnedFd, user: &str, policy: Policy, pulse: &mut dyn Pulse) -> Result<Tree, Trouble> {
+    let root = Tree::open_root(storage.as_fd(), user)?;
+    drop(storage);
+    walls.second(root.as_fd(), Access::Full).map_err(|breach| Trouble::new(Code::Internal, breach.to_string()))?;
+    Tree::new(root, policy, pulse)
 }
 
 fn failed(log: &Log, why: &str) -> Ending {

@@ -2,25 +2,37 @@
 //! memory, which every session inherits; what it leaves is a sealed table in memory that a session looks one user up in.
 
 use super::certificate;
+use super::confine::service_user::ServiceUser;
+use super::record::Level;
 use crate::auth::users_file::ParsedUsers;
 use crate::auth::{UserName, table, trust, users_file};
 use crate::proto::limits;
+use crate::store::beneath;
 use crate::sys::fork::{Fork, exit_child, fork};
 use crate::sys::sealed;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, renameat};
+use nix::sys::stat::{Mode, mkdirat};
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, UnlinkatFlags, fsync, linkat, unlinkat};
 use std::collections::HashSet;
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 /// The file in the storage's reserved directory from which the salts of unknown users come. It lies there so that all servers that
 /// share a storage give the same.
 const SECRET: &str = "login-secret";
+/// How much a note matters.
+pub fn level_of(note: &str) -> Level {
+    if note.starts_with(PIN) { Level::Info } else { Level::Warning }
+}
+
 /// How a helper begins the note that says by what clients know the server.
-pub const PIN: &str = "the certificate's pin is sha256:";
+const PIN: &str = "the certificate's pin is sha256:";
 /// Bytes that a helper may say about a users file.
 const NOTES: usize = 60 * 1024;
 
@@ -62,8 +74,6 @@ pub struct Loaded {
 pub struct Sources {
     /// The users file.
     pub users: PathBuf,
-    /// The storage directory, which holds the secret behind unknown users' salts.
-    pub storage: PathBuf,
     /// The server's certificate and key, where they are needed.
     pub certificate: Option<certificate::Source>,
 }
@@ -79,6 +89,10 @@ pub enum Begun {
 /// A helper's work.
 pub struct Load {
     sources: Sources,
+    /// It holds the secret; by descriptor, since its path may lead through directories that the service user cannot enter.
+    storage: OwnedFd,
+    /// Whom the helper becomes once it has everything open; nobody, if the server is not root any more.
+    service: Option<ServiceUser>,
     table: File,
     identity: File,
     asked: Vec<UserName>,
@@ -87,37 +101,86 @@ pub struct Load {
 }
 
 /// Starts a helper that loads `sources`. `asked` are those who are logged in: it tells who of them is gone.
-pub fn begin(sources: &Sources, asked: Vec<UserName>) -> io::Result<Begun> {
+pub fn begin(
+    sources: &Sources,
+    storage: BorrowedFd,
+    service: Option<&ServiceUser>,
+    asked: Vec<UserName>,
+) -> io::Result<Begun> {
     let (table, identity) = (table::create()?, sealed::create(c"dfos-identity")?);
     let gone = sealed::create(c"dfos-gone")?; // as long as it may be: a pipe that is full would stop the helper
     let (notes, pen) = io::pipe()?;
     Ok(match fork()? {
         Fork::Parent(pid) => Begun::Parent(Loading { pid, asked, table, identity, gone, notes }),
-        Fork::Child => Begun::Helper(Load { sources: sources.clone(), table, identity, asked, gone, notes: pen }),
+        Fork::Child => {
+            let (sources, storage, service) = (sources.clone(), storage.try_clone_to_owned()?, service.cloned());
+            Begun::Helper(Load { sources, storage, service, table, identity, asked, gone, notes: pen })
+        }
     })
 }
 
 impl Load {
     /// Does the work; the helper's exit status.
     pub fn run(mut self) -> u8 {
-        let loaded = load(&self.sources.users, &self.sources.storage, &mut self.table, &mut self.notes)
-            .and_then(|users| tell_gone(&users, &self.asked, &mut self.gone));
+        let loaded = self.load();
         if let Err(why) = &loaded {
             let _ = writeln!(self.notes, "{why}"); // the exit status says it too
         }
-        if let Some(source) = &self.sources.certificate {
-            let _ = match certificate::load(source, &mut self.identity) {
-                Ok(pin) => writeln!(self.notes, "{PIN}{pin}"),
-                Err(why) => writeln!(self.notes, "the certificate cannot be used: {why}"),
-            };
-        }
         u8::from(loaded.is_err())
+    }
+
+    /// As root the certificate is read, or made, and the users file opened; nothing else.
+    fn load(&mut self) -> Result<(), String> {
+        self.load_certificate()?;
+        let file = open(&self.sources.users)?;
+        if let Some(service) = &self.service {
+            service.become_it()?;
+            self.tell_what_cannot_be_loaded_again(service)?;
+        }
+        let users = load(file, &self.sources.users, self.storage.as_fd(), &mut self.table, &mut self.notes)?;
+        tell_gone(&users, &self.asked, &mut self.gone)
+    }
+
+    /// A certificate that cannot be used is no reason not to load the users: the listener decides what that means.
+    fn load_certificate(&mut self) -> Result<(), String> {
+        let Some(source) = &self.sources.certificate else { return Ok(()) };
+        let note = match certificate::load(source, &mut self.identity) {
+            Ok(pin) => format!("{PIN}{pin}"),
+            Err(why) => format!("the certificate cannot be used: {why}"),
+        };
+        writeln!(self.notes, "{note}").map_err(|why| why.to_string())
+    }
+
+    fn tell_what_cannot_be_loaded_again(&self, service: &ServiceUser) -> Result<(), String> {
+        let (user, gid) = (&service.name, service.gid);
+        for path in self.sources.read_again() {
+            if let Err(why) = trust::open(path) {
+                let path = path.display();
+                let text = format!(
+                    "{why}: SIGHUP cannot load it again, since {user} cannot read it; repair it with 'chgrp {gid} {path}' \
+                     and 'chmod 0640 {path}', and let {user} enter its directory"
+                );
+                writeln!(&self.notes, "{text}").map_err(|why| why.to_string())?;
+            }
+        }
+        Ok(())
     }
 }
 
-/// Loads `sources` and waits for it, as at start-up.
-pub fn load_now(sources: &Sources) -> io::Result<Loaded> {
-    let loading = match begin(sources, Vec::new())? {
+impl Sources {
+    /// The files that are read again on SIGHUP.
+    fn read_again(&self) -> impl Iterator<Item = &Path> {
+        let pair = match &self.certificate {
+            Some(certificate::Source::Files { certificate, key }) => vec![certificate.as_path(), key.as_path()],
+            _ => Vec::new(),
+        };
+        std::iter::once(self.users.as_path()).chain(pair)
+    }
+}
+
+/// Loads `sources` and waits for it, as at start-up. The helper becomes `service`, if it is root.
+pub fn load_now(sources: &Sources, storage: BorrowedFd, service: Option<&ServiceUser>) -> io::Result<Loaded> {
+    let loading = match begin(sources, storage, service, Vec::new())? {
         Begun::Parent(loading) => loading,
         Begun::Helper(load) => exit_child(load.run()),
     };
@@ -149,12 +212,22 @@ impl Loading {
     }
 }
 
-/// The helper's work.
-fn load(path: &Path, storage: &Path, table: &mut File, notes: &mut PipeWriter) -> Result<ParsedUsers, String> {
-    let file = trust::open(path).map_err(|why| {
+/// Opens the users file.
+pub fn open(path: &Path) -> Result<File, String> {
+    trust::open(path).map_err(|why| {
         let hint = if why.is_missing() { "; 'dfos-forkd user add NAME' makes it" } else { "" };
         format!("the users file cannot be used: {why}{hint}")
-    })?;
+    })
+}
+
+/// The helper's work.
+fn load(
+    file: File,
+    path: &Path,
+    storage: BorrowedFd,
+    table: &mut File,
+    notes: &mut PipeWriter,
+) -> Result<ParsedUsers, String> {
     let bytes = users_file::contents(&file).map_err(|why| format!("cannot read the users file: {why}"))?;
     let users = users_file::parse(&bytes);
     let secret = secret(storage).map_err(|why| format!("cannot keep the login secret in the storage: {why}"))?;
@@ -184,33 +257,40 @@ fn tell_gone(users: &ParsedUsers, asked: &[UserName], gone: &mut File) -> Result
 
 /// The secret behind the salts of unknown users, made at the first start. It must outlive restarts: a salt that changes tells
 /// that there is no such user.
-fn secret(storage: &Path) -> io::Result<Zeroizing<[u8; 32]>> {
-    let dir = storage.join(limits::RESERVED);
-    match DirBuilder::new().mode(0o700).create(&dir) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
+fn secret(storage: BorrowedFd) -> io::Result<Zeroizing<[u8; 32]>> {
+    match mkdirat(storage, limits::RESERVED, Mode::S_IRWXU) {
+        Ok(()) | Err(Errno::EEXIST) => {}
+        Err(error) => return Err(error.into()),
     }
-    let path = dir.join(SECRET);
+    let dir = beneath::open_dir(storage, limits::RESERVED.as_bytes())?;
     let mut secret = Zeroizing::new([0; 32]);
-    if let Ok(file) = File::open(&path) {
-        file.read_exact_at(&mut *secret, 0)?;
-        return Ok(secret);
+    match read_secret(dir.as_fd(), &mut secret) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        other => return other.map(|()| secret),
     }
     getrandom::fill(&mut *secret).map_err(io::Error::other)?;
     let mut random = [0; 8];
     getrandom::fill(&mut random).map_err(io::Error::other)?;
-    let draft = dir.join(format!("{SECRET}.{}", hex::encode(random)));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    let draft = format!("{SECRET}.{}", hex::encode(random));
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
+    let mut file = File::from(beneath::open(&dir, draft.as_bytes(), flags, Mode::S_IRUSR | Mode::S_IWUSR)?);
     file.write_all(&*secret)?;
     file.sync_all()?;
     // Another server on the same storage may be making one too: the first link wins, and both read that.
-    let linked = std::fs::hard_link(&draft, &path)
-        .or_else(|_| if path.exists() { Ok(()) } else { std::fs::rename(&draft, &path) });
-    let _ = std::fs::remove_file(&draft);
+    let linked = match linkat(&dir, draft.as_str(), &dir, SECRET, AtFlags::empty()) {
+        Ok(()) | Err(Errno::EEXIST) => Ok(()),
+        Err(_) => renameat(&dir, draft.as_str(), &dir, SECRET), // a file system without links
+    };
+    let _ = unlinkat(&dir, draft.as_str(), UnlinkatFlags::NoRemoveDir);
     linked?;
-    File::open(&dir)?.sync_all()?;
-    File::open(&path)?.read_exact_at(&mut *secret, 0)?;
+    fsync(&dir)?;
+    read_secret(dir.as_fd(), &mut secret)?;
     Ok(secret)
+}
+
+fn read_secret(dir: BorrowedFd, secret: &mut [u8; 32]) -> io::Result<()> {
+    let file = beneath::open(dir, SECRET.as_bytes(), OFlag::O_RDONLY | OFlag::O_NONBLOCK, Mode::empty())?;
+    File::from(file).read_exact_at(secret, 0)
 }
 
 #[cfg(test)]
@@ -220,9 +300,10 @@ mod tests {
     #[test]
     fn the_secret_is_made_once_and_stays() {
         let dir = tempfile::tempdir().unwrap();
-        let first = secret(dir.path()).unwrap();
+        let storage = File::open(dir.path()).unwrap();
+        let first = secret(storage.as_fd()).unwrap();
         assert_ne!(*first, [0; 32]);
-        assert_eq!(first, secret(dir.path()).unwrap());
+        assert_eq!(first, secret(storage.as_fd()).unwrap());
         let left: Vec<_> = std::fs::read_dir(dir.path().join(".dfos")).unwrap().collect();
         assert_eq!(left.len(), 1);
     }

@@ -38,6 +38,15 @@ pub fn open_dir(dir: impl AsFd, path: &[u8]) -> nix::Result<OwnedFd> {
     open(dir, path, OFlag::O_RDONLY | OFlag::O_DIRECTORY, Mode::empty())
 }
 
+/// Opens the directory above `dir`, which the caller must know again: a directory may have been moved. By openat2(2) like everything
+/// else, so that a session needs no other way to open.
+pub fn open_above(dir: impl AsFd) -> nix::Result<OwnedFd> {
+    let how = OpenHow::new()
+        .flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    openat2(dir.as_fd(), "..", how)
+}
+
 /// Opens the directory that holds `path` beneath `dir`; with it, the last component. `EBUSY` for the user's own directory, which is
 /// in nobody's hands.
 pub fn open_parent(dir: impl AsFd, path: &RemotePath) -> nix::Result<(OwnedFd, &Path)> {

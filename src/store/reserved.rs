@@ -7,8 +7,9 @@ use super::{Result, Tree, Trouble};
 use crate::proto::{Code, RemotePath, limits};
 use crate::sys::statx::mount_of;
 use nix::errno::Errno;
-use nix::sys::stat::{Mode, fstat, mkdirat};
-use nix::unistd::{fsync, geteuid};
+use nix::fcntl::OFlag;
+use nix::sys::stat::{Mode, mkdirat};
+use nix::unistd::fsync;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
@@ -34,25 +35,32 @@ impl Reserved {
     }
 }
 
-/// Opens a directory that only the server may have made: a link, or one that somebody else owns, is refused.
+/// Opens a directory that only the server may have made: a link, or one that somebody else owns, is refused. Whose it is the kernel
+/// says by O_NOATIME, which is the owner's alone (open(2)): in the user namespace of a confined session user ids have no numbers.
 fn own_dir(above: BorrowedFd, name: &str, make: bool) -> Result<Option<OwnedFd>> {
-    let fd = match beneath::open_dir(above, name.as_bytes()) {
+    let open = || {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOATIME;
+        beneath::open(above, name.as_bytes(), flags, Mode::empty())
+    };
+    let fd = match open() {
         Err(Errno::ENOENT) if make => {
             match mkdirat(above, name, Mode::S_IRWXU) {
                 // Where another session was faster, its flush may not be done yet.
                 Ok(()) | Err(Errno::EEXIST) => fsync(above)?,
                 Err(error) => return Err(error.into()),
             }
-            beneath::open_dir(above, name.as_bytes())?
+            open()
         }
         Err(Errno::ENOENT) => return Ok(None),
-        other => other?,
+        other => other,
     };
-    if fstat(&fd)?.st_uid != geteuid().as_raw() {
-        let text = "the reserved directory on the server belongs to somebody else; tell the operator";
-        return Err(Trouble::new(Code::Denied, text));
+    match fd {
+        Err(Errno::EPERM) => {
+            let text = "the reserved directory on the server belongs to somebody else; tell the operator";
+            Err(Trouble::new(Code::Denied, text))
+        }
+        other => Ok(Some(other?)),
     }
-    Ok(Some(fd))
 }
 
 impl Tree {

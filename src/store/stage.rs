@@ -307,7 +307,8 @@ mod tests {
 
         fn tree(&self) -> Tree {
             let storage = File::open(self.storage.path()).unwrap();
-            Tree::open(storage.as_fd(), "alice", self.policy, &mut Patient).unwrap()
+            let root = Tree::open_root(storage.as_fd(), "alice").unwrap();
+            Tree::new(root, self.policy, &mut Patient).unwrap()
         }
 
         fn path(&self, name: &str) -> PathBuf {

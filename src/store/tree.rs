@@ -32,20 +32,23 @@ pub struct Policy {
 }
 
 impl Tree {
-    /// Opens the directory `user` in the storage directory, durably making it at the user's first login, and sweeps
-    /// what old broken uploads left there.
-    pub fn open(storage: BorrowedFd, user: &str, policy: Policy, pulse: &mut dyn Pulse) -> Result<Tree> {
-        let root = match beneath::open_dir(storage, user.as_bytes()) {
+    /// Opens the directory `user` in the storage directory, durably making it at the user's first login.
+    pub fn open_root(storage: BorrowedFd, user: &str) -> Result<OwnedFd> {
+        match beneath::open_dir(storage, user.as_bytes()) {
             Err(Errno::ENOENT) => {
                 match mkdirat(storage, user, Mode::S_IRWXU | Mode::S_IRWXG | Mode::S_IRWXO) {
                     // Where another session was faster, its flush may not be done yet.
                     Ok(()) | Err(Errno::EEXIST) => fsync(storage)?,
                     Err(error) => return Err(error.into()),
                 }
-                beneath::open_dir(storage, user.as_bytes())?
+                Ok(beneath::open_dir(storage, user.as_bytes())?)
             }
-            other => other?,
-        };
+            other => Ok(other?),
+        }
+    }
+
+    /// The tree below `root`; sweeps what old broken uploads left there.
+    pub fn new(root: OwnedFd, policy: Policy, pulse: &mut dyn Pulse) -> Result<Tree> {
         let file_mode = Mode::from_bits_truncate(0o666) & !policy.umask;
         let mut tree =
             Tree { root, reserved: Vec::new(), parents: Vec::new(), file_mode, quota: policy.quota.map(Quota::new) };

@@ -6,8 +6,7 @@ use super::beneath;
 use crate::proto::{Code, limits};
 use crate::store::Trouble;
 use crate::sys::dirent::{DirStream, Hint};
-use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::{FileStat, Mode, fstat};
+use nix::sys::stat::{FileStat, fstat};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A place in a tree: the directories from where the walk began down to the one being read.
@@ -89,8 +88,7 @@ impl Walk {
         let Some(level) = self.levels.last_mut() else { return Ok(None) };
         if level.stream.is_none() {
             let from = left.stream.as_ref().ok_or_else(|| Trouble::of(Code::Internal))?;
-            let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-            let fd = openat(from, "..", flags, Mode::empty())?;
+            let fd = beneath::open_above(from)?;
             if identity(&fstat(&fd)?) != level.identity {
                 return Err(Trouble::new(Code::Changed, "the directory was moved meanwhile"));
             }
@@ -105,7 +103,8 @@ impl Walk {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nix::sys::stat::mkdirat;
+    use nix::fcntl::OFlag;
+    use nix::sys::stat::{Mode, mkdirat};
     use std::fs::File;
 
     /// A chain of directories so deep that no path leads to its end, with a file at the end.

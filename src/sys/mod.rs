@@ -2,8 +2,13 @@
 //! safely is used where it is needed; what stands here is what nix lacks, and what must not be got wrong twice.
 
 pub mod accept;
+pub mod credentials;
+pub mod descriptors;
 pub mod dirent;
 pub mod fork;
+#[cfg(feature = "hostile")]
+pub mod hostile;
+pub mod landlock;
 pub mod sealed;
 pub mod shared;
 pub mod signals;

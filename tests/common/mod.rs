@@ -11,7 +11,8 @@ use nix::unistd::Pid;
 pub use raw::Raw;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::channel;
@@ -21,8 +22,20 @@ use std::time::{Duration, Instant};
 /// Longer than anything here takes on a busy machine: nothing hangs, and nothing fails for being slow.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The variable that marks every process of one server: forked children inherit it.
-const MARK: &str = "DFOS_TEST_SERVER";
+/// Whom a server that root starts runs as: the owner of the storage.
+pub const SERVICE: u32 = 65534;
+
+/// Gives all that lies at `path` to the service user, if this is root; to be called after a test has put something into a storage.
+pub fn give(path: &Path) {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let meta = std::fs::symlink_metadata(path).unwrap();
+    std::os::unix::fs::lchown(path, Some(SERVICE), Some(SERVICE)).unwrap();
+    if meta.is_dir() {
+        std::fs::read_dir(path).unwrap().for_each(|entry| give(&entry.unwrap().path()));
+    }
+}
 
 /// Polls until `condition` holds.
 #[track_caller]
@@ -69,6 +82,8 @@ pub struct Process {
 pub fn home() -> tempfile::TempDir {
     let home = tempfile::Builder::new().prefix("dfos-test-").tempdir().unwrap();
     std::fs::write(home.path().join("users"), USERS.as_bytes()).unwrap();
+    std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    give(home.path());
     home
 }
 
@@ -102,13 +117,29 @@ impl Server {
 
     /// A server that inherits this umask.
     pub fn start_under(umask: &str, home: tempfile::TempDir, options: &[&str]) -> Server {
-        let mut command = command_under(umask, home.path(), options);
+        give(home.path());
+        let command = command_under(umask, home.path(), options);
+        Server::spawn(command, home, options)
+    }
+
+    /// A server that is not started as root, but by the service user.
+    pub fn start_unprivileged(home: tempfile::TempDir, options: &[&str]) -> Server {
+        give(home.path());
+        let mut command = command_under("022", home.path(), options);
+        if nix::unistd::geteuid().is_root() {
+            command.uid(SERVICE).gid(SERVICE);
+        }
+        Server::spawn(command, home, options)
+    }
+
+    /// The server that this command starts.
+    pub fn spawn(mut command: Command, home: tempfile::TempDir, options: &[&str]) -> Server {
         let listeners = options.iter().filter(|option| **option == "--listen").count();
         if listeners == 0 {
             command.args(["--listen", "tcp://127.0.0.1:0"]); // most tests read and write the bytes of the protocol themselves
         }
         let mark = home.path().to_string_lossy().into_owned();
-        let mut process = command.env(MARK, &mark).spawn().unwrap();
+        let mut process = command.spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let (stderr, kept) = (process.stderr.take().unwrap(), log.clone());
         std::thread::spawn(move || {
@@ -185,12 +216,14 @@ impl Server {
         find().unwrap()
     }
 
-    /// All processes of this server that live, the listener included.
+    /// All processes of this server that live, the listener included: forked children have its command line. (Their environment
+    /// could not be read, not by their own user.)
     pub fn processes(&self) -> Vec<Process> {
-        let mark = format!("{MARK}={}", self.mark).into_bytes();
+        let mark = self.mark.as_bytes();
         let marked = |p: &Process| {
-            let environ = std::fs::read(format!("/proc/{}/environ", p.pid)).unwrap_or_default();
-            environ.split(|b| *b == 0).any(|word| word == mark)
+            let line = std::fs::read(format!("/proc/{}/cmdline", p.pid)).unwrap_or_default();
+            line.starts_with(env!("CARGO_BIN_EXE_dfos-forkd").as_bytes())
+                && line.split(|b| *b == 0).any(|word| word.starts_with(mark))
         };
         all_processes().into_iter().filter(marked).collect()
     }

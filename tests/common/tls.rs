@@ -147,12 +147,15 @@ impl Pair {
 
     /// Writes it down as NAME.crt and NAME.key.
     pub fn write(&self, dir: &Path, name: &str) -> [String; 2] {
-        use std::os::unix::fs::OpenOptionsExt;
+        use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
         let paths = ["crt", "key"].map(|kind| dir.join(format!("{name}.{kind}")));
         for (path, text) in paths.iter().zip([&self.certificate, &self.key]) {
             let mut file = std::fs::OpenOptions::new();
             let mut file = file.write(true).create(true).truncate(true).mode(0o600).open(path).unwrap();
             file.write_all(text.as_bytes()).unwrap();
+            // As whoever owns the place: the server is somebody else than root when it reads them again.
+            let owner = std::fs::metadata(dir).unwrap();
+            let _ = std::os::unix::fs::fchown(&file, Some(owner.uid()), Some(owner.gid()));
         }
         paths.map(|path| path.to_str().unwrap().to_owned())
     }

@@ -4,6 +4,8 @@ mod delete;
 mod digest;
 mod download;
 pub mod help;
+#[cfg(feature = "hostile")]
+pub mod hostile;
 mod list;
 mod mkdir;
 mod quota;
@@ -76,6 +78,8 @@ pub fn carry_out(member: &mut Member, request: &Request) -> Result<Next, Cut> {
         Verb::Rmdir => rmdir::rmdir(member, request),
         Verb::Digest => digest::digest(member, request),
         Verb::Quota => quota::quota(member),
+        #[cfg(feature = "hostile")]
+        Verb::Hostile => hostile::answer(request).map_err(Stop::from).and_then(|answer| Ok(member.answer(answer)?)),
         Verb::Ping => member.answer(Answer::Ok(Fields::words("pong"))).map_err(Stop::from),
         Verb::Auth | Verb::Login => Err(Refusal::new(Code::BadRequest, "you are logged in already").into()),
         Verb::Logout => {

@@ -1,0 +1,197 @@
+//! `dfos-forkd check`: what a start with the same options would refuse, what it would warn about, and what confines a session
+//! here. One section a function; nothing is changed, nothing is bound.
+
+use super::confine::service_user::{self, ServiceUser};
+use super::confine::{self, Layer, ruleset};
+use super::options::ServeOptions;
+use super::program::EXPOSED;
+use super::{certificate, users};
+use crate::auth::{trust, users_file};
+use crate::net::Address;
+use crate::sys::sealed;
+use nix::unistd::Uid;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::process::ExitCode;
+
+/// How grave a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Grade {
+    /// As it should be.
+    Ok,
+    /// The server starts; the operator may want to change something.
+    Warning,
+    /// The server would not start.
+    Refused,
+}
+
+impl fmt::Display for Grade {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Grade::Ok => "ok",
+            Grade::Warning => "warning",
+            Grade::Refused => "refused",
+        })
+    }
+}
+
+/// What has been found, in order.
+#[derive(Debug, Default)]
+pub struct Findings(Vec<(Grade, String)>);
+
+impl Findings {
+    /// Adds one.
+    pub fn add(&mut self, grade: Grade, text: impl Into<String>) {
+        self.0.push((grade, text.into()));
+    }
+
+    /// Adds what is refused, if it is.
+    fn take<T>(&mut self, result: Result<T, String>) -> Option<T> {
+        result.map_err(|why| self.add(Grade::Refused, why)).ok()
+    }
+
+    /// The gravest.
+    pub fn worst(&self) -> Grade {
+        self.0.iter().map(|(grade, _)| *grade).max().unwrap_or(Grade::Ok)
+    }
+}
+
+/// Prints what is found, one line each: its grade, and a sentence. Fails if the server would not start.
+pub fn run(options: &ServeOptions) -> ExitCode {
+    let mut findings = Findings::default();
+    listeners(options, &mut findings);
+    certificate(options, &mut findings);
+    users_file(options, &mut findings);
+    let service = storage(options, &mut findings);
+    layers(options, service, &mut findings); // the last: it leaves root
+    let mut out = std::io::stdout().lock();
+    for (grade, text) in &findings.0 {
+        let _ = writeln!(out, "{grade:<8} {text}"); // nobody is left to tell
+    }
+    if findings.worst() == Grade::Refused { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Where it would listen, and who could listen in.
+fn listeners(options: &ServeOptions, findings: &mut Findings) {
+    for address in options.addresses() {
+        match (address.is_exposed(), options.channel.allow_plaintext) {
+            (true, false) => findings.add(Grade::Refused, format!("{address} {EXPOSED}")),
+            (true, true) => {
+                let text = "can be reached from other machines and speaks plain text: files travel readable";
+                findings.add(Grade::Warning, format!("{address} {text}"));
+            }
+            (false, _) if address.is_local() => findings.add(Grade::Ok, format!("{address}: this machine only")),
+            (false, _) => findings.add(Grade::Ok, format!("{address}: encrypted")),
+        }
+    }
+}
+
+/// What clients would know the server by. Nothing is made: a server's own pair is, at its first start.
+fn certificate(options: &ServeOptions, findings: &mut Findings) {
+    if !options.addresses().iter().any(|address| matches!(address, Address::Tls(_))) {
+        return;
+    }
+    match findings.take(options.channel.source()) {
+        Some(source) if source.is_there() => {
+            let read = sealed::create(c"dfos-check").map_err(|why| why.to_string());
+            let pin = read.and_then(|mut file| certificate::load(&source, &mut file));
+            let pin = findings.take(pin.map_err(|why| format!("the certificate cannot be used: {why}")));
+            findings.0.extend(pin.map(|pin| (Grade::Ok, format!("the certificate's pin is sha256:{pin}"))));
+        }
+        Some(source) => findings.add(Grade::Ok, format!("a certificate will be made: {source}")),
+        None => {}
+    }
+}
+
+/// Whether the users can be loaded, and what is wrong with single lines.
+fn users_file(options: &ServeOptions, findings: &mut Findings) {
+    let path = options.users.display();
+    let Some(file) = findings.take(users::open(&options.users)) else { return };
+    let read = users_file::contents(&file).map_err(|why| format!("cannot read the users file: {why}"));
+    let Some(bytes) = findings.take(read) else { return };
+    let users = users_file::parse(&bytes);
+    findings.add(Grade::Ok, format!("{path}: {} users", users.entries.len()));
+    for problem in &users.problems {
+        findings.add(Grade::Warning, format!("{path} {problem}"));
+    }
+    if users.demonstration && !options.addresses().iter().all(Address::is_local) {
+        let text = "holds demonstration users whose passwords everybody knows: with it the server listens on this machine only";
+        findings.add(Grade::Refused, format!("{path} {text}"));
+    }
+    if file.metadata().is_ok_and(|found| found.mode() & 0o007 != 0) {
+        findings
+            .add(Grade::Warning, format!("{path} can be read by every user of this machine: run 'chmod o-rwx' on it"));
+    }
+}
+
+/// Whose the storage is, who else could change it, and whom the server would run as.
+fn storage(options: &ServeOptions, findings: &mut Findings) -> Option<ServiceUser> {
+    let path = options.dir.display();
+    let found = fs::metadata(&options.dir);
+    match &found {
+        Ok(found) if !found.is_dir() => findings.add(Grade::Refused, format!("{path} is not a directory")),
+        Ok(found) if found.mode() & 0o002 != 0 => {
+            let text = "can be changed by every user of this machine: run 'chmod o-w' on it";
+            findings.add(Grade::Warning, format!("the storage directory {path} {text}"));
+        }
+        Ok(found) if found.mode() & 0o005 != 0 => {
+            let text = "can be looked into by every user of this machine: 'chmod o-rwx' on it keeps them out";
+            findings.add(Grade::Warning, format!("the storage directory {path} {text}"));
+        }
+        Ok(_) => findings.add(Grade::Ok, format!("the storage directory is {path}")),
+        Err(_) => findings.add(Grade::Ok, format!("the storage directory {path} will be made")),
+    }
+    let owner = found.ok().map(|found| Uid::from_raw(found.uid()));
+    let service = findings.take(service_user::choose(options.run_as.as_deref(), &options.dir, owner))?;
+    if let (Some(service), Some(owner)) = (&service, owner)
+        && service.uid != owner
+    {
+        let text = format!("the storage directory {path} belongs to user {owner}, the server would run as {service}");
+        findings.add(Grade::Warning, text);
+    }
+    service
+}
+
+/// What confines a session here, tried as the user that the server would run as.
+fn layers(options: &ServeOptions, service: Option<ServiceUser>, findings: &mut Findings) {
+    if let Some(service) = service {
+        if findings.take(service.become_it()).is_none() {
+            return;
+        }
+        findings.add(Grade::Ok, format!("the server would run as {service}"));
+        if let Err(why) = trust::open(&options.users) {
+            findings
+                .add(Grade::Warning, format!("{why}: started all the same, but SIGHUP could not load the users again"));
+        }
+    } else if Uid::effective().is_root() {
+        return; // nobody to run as: refused above
+    }
+    // Any directory will do to try them on.
+    let dir = File::open(&options.dir).or_else(|_| File::open(std::env::temp_dir()));
+    let Some(dir) = findings.take(dir.map_err(|why| format!("cannot open {}: {why}", options.dir.display()))) else {
+        return;
+    };
+    let walls = confine::wanted(options).and_then(|wanted| {
+        confine::Walls::found(wanted, dir.as_fd()).map_err(|why| format!("cannot try what confines a session: {why}"))
+    });
+    let Some(walls) = findings.take(walls) else { return };
+    let missing = if options.require_sandbox { Grade::Refused } else { Grade::Warning };
+    for layer in Layer::ALL {
+        if walls.layers().has(layer) {
+            findings.add(Grade::Ok, format!("layer {layer}: {}", layer.purpose()));
+        } else {
+            findings.add(missing, format!("layer {layer} is missing: {}", layer.without()));
+        }
+    }
+    match ruleset::version() {
+        None => findings.add(Grade::Ok, "this kernel has no Landlock"),
+        Some(version) => {
+            let gaps: Vec<_> = ruleset::gaps(version).collect();
+            let left = if gaps.is_empty() { String::new() } else { format!("; {} left to seccomp", gaps.join(", ")) };
+            findings.add(Grade::Ok, format!("this kernel's Landlock has version {version}{left}"));
+        }
+    }
+}

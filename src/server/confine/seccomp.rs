@@ -1,0 +1,235 @@
+//! System calls by a list (seccomp(2)): what stands here a session may do, everything else is EPERM. The first list holds until
+//! login, the second from then on; both are compiled once, by the listener.
+//!
+//! A filter sees numbers, not what pointers point to: it can tell descriptors and flags, not paths. So wherever the kernel offers a
+//! form that takes a descriptor alone, that form is allowed and the one with a path is not. openat2(2) must stay, and its
+//! RESOLVE_BENEATH cannot be demanded here, for it lies behind a pointer: chroot and Landlock hold what it could reach.
+
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen as Length, SeccompCmpOp as Op, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch, apply_filter,
+};
+use std::collections::BTreeMap;
+use std::io;
+
+/// One thing that must be true of a call: the argument of this number compares so with this value. Of a [`Length::Dword`] only the low
+/// half counts, as it does for the kernel.
+struct Test(u8, Length, Op, u64);
+
+/// Calls that are allowed for one reason, each if all its tests hold.
+struct Group {
+    #[expect(dead_code)] // for the reader
+    reason: &'static str,
+    calls: &'static [(i64, &'static [Test])],
+}
+
+/// Whatever the arguments.
+const ANY: &[Test] = &[];
+
+/// No address: the call goes to the other end and nowhere else.
+const NO_ADDRESS: &[Test] = &[Test(4, Length::Qword, Op::Eq, 0)];
+
+/// Memory that is not executable.
+const NO_CODE: &[Test] = &[Test(2, Length::Dword, Op::MaskedEq(libc::PROT_EXEC as u64), 0)];
+
+/// A copy of a descriptor with a number from 3 on, which has no meaning.
+const COPY: &[Test] =
+    &[Test(1, Length::Dword, Op::Eq, libc::F_DUPFD_CLOEXEC as u64), Test(2, Length::Dword, Op::Ge, 3)];
+
+/// What clone(2) may be told beside what makes a thread; anything else would make a process or a namespace.
+const HARMLESS: i32 = libc::CLONE_SYSVSEM
+    | libc::CLONE_SETTLS
+    | libc::CLONE_PARENT_SETTID
+    | libc::CLONE_CHILD_SETTID
+    | libc::CLONE_CHILD_CLEARTID
+    | libc::CLONE_DETACHED;
+const THREAD: i32 = libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_SIGHAND | libc::CLONE_THREAD;
+const THREAD_ONLY: &[Test] = &[Test(0, Length::Dword, Op::MaskedEq(!HARMLESS as u32 as u64), THREAD as u64)];
+
+/// What a session does from its first moment to its last.
+const ALWAYS: &[Group] = &[
+    Group {
+        reason: "the client: descriptor 0 alone is ever shut down, since the log's socket is everybody's; nobody is sent to by address",
+        calls: &[
+            (libc::SYS_recvfrom, NO_ADDRESS),
+            (libc::SYS_sendto, NO_ADDRESS),
+            (libc::SYS_shutdown, &[Test(0, Length::Dword, Op::Eq, 0)]),
+            (libc::SYS_sendfile, ANY),
+            (libc::SYS_ppoll, ANY),
+            #[cfg(target_arch = "x86_64")]
+            (libc::SYS_poll, ANY),
+        ],
+    },
+    Group {
+        reason: "files that are open: content, and mode, time and attributes by descriptor only",
+        calls: &[
+            (libc::SYS_read, ANY),
+            (libc::SYS_write, ANY),
+            (libc::SYS_readv, ANY),
+            (libc::SYS_writev, ANY),
+            (libc::SYS_pread64, ANY),
+            (libc::SYS_pwrite64, ANY),
+            (libc::SYS_lseek, ANY),
+            (libc::SYS_ftruncate, ANY),
+            (libc::SYS_flock, ANY),
+            (libc::SYS_fsync, ANY),
+            (libc::SYS_fdatasync, ANY),
+            (libc::SYS_syncfs, ANY),
+            (libc::SYS_fstat, ANY),
+            (libc::SYS_fstatfs, ANY),
+            (libc::SYS_fchmod, ANY),
+            (libc::SYS_fgetxattr, ANY),
+            (libc::SYS_fsetxattr, ANY),
+            (libc::SYS_utimensat, &[Test(1, Length::Qword, Op::Eq, 0)]),
+            (libc::SYS_close, ANY),
+        ],
+    },
+    Group {
+        reason: "names, relative to a directory that is open: one way to open, and the changes that DFOS offers",
+        calls: &[
+            (libc::SYS_openat2, ANY),
+            (libc::SYS_getdents64, ANY),
+            (libc::SYS_newfstatat, ANY),
+            (libc::SYS_statx, ANY),
+            (libc::SYS_mkdirat, ANY),
+            (libc::SYS_unlinkat, ANY),
+            (libc::SYS_renameat2, ANY),
+            #[cfg(not(target_arch = "riscv64"))]
+            (libc::SYS_renameat, ANY),
+        ],
+    },
+    Group {
+        reason: "descriptors: a copy gets a number above the three that have a meaning; no owner, no signal, no lease, no flags",
+        calls: &[(libc::SYS_fcntl, &[Test(1, Length::Dword, Op::Eq, libc::F_GETFD as u64)]), (libc::SYS_fcntl, COPY)],
+    },
+    Group {
+        reason: "memory, never to be executed, and never moved: a shared page that grew by mremap would be another session's",
+        calls: &[
+            (libc::SYS_brk, ANY),
+            (libc::SYS_mmap, NO_CODE),
+            (libc::SYS_mprotect, NO_CODE),
+            (libc::SYS_munmap, ANY),
+            (libc::SYS_madvise, ANY),
+        ],
+    },
+    Group {
+        reason: "threads of this process; clone3 hides its flags behind a pointer, so a filter of its own answers ENOSYS and libc takes clone",
+        calls: &[
+            (libc::SYS_clone, THREAD_ONLY),
+            (libc::SYS_clone3, ANY),
+            (libc::SYS_futex, ANY),
+            (libc::SYS_set_robust_list, ANY),
+            (libc::SYS_rseq, ANY),
+            (libc::SYS_sched_yield, ANY),
+            (libc::SYS_sched_getaffinity, ANY),
+            (libc::SYS_gettid, ANY),
+            (libc::SYS_exit, ANY),
+        ],
+    },
+    Group {
+        reason: "its own signals; none to anybody, itself included (abort ends by an illegal instruction)",
+        calls: &[
+            (libc::SYS_rt_sigaction, ANY),
+            (libc::SYS_rt_sigprocmask, ANY),
+            (libc::SYS_rt_sigreturn, ANY),
+            (libc::SYS_sigaltstack, ANY),
+            (libc::SYS_restart_syscall, ANY),
+        ],
+    },
+    Group {
+        reason: "time, randomness, its own number, the end",
+        calls: &[
+            (libc::SYS_clock_gettime, ANY),
+            (libc::SYS_clock_nanosleep, ANY),
+            (libc::SYS_nanosleep, ANY),
+            (libc::SYS_getrandom, ANY),
+            (libc::SYS_getpid, ANY),
+            (libc::SYS_exit_group, ANY),
+        ],
+    },
+];
+
+/// What the way to the second layer needs, and nobody after it.
+const BEFORE_LOGIN: &[Group] = &[Group {
+    reason: "the second layer: the user's root as root directory, no capability, a ruleset, a filter, no limit of processor time",
+    calls: &[
+        (libc::SYS_fchdir, ANY),
+        (libc::SYS_chroot, ANY),
+        (libc::SYS_capget, ANY),
+        (libc::SYS_capset, ANY),
+        (libc::SYS_prlimit64, &[Test(0, Length::Dword, Op::Eq, 0)]),
+        (libc::SYS_landlock_create_ruleset, ANY),
+        (libc::SYS_landlock_add_rule, ANY),
+        (libc::SYS_landlock_restrict_self, ANY),
+        (libc::SYS_prctl, &[Test(0, Length::Dword, Op::Eq, libc::PR_SET_NO_NEW_PRIVS as u64)]),
+        (libc::SYS_seccomp, ANY),
+    ],
+}];
+
+/// The filters, ready to be put on.
+pub struct Filters {
+    before_login: BpfProgram,
+    after_login: BpfProgram,
+    no_clone3: BpfProgram,
+}
+
+impl Filters {
+    /// Compiles them, for the processor that this runs on.
+    pub fn compile() -> io::Result<Self> {
+        let refuse = |errno: i32| SeccompAction::Errno(errno.unsigned_abs());
+        let allow = || SeccompAction::Allow;
+        let clone3 = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
+        Ok(Filters {
+            before_login: program(rules(ALWAYS.iter().chain(BEFORE_LOGIN))?, refuse(libc::EPERM), allow())?,
+            after_login: program(rules(ALWAYS.iter())?, refuse(libc::EPERM), allow())?,
+            no_clone3: program(clone3, allow(), refuse(libc::ENOSYS))?,
+        })
+    }
+
+    /// The filter until login.
+    pub fn first(&self) -> io::Result<()> {
+        apply_filter(&self.no_clone3).map_err(io::Error::other)?;
+        apply_filter(&self.before_login).map_err(io::Error::other)
+    }
+
+    /// The filter from login on. It adds to the first, as all filters do.
+    pub fn second(&self) -> io::Result<()> {
+        apply_filter(&self.after_login).map_err(io::Error::other)
+    }
+}
+
+type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+
+fn rules<'a>(groups: impl Iterator<Item = &'a Group>) -> io::Result<Rules> {
+    let mut rules = Rules::new();
+    for (call, tests) in groups.flat_map(|group| group.calls) {
+        let of_call = rules.entry(*call).or_default();
+        if !tests.is_empty() {
+            let conditions = tests.iter().map(condition).collect::<io::Result<_>>()?;
+            of_call.push(SeccompRule::new(conditions).map_err(io::Error::other)?);
+        }
+    }
+    Ok(rules)
+}
+
+fn condition(test: &Test) -> io::Result<SeccompCondition> {
+    let Test(argument, length, op, value) = test;
+    SeccompCondition::new(*argument, length.clone(), op.clone(), *value).map_err(io::Error::other)
+}
+
+fn program(rules: Rules, others: SeccompAction, listed: SeccompAction) -> io::Result<BpfProgram> {
+    let processor: TargetArch = std::env::consts::ARCH.try_into().map_err(io::Error::other)?;
+    let filter = SeccompFilter::new(rules, others, listed, processor).map_err(io::Error::other)?;
+    filter.try_into().map_err(io::Error::other)
+}
+
+/// Whether the first filter holds: no socket can be made.
+pub fn first_holds() -> bool {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+    socket(AddressFamily::Unix, SockType::Stream, SockFlag::empty(), None).err() == Some(nix::Error::EPERM)
+}
+
+/// Whether the second filter holds: nothing is chrooted any more, not even by who might.
+pub fn second_holds() -> bool {
+    nix::unistd::chroot("/") == Err(nix::Error::EPERM)
+}

@@ -1,0 +1,36 @@
+//! Which numbers a process's descriptors have: close_range(2) for what was inherited, and a connection as standard input.
+
+use nix::unistd::dup2_stdin;
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+
+/// Closes every descriptor above standard error that the starter left open. To be called first of all: whatever this process has
+/// opened itself would be closed behind its owner's back.
+pub fn close_inherited() -> io::Result<()> {
+    // SAFETY: no memory is touched; that nobody's descriptor is among them is the caller's to see to.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
+    match io::Error::last_os_error() {
+        _ if result == 0 => Ok(()),
+        error if error.raw_os_error() == Some(libc::ENOSYS) => close_each(), // before Linux 5.9
+        error => Err(error),
+    }
+}
+
+/// The same, one by one.
+fn close_each() -> io::Result<()> {
+    let names = std::fs::read_dir("/proc/self/fd")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let numbers: Vec<RawFd> = names.filter(|number| *number > 2).collect();
+    for number in numbers {
+        // SAFETY: as above; the listing's own is closed already, which is only an error.
+        unsafe { libc::close(number) };
+    }
+    Ok(())
+}
+
+/// Makes `socket` standard input, whatever that was, and owns it under that number from now on. To be called once.
+pub fn as_standard_input(socket: OwnedFd) -> io::Result<OwnedFd> {
+    dup2_stdin(&socket)?;
+    drop(socket);
+    // SAFETY: descriptor 0 has just been made, and standard input is owned by nobody in Rust.
+    Ok(unsafe { OwnedFd::from_raw_fd(0) })
+}

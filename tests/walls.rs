@@ -1,0 +1,432 @@
+//! A session that has been taken over, played by the verb HOSTILE of a test build: what it tries, and which layers stand in its way.
+//!
+//! Each attempt is made with all layers on, where it must fail; with any single layer off, where it must fail still if that is not the
+//! only one named; with a single one of the named layers on; and with all of these off, where it must succeed: it was a true one.
+
+mod common;
+
+use common::{Raw, Server, eventually, give, home};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, geteuid};
+use std::collections::BTreeSet;
+use std::fs::{self, Permissions};
+use std::net::TcpListener;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
+
+const ALL: [&str; 6] = ["service-user", "descriptors", "process", "chroot", "landlock", "seccomp"];
+
+/// What an attempt is told.
+#[derive(Debug, Clone, Copy)]
+enum On {
+    Nothing,
+    /// A file of the service user's own, outside the storage.
+    Outside,
+    /// A name that is not there yet, outside the storage.
+    New,
+    /// Another user's file.
+    Bobs,
+    Users,
+    Secret,
+    Passwd,
+    Program,
+    /// A file of the session's own in /proc.
+    Memory,
+    ProcRoot,
+    /// The descriptor of the log's socket; with the listener's process id.
+    Log,
+    /// The address of the session's page of the scoreboard.
+    Page,
+    /// The listener; an address in it.
+    Listener,
+    /// Another session; an address in it.
+    Sibling,
+    Port,
+    FreePort,
+    Abstract,
+    UnixSocket,
+}
+
+/// One attempt: its name, what it is told, the layers that each stop it, and whether it succeeds without them. (What does not is
+/// stopped by the kernel in any case, as far as no process of the server is root.)
+type Attempt = (&'static str, On, &'static [&'static str], bool);
+
+/// After login. ("chroot" stops the tracing of others too: the right to it comes with a user namespace of the session's own, and who
+/// is in another namespace, or has fewer capabilities, traces nobody.)
+const ATTEMPTS: &[Attempt] = &[
+    ("open-read", On::Passwd, &["chroot", "landlock"], true),
+    ("open-read", On::Outside, &["chroot", "landlock"], true),
+    ("open-read", On::Bobs, &["chroot", "landlock"], true),
+    ("open-read", On::Users, &["chroot", "landlock"], true),
+    ("open-read", On::Secret, &["chroot", "landlock"], true),
+    ("open-read", On::ProcRoot, &["chroot", "landlock"], false),
+    ("open-write", On::Outside, &["chroot", "landlock"], true),
+    ("open-create", On::New, &["chroot", "landlock"], true),
+    ("open-old", On::Outside, &["chroot", "landlock", "seccomp"], true),
+    ("open-path", On::Outside, &["chroot"], true),
+    ("open-write", On::Memory, &["chroot", "landlock"], false),
+    ("stat", On::Outside, &["chroot"], true),
+    ("truncate", On::Outside, &["chroot", "landlock", "seccomp"], true),
+    ("chmod", On::Outside, &["chroot", "seccomp"], true),
+    ("chown", On::Outside, &["chroot", "seccomp"], true),
+    ("utime", On::Outside, &["chroot", "seccomp"], true),
+    ("setxattr", On::Outside, &["chroot", "seccomp"], true),
+    ("link", On::Outside, &["chroot", "landlock", "seccomp"], true),
+    ("rename", On::Outside, &["chroot", "landlock"], true),
+    ("unlink", On::Outside, &["chroot", "landlock"], true),
+    ("mkdir", On::New, &["chroot", "landlock"], true),
+    ("execute", On::Program, &["chroot", "landlock", "seccomp"], true),
+    ("symlink", On::Nothing, &["landlock", "seccomp"], true),
+    ("fifo", On::Nothing, &["landlock", "seccomp"], true),
+    ("device", On::Nothing, &["landlock", "seccomp"], false),
+    ("log-shutdown", On::Log, &["seccomp"], true),
+    ("log-dup2", On::Log, &["seccomp"], true),
+    ("log-dupfd", On::Log, &["seccomp"], true),
+    ("log-flags", On::Log, &["seccomp"], true),
+    ("log-owner", On::Log, &["seccomp"], true),
+    ("score-grow", On::Page, &["seccomp"], true),
+    ("score-remap", On::Page, &["seccomp"], true),
+    ("socket-inet", On::Nothing, &["seccomp"], true),
+    ("socket-udp", On::Nothing, &["seccomp"], true),
+    ("socket-unix", On::Nothing, &["seccomp"], true),
+    ("socket-netlink", On::Nothing, &["seccomp"], true),
+    ("socketpair", On::Nothing, &["seccomp"], true),
+    ("connect-tcp", On::Port, &["landlock", "seccomp"], true),
+    ("bind-tcp", On::FreePort, &["landlock", "seccomp"], true),
+    ("connect-abstract", On::Abstract, &["landlock", "seccomp"], true),
+    ("connect-unix", On::UnixSocket, &["chroot", "seccomp"], true),
+    ("fork", On::Nothing, &["seccomp"], true),
+    ("vfork", On::Nothing, &["seccomp"], true),
+    ("clone3", On::Nothing, &["seccomp"], true),
+    ("ptrace", On::Listener, &["chroot", "landlock", "process", "seccomp"], true),
+    ("ptrace", On::Sibling, &["chroot", "landlock", "process", "seccomp"], false),
+    ("process-read", On::Listener, &["chroot", "landlock", "process", "seccomp"], true),
+    ("process-write", On::Listener, &["chroot", "landlock", "process", "seccomp"], true),
+    ("process-read", On::Sibling, &["chroot", "landlock", "process", "seccomp"], false),
+    ("pidfd", On::Listener, &["seccomp"], true),
+    ("pidfd-getfd", On::Listener, &["chroot", "landlock", "process", "seccomp"], true),
+    ("kill", On::Listener, &["landlock", "seccomp"], true),
+    ("kill", On::Sibling, &["landlock", "seccomp"], true),
+    ("tgkill", On::Sibling, &["landlock", "seccomp"], true),
+    ("setuid", On::Nothing, &["seccomp"], false),
+    ("setgroups", On::Nothing, &["seccomp"], false),
+    ("capset", On::Nothing, &["seccomp"], false),
+    ("chroot", On::Nothing, &["seccomp"], false),
+    ("unshare", On::Nothing, &["chroot", "seccomp"], true),
+    ("setns", On::Nothing, &["seccomp"], false),
+    ("mount", On::Nothing, &["landlock", "seccomp"], false),
+    ("load-module", On::Nothing, &["seccomp"], false),
+    ("keyctl", On::Nothing, &["seccomp"], false),
+    ("bpf", On::Nothing, &["seccomp"], false),
+    ("io-uring", On::Nothing, &["seccomp"], false),
+    ("userfaultfd", On::Nothing, &["seccomp"], true),
+    ("perf", On::Nothing, &["seccomp"], false),
+    ("memfd", On::Nothing, &["seccomp"], true),
+    ("personality", On::Nothing, &["seccomp"], true),
+    ("mmap-code", On::Nothing, &["seccomp"], true),
+    ("mprotect-code", On::Nothing, &["seccomp"], true),
+    ("prctl-dumpable", On::Nothing, &["seccomp"], true),
+    ("raise-limit", On::Nothing, &["seccomp"], true),
+    ("tiocsti", On::Nothing, &["seccomp"], false),
+];
+
+/// Before login, when the storage is still open and the root directory is the machine's.
+const BEFORE_LOGIN: &[Attempt] = &[
+    ("open-read", On::Passwd, &["landlock"], true),
+    ("open-read", On::Users, &["landlock"], true),
+    ("open-write", On::Outside, &["landlock"], true),
+    ("open-old", On::Outside, &["landlock", "seccomp"], true),
+    ("truncate", On::Outside, &["landlock", "seccomp"], true),
+    ("chmod", On::Outside, &["seccomp"], true),
+    ("utime", On::Outside, &["seccomp"], true),
+    ("setxattr", On::Outside, &["seccomp"], true),
+    ("execute", On::Program, &["landlock", "seccomp"], true),
+    ("log-shutdown", On::Log, &["seccomp"], true),
+    ("log-dup2", On::Log, &["seccomp"], true),
+    ("score-grow", On::Page, &["seccomp"], true),
+    ("socket-inet", On::Nothing, &["seccomp"], true),
+    ("connect-tcp", On::Port, &["landlock", "seccomp"], true),
+    ("fork", On::Nothing, &["seccomp"], true),
+    ("ptrace", On::Listener, &["chroot", "landlock", "process", "seccomp"], true),
+    ("process-write", On::Listener, &["chroot", "landlock", "process", "seccomp"], true),
+    ("kill", On::Listener, &["landlock", "seccomp"], true),
+    ("kill", On::Sibling, &["landlock", "seccomp"], true),
+    ("unshare", On::Nothing, &["seccomp"], false), // a start without root is in a namespace of its own already
+    ("mmap-code", On::Nothing, &["seccomp"], true),
+];
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Start {
+    Root,
+    Unprivileged,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum When {
+    BeforeLogin,
+    AfterLogin,
+}
+
+/// A server with some layers off, its victims around it.
+struct Field {
+    server: Server,
+    sibling: Raw,
+    sibling_pid: Pid,
+    abstract_name: String,
+    _listeners: (UnixListener, UnixListener, TcpListener),
+    port: u16,
+}
+
+impl Field {
+    fn new(start: Start, without: &[&str]) -> Field {
+        let options: Vec<&str> = without.iter().flat_map(|layer| ["--without-layer", layer]).collect();
+        let server = match start {
+            Start::Root => Server::start(&options),
+            Start::Unprivileged => Server::start_unprivileged(home(), &options),
+        };
+        let sibling = server.login("bob");
+        let sibling_pid = server.sessions()[0].pid;
+        fs::create_dir(server.home().join("outside")).unwrap();
+        fs::write(server.at("bob/f"), "bob's").unwrap();
+        let abstract_name = format!("dfos-{}", server.pid());
+        let name = SocketAddr::from_abstract_name(&abstract_name).unwrap();
+        let unix = UnixListener::bind(server.home().join("socket")).unwrap();
+        fs::set_permissions(server.home().join("socket"), Permissions::from_mode(0o777)).unwrap();
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = tcp.local_addr().unwrap().port();
+        let listeners = (UnixListener::bind_addr(&name).unwrap(), unix, tcp);
+        let field = Field { server, sibling, sibling_pid, abstract_name, _listeners: listeners, port };
+        field.set_up();
+        field
+    }
+
+    /// Puts the victims where they were.
+    fn set_up(&self) {
+        let outside = self.server.home().join("outside");
+        let _ = fs::remove_file(outside.join("new"));
+        let _ = fs::remove_dir(outside.join("new"));
+        for name in ["linked", "stolen", "a-link", "a-fifo"] {
+            let _ = fs::remove_file(self.server.at("alice").join(name));
+        }
+        fs::write(outside.join("victim"), "a victim").unwrap();
+        fs::set_permissions(outside.join("victim"), Permissions::from_mode(0o666)).unwrap();
+        give(&outside);
+        give(&self.server.at("bob"));
+    }
+
+    /// A new session, and its process.
+    fn session(&self, when: When) -> (Raw, Pid) {
+        let before: BTreeSet<i32> = self.server.sessions().iter().map(|p| p.pid.as_raw()).collect();
+        let raw = match when {
+            When::BeforeLogin => self.server.client(),
+            When::AfterLogin => self.server.login("alice"),
+        };
+        let fresh = self.server.sessions().into_iter().find(|p| !before.contains(&p.pid.as_raw())).unwrap();
+        (raw, fresh.pid)
+    }
+
+    /// Makes an attempt. `true`: it succeeded.
+    fn try_it(&self, raw: &mut Raw, pid: Pid, name: &str, on: On) -> bool {
+        let request = format!("HOSTILE {name}{}", self.arguments(pid, on));
+        raw.try_send(format!("{request}\n"));
+        match raw.try_line() {
+            // A program has taken the session's place, and has ended.
+            None => true,
+            Some(line) if line == "OK succeeded" => true,
+            Some(line) => {
+                assert!(line.starts_with("OK errno="), "{request}: {line}");
+                false
+            }
+        }
+    }
+
+    fn arguments(&self, pid: Pid, on: On) -> String {
+        let home = self.server.home().display();
+        let listener = self.server.pid();
+        match on {
+            On::Nothing => String::new(),
+            On::Outside => format!(" {home}/outside/victim"),
+            On::New => format!(" {home}/outside/new"),
+            On::Bobs => format!(" {home}/storage/bob/f"),
+            On::Users => format!(" {home}/users"),
+            On::Secret => format!(" {home}/storage/.dfos/login-secret"),
+            On::Passwd => " /etc/passwd".into(),
+            On::Program => " /bin/true".into(),
+            On::Memory => " /proc/self/mem".into(),
+            On::ProcRoot => " /proc/self/root/etc/passwd".into(),
+            On::Log => format!(" {} {listener}", log_of(pid, listener)),
+            On::Page => format!(" {}", mapping(pid, "/dev/zero")),
+            On::Listener => format!(" {listener} {}", mapping(listener, "[stack]")),
+            On::Sibling => format!(" {} {}", self.sibling_pid, mapping(self.sibling_pid, "[stack]")),
+            On::Port => format!(" {}", self.port),
+            On::FreePort => " 0".into(),
+            On::Abstract => format!(" {}", self.abstract_name),
+            On::UnixSocket => format!(" {home}/socket"),
+        }
+    }
+}
+
+/// The descriptor in the session that is the log's socket: the one socket that the listener has too.
+fn log_of(pid: Pid, listener: Pid) -> i32 {
+    let held = |pid: Pid| {
+        let entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().map(|entry| entry.unwrap());
+        let read = |entry: fs::DirEntry| {
+            let number: i32 = entry.file_name().to_str().unwrap().parse().unwrap();
+            (fs::read_link(entry.path()).unwrap_or_default(), number)
+        };
+        entries.map(read).filter(|(target, _)| target.to_string_lossy().starts_with("socket:")).collect::<Vec<_>>()
+    };
+    let theirs = held(listener);
+    held(pid).into_iter().find(|(target, _)| theirs.iter().any(|(other, _)| other == target)).unwrap().1
+}
+
+/// Where a process has mapped what is called so.
+fn mapping(pid: Pid, name: &str) -> u64 {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let line = maps.lines().find(|line| line.contains(name)).unwrap_or_else(|| panic!("no {name} in {maps}"));
+    let (first, last) = line.split_once(' ').unwrap().0.split_once('-').unwrap();
+    let at = |text| u64::from_str_radix(text, 16).unwrap();
+    if name == "[stack]" { at(last) - 64 } else { at(first) }
+}
+
+fn root_is_here() -> bool {
+    if !geteuid().is_root() {
+        eprintln!("skipped: needs root, to start a server both ways and to look into its sessions");
+    }
+    geteuid().is_root()
+}
+
+fn attempts(when: When) -> &'static [Attempt] {
+    if when == When::AfterLogin { ATTEMPTS } else { BEFORE_LOGIN }
+}
+
+/// Makes all attempts that `chosen` picks on a server without these layers. Those that succeed.
+fn breaches(start: Start, without: &[&str], when: When, chosen: impl Fn(&Attempt) -> bool) -> Vec<String> {
+    let field = Field::new(start, without);
+    let (mut raw, mut pid) = field.session(when);
+    let mut breaches = Vec::new();
+    for (name, on, ..) in attempts(when).iter().filter(|attempt| chosen(attempt)) {
+        if field.try_it(&mut raw, pid, name, *on) {
+            breaches.push(format!("{name} on {on:?} {when:?}, start {start:?}, without {without:?}"));
+            (raw, pid) = field.session(when); // the old one may be of no use any more
+            field.set_up();
+        }
+    }
+    breaches
+}
+
+#[test]
+fn with_all_layers_every_attempt_fails() {
+    if !root_is_here() {
+        return;
+    }
+    let mut found = Vec::new();
+    for start in [Start::Root, Start::Unprivileged] {
+        for when in [When::BeforeLogin, When::AfterLogin] {
+            found.extend(breaches(start, &[], when, |_| true));
+        }
+    }
+    assert!(found.is_empty(), "these succeed: {found:#?}");
+}
+
+#[test]
+fn without_any_single_layer_what_two_cover_fails_still() {
+    if !root_is_here() {
+        return;
+    }
+    let mut found = Vec::new();
+    for start in [Start::Root, Start::Unprivileged] {
+        for layer in ALL {
+            for when in [When::BeforeLogin, When::AfterLogin] {
+                // What one layer alone covers is its own; all else must not depend on any one.
+                found.extend(breaches(start, &[layer], when, |(_, _, covers, _)| *covers != [layer]));
+            }
+        }
+    }
+    assert!(found.is_empty(), "these succeed: {found:#?}");
+}
+
+#[test]
+fn each_layer_stops_alone_what_it_is_named_for() {
+    if !root_is_here() {
+        return;
+    }
+    let mut found = Vec::new();
+    for when in [When::BeforeLogin, When::AfterLogin] {
+        let sets: BTreeSet<&[&str]> = attempts(when).iter().map(|(_, _, covers, _)| *covers).collect();
+        for covers in sets.into_iter().filter(|covers| covers.len() > 1) {
+            for layer in covers {
+                let others: Vec<&str> = covers.iter().copied().filter(|other| other != layer).collect();
+                for start in [Start::Root, Start::Unprivileged] {
+                    found.extend(breaches(start, &others, when, |(_, _, of, _)| *of == covers));
+                }
+            }
+        }
+    }
+    assert!(found.is_empty(), "these succeed: {found:#?}");
+}
+
+#[test]
+fn without_all_of_its_layers_an_attempt_succeeds() {
+    if !root_is_here() {
+        return;
+    }
+    let mut failed = Vec::new();
+    for when in [When::BeforeLogin, When::AfterLogin] {
+        let sets: BTreeSet<&[&str]> = attempts(when).iter().map(|(_, _, covers, _)| *covers).collect();
+        for covers in sets {
+            for (name, on, _, _) in attempts(when).iter().filter(|(_, _, of, real)| *of == covers && *real) {
+                let field = Field::new(Start::Unprivileged, covers); // its own: what succeeds may break it
+                let (mut raw, pid) = field.session(when);
+                if !field.try_it(&mut raw, pid, name, *on) {
+                    failed.push(format!("{name} on {on:?} {when:?} without {covers:?}"));
+                }
+            }
+        }
+    }
+    assert!(failed.is_empty(), "these are no attempts at all: {failed:#?}");
+}
+
+#[test]
+fn what_a_session_says_of_others_is_not_believed() {
+    if !root_is_here() {
+        return;
+    }
+    let mut field = Field::new(Start::Root, &[]);
+    let (mut raw, pid) = field.session(When::AfterLogin);
+    let log = log_of(pid, field.server.pid());
+    for record in
+        [format!("O{pid} 9.9.9.9:9"), format!("C{}", field.sibling_pid), "E".into(), "Umallory".into(), "9x".into()]
+    {
+        raw.demand(&format!("HOSTILE log-send {log} {}", record.replace(' ', "%20")), "OK succeeded");
+    }
+    raw.demand("MKDIR told-by-alice", "OK");
+    assert!(field.server.logged("MKDIR told-by-alice").contains(" alice@127.0.0.1:"));
+    field.sibling.demand("MKDIR told-by-bob", "OK");
+    assert!(field.server.logged("MKDIR told-by-bob").contains(" bob@127.0.0.1:"));
+    assert!(field.server.log().iter().all(|line| !line.contains("mallory") && !line.contains("9.9.9.9")));
+}
+
+#[test]
+fn a_panic_is_told_to_the_log() {
+    let server = Server::start(&[]);
+    let mut raw = server.login("alice");
+    raw.send("HOSTILE panic\n");
+    assert_eq!(raw.try_line(), None);
+    let line = server.logged("a panic on demand");
+    assert!(line.contains(" error alice@"), "{line}");
+    server.logged("unexpected exit status 101");
+}
+
+#[test]
+fn processor_time_before_login_has_an_end() {
+    let server = Server::start(&[]);
+    let _raw = server.client();
+    let pid = server.sessions()[0].pid;
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    assert!(limits.lines().any(|line| line.starts_with("Max cpu time") && line.contains(" 10 ")), "{limits}");
+    kill(pid, Signal::SIGXCPU).unwrap(); // as the kernel does at the limit
+    server.logged("killed by SIGXCPU");
+    eventually("it is gone", || server.sessions().is_empty());
+}
