@@ -593,7 +593,7 @@ impl Drop for Over<'_> {
 
 /// Holds `count` connections from `sources` open, silent or trickling; who is thrown out comes back. Meanwhile a user of this machine
 /// logs in and uploads within two seconds each time, and afterwards nothing is left of it.
-fn flood(options: &[&str], count: usize, sources: &[String], span: Duration, held_first: bool) {
+fn flood(options: &[&str], count: usize, sources: &[String], span: Duration) {
     if !has_room_for(count) {
         return eprintln!("skipped: only {} open files are allowed", getrlimit(Resource::RLIMIT_NOFILE).unwrap().1);
     }
@@ -611,13 +611,13 @@ fn flood(options: &[&str], count: usize, sources: &[String], span: Duration, hel
                 let pass = Instant::now();
                 for (n, stream) in held.iter_mut().enumerate() {
                     let _ = stream.set_nonblocking(true);
-                    // Every second one trickles. One that was thrown out comes back, some 200 a second.
+                    // Every second one trickles. One that was thrown out comes back, some 50 a second.
                     let _ = if n % 2 == 0 { stream.write(b"P") } else { Ok(0) };
                     let mut bytes = [0; 256];
                     if matches!(stream.read(&mut bytes), Ok(0)) {
                         *stream = connect(n);
                         back.fetch_add(1, SeqCst);
-                        std::thread::sleep(Duration::from_millis(5));
+                        std::thread::sleep(Duration::from_millis(20));
                     }
                     if over.load(SeqCst) {
                         return;
@@ -629,10 +629,8 @@ fn flood(options: &[&str], count: usize, sources: &[String], span: Duration, hel
             }
         });
         let _over = Over(&over);
-        if held_first {
-            // Connections are accepted in order: after this one, all are held.
-            eprintln!("behind {count} forks: {:?}", visit(&server, "first"));
-        }
+        // Connections are accepted in order: after this one, all are held.
+        eprintln!("in the queue behind {count} connections: {:?}", visit(&server, "first"));
         let end = Instant::now() + span;
         while Instant::now() < end {
             visits += 1;
@@ -651,7 +649,7 @@ fn flood(options: &[&str], count: usize, sources: &[String], span: Duration, hel
         after.1 == before.1
     });
     eprintln!("the listener held {before:?} (KiB, descriptors) before and {after:?} after");
-    assert!(after.0 < before.0 + 1024, "{before:?} KiB before, {after:?} KiB after");
+    assert!(after.0 < before.0 + 2048, "{before:?} KiB before, {after:?} KiB after");
     server.logged(" 0 active");
     let last = server.stop().pop().unwrap();
     eprintln!("{last}");
@@ -667,31 +665,24 @@ fn spread() -> Vec<String> {
 #[test]
 fn six_hundred_silent_connections_do_not_keep_a_user_out() {
     let small = ["--max-logins", "40", "--max-clients", "60", "--max-clients-per-ip", "50"];
-    flood(&small, 600, &["127.0.0.1".to_owned()], Duration::from_secs(2), false);
-    flood(&small, 600, &spread(), Duration::from_secs(2), false);
+    flood(&small, 600, &["127.0.0.1".to_owned()], Duration::from_secs(2));
+    flood(&small, 600, &spread(), Duration::from_secs(2));
 }
 
 #[test]
 fn five_thousand_silent_connections_from_one_address_do_not_keep_a_user_out() {
-    flood(&[], 5000, &["127.0.0.1".to_owned()], Duration::from_secs(5), false);
+    flood(&[], 5000, &["127.0.0.1".to_owned()], Duration::from_secs(5));
 }
 
 #[test]
 fn five_thousand_silent_connections_from_many_networks_do_not_keep_a_user_out() {
-    flood(&[], 5000, &spread(), Duration::from_secs(5), false);
+    flood(&[], 5000, &spread(), Duration::from_secs(5));
 }
 
-/// The same where the operator has made room for all of them, once they are all there: forking them takes seconds, and a user who
-/// comes meanwhile stands in the same queue.
+/// The same where the operator has made room for all of them. Forking them takes seconds, so the first in the queue behind them waits.
 #[test]
 #[ignore = "long: scripts/test.sh --long"]
 fn five_thousand_sessions_that_never_log_in_do_not_keep_a_user_out() {
     let limits = ["--max-clients", "6000", "--max-clients-per-ip", "6000", "--max-clients-per-net", "6000"];
-    flood(
-        &[&limits[..], &["--max-logins", "5000"]].concat(),
-        5000,
-        &["127.0.0.1".to_owned()],
-        Duration::from_secs(10),
-        true,
-    );
+    flood(&[&limits[..], &["--max-logins", "5000"]].concat(), 5000, &["127.0.0.1".to_owned()], Duration::from_secs(10));
 }
