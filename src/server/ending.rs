@@ -23,10 +23,12 @@ pub enum Ending {
     ShutDown = 15,
     /// Something on the server failed.
     Failed = 16,
+    /// The user has as many sessions as allowed.
+    Turned = 17,
 }
 
 impl Ending {
-    const ALL: [Ending; 8] = [
+    const ALL: [Ending; 9] = [
         Ending::LoggedOut,
         Ending::Vanished,
         Ending::TimedOut,
@@ -35,6 +37,7 @@ impl Ending {
         Ending::Protocol,
         Ending::ShutDown,
         Ending::Failed,
+        Ending::Turned,
     ];
 }
 
@@ -49,6 +52,7 @@ impl fmt::Display for Ending {
             Ending::Protocol => "not the DFOS protocol",
             Ending::ShutDown => "the server is ending",
             Ending::Failed => "the session failed",
+            Ending::Turned => "the user has as many sessions as allowed",
         })
     }
 }

@@ -282,6 +282,7 @@ impl Listener {
             peer,
             storage: self.storage.try_clone()?,
             users: self.users.table.try_clone()?,
+            limits: self.users.limits.try_clone()?,
             log: std::mem::replace(&mut self.log, log),
             tally: scoreboard.keep_only(slot)?,
             times: Times { login_by, idle: self.options.idle_timeout, grace: self.options.grace },
@@ -349,7 +350,7 @@ impl Listener {
             self.log.line(Level::Warning, "reload: the users are being loaded already");
             return None;
         }
-        match users::begin(&self.options.users, &self.options.dir) {
+        match users::begin(&self.options) {
             Ok(Begun::Parent(loading)) => self.loading = Some(loading),
             Ok(Begun::Helper(load)) => return Some(load),
             Err(error) => self.log.line(Level::Error, format!("reload failed, the users stay as they are: {error}")),

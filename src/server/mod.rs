@@ -5,12 +5,14 @@
 #![forbid(unsafe_code)]
 
 pub mod children;
+pub mod control;
 pub mod ending;
 pub mod listener;
 pub mod login;
 pub mod member;
 pub mod options;
 pub mod program;
+pub mod rate;
 pub mod record;
 pub mod scoreboard;
 pub mod scribe;

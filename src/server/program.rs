@@ -34,20 +34,21 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn serve_files(options: ServeOptions) -> Result<ExitCode, String> {
+fn serve_files(mut options: ServeOptions) -> Result<ExitCode, String> {
     // What others may not do by the operator's umask, and nothing at all for strangers.
     let mask = umask(Mode::S_IRWXO) | Mode::S_IRWXO;
     umask(mask);
+    // From now on a limits file that was there must be there.
+    options.user_limits = options.limits_file();
     let storage = open_storage(&options.dir)?;
-    let (users, notes) =
-        users::load_now(&options.users, &options.dir).map_err(|why| format!("cannot load the users: {why}"))?;
+    let (users, notes) = users::load_now(&options).map_err(|why| format!("cannot load the users: {why}"))?;
     let users = users.ok_or_else(|| notes.join("\n"))?;
     let sockets = bind(&options)?;
     if users.demonstration && !sockets.iter().all(Socket::is_local) {
         let text = "holds demonstration users whose passwords everybody knows: with it the server listens on this machine only";
         return Err(format!("{} {text}", options.users.display()));
     }
-    let policy = Policy { umask: mask, quota: options.quota.map(|size| size.as_u64()) };
+    let policy = Policy::new(mask);
     let prepared = Prepared { options, sockets, storage, users, notes, policy };
     let listener = Listener::new(prepared).map_err(|why| format!("cannot start: {why}"))?;
     match listener.run(announce).map_err(|why| format!("the listener failed: {why}"))? {

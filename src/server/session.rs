@@ -1,5 +1,6 @@
 //! The life of a session, straight down the page: greet, log in, open the user's tree, answer requests, say goodbye.
 
+use super::control::Control;
 use super::ending::Ending;
 use super::login::{self, Stranger};
 use super::member::Member;
@@ -7,8 +8,10 @@ use super::record::{Level, Log, Record};
 use super::scoreboard::{Figure, Tally};
 use super::talk::Talk;
 use super::verbs;
+use crate::auth::Limits;
 use crate::net::{Cut, Peer, Side, Waiter, Wire};
-use crate::proto::{Code, Incoming, Verb, incoming, verb};
+use crate::proto::{Access, Code, Incoming, Verb, incoming, verb};
+use crate::store::quota::Allowance;
 use crate::store::tree::{Policy, Tree};
 use crate::sys::signals::StopPipe;
 use std::fs::File;
@@ -25,6 +28,8 @@ pub struct Brief {
     pub storage: OwnedFd,
     /// The users, sealed.
     pub users: File,
+    /// Their limits, sealed.
+    pub limits: File,
     /// Where log records go.
     pub log: Log,
     /// This session's figures.
@@ -53,15 +58,25 @@ pub fn run(brief: Brief, stop: StopPipe) -> Ending {
         Ok(wire) => wire,
         Err(cut) => return failed(&brief.log, &format!("cannot use the connection: {cut}")),
     };
+    let Brief { peer, users, limits, .. } = brief;
     let stranger =
-        Stranger { talk: Talk::new(wire), peer: brief.peer, users: brief.users, login_by: brief.times.login_by };
-    let (mut talk, user, welcome) = match login::admit(stranger, &brief.log) {
+        Stranger { talk: Talk::new(wire), peer, users, limits, login_by: brief.times.login_by, barred: None };
+    let (mut talk, user, welcome, limits) = match login::admit(stranger, &brief.log) {
         Ok(admitted) => admitted,
         Err(ending) => return ending,
     };
     brief.log.send(&Record::User(user.to_string()));
     brief.tally.add(Figure::Logins, 1);
-    let tree = match Tree::open(brief.storage.as_fd(), user.as_str(), brief.policy, &mut talk) {
+    let control = match Control::enter(brief.storage.as_fd(), &user, &limits) {
+        Ok(control) => control,
+        Err(trouble) => {
+            brief.log.line(Level::of(trouble.code()), format!("no session for {user}: {trouble}"));
+            talk.farewell(trouble.code(), &trouble.to_string());
+            return if trouble.code() == Code::Busy { Ending::Turned } else { Ending::Failed };
+        }
+    };
+    let policy = policy(brief.policy, &limits);
+    let tree = match Tree::open(brief.storage.as_fd(), user.as_str(), policy, &mut talk) {
         Ok(tree) => tree,
         Err(trouble) => {
             talk.farewell(trouble.code(), &format!("your directory cannot be used: {trouble}"));
@@ -70,6 +85,7 @@ pub fn run(brief: Brief, stop: StopPipe) -> Ending {
     };
     drop(brief.storage);
     let mut member = Member::new(talk, tree, brief.log, brief.tally, brief.times.idle);
+    member.limit(&limits, control);
     let cut = match member.answer(welcome).and_then(|()| serve(&mut member)) {
         Ok(()) => return Ending::LoggedOut,
         Err(cut) => cut,
@@ -77,6 +93,12 @@ pub fn run(brief: Brief, stop: StopPipe) -> Ending {
     let ending = part(&mut member, &cut);
     member.log.line(Level::Debug, format!("ends: {ending}"));
     ending
+}
+
+/// What the operator has decided about all trees, with the user's own limits.
+fn policy(base: Policy, limits: &Limits) -> Policy {
+    let quota = Allowance { bytes: limits.quota, files: limits.files };
+    Policy { quota, largest: limits.largest_file, read_only: limits.access == Access::ReadOnly, ..base }
 }
 
 fn failed(log: &Log, why: &str) -> Ending {

@@ -1,12 +1,15 @@
-//! Loading the users file. A short-lived helper reads it, so that no password and no verifier is ever in the listener's
+//! Loading the users file and the limits file. A short-lived helper reads them, so that no password and no verifier is ever in the listener's
 //! memory, which every session inherits; what it leaves is a sealed table in memory that a session looks one user up in.
 
-use crate::auth::{table, trust, users_file};
+use super::options::ServeOptions;
+use crate::auth::limits_file::{self, LimitsFile};
+use crate::auth::{Limits, ParsedUsers, limits as records, table, trust, users_file};
 use crate::proto::limits;
 use crate::sys::fork::{Fork, exit_child, fork};
 use crate::sys::sealed;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
+use std::collections::HashSet;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
@@ -24,6 +27,8 @@ const NOTES: usize = 60 * 1024;
 pub struct Users {
     /// The sealed table.
     pub table: File,
+    /// The sealed records of their limits.
+    pub limits: File,
     /// Whether it holds users whose passwords everybody knows.
     pub demonstration: bool,
 }
@@ -33,6 +38,7 @@ pub struct Loading {
     /// The helper.
     pub pid: Pid,
     table: File,
+    limits: File,
     notes: PipeReader,
 }
 
@@ -52,33 +58,75 @@ pub struct Load {
     path: PathBuf,
     storage: PathBuf,
     table: File,
+    limits_file: Option<PathBuf>,
+    /// What holds where the limits file says nothing.
+    base: Limits,
+    limits: File,
     notes: PipeWriter,
 }
 
-/// Starts a helper that loads `path`. `storage` holds the secret.
-pub fn begin(path: &Path, storage: &Path) -> io::Result<Begun> {
-    let table = table::create()?;
+/// Starts a helper that loads the users and their limits.
+pub fn begin(options: &ServeOptions) -> io::Result<Begun> {
+    let (table, limits) = (table::create()?, records::create()?);
     let (notes, pen) = io::pipe()?;
     Ok(match fork()? {
-        Fork::Parent(pid) => Begun::Parent(Loading { pid, table, notes }),
-        Fork::Child => Begun::Helper(Load { path: path.into(), storage: storage.into(), table, notes: pen }),
+        Fork::Parent(pid) => Begun::Parent(Loading { pid, table, limits, notes }),
+        Fork::Child => Begun::Helper(Load {
+            path: options.users.clone(),
+            storage: options.dir.clone(),
+            table,
+            limits_file: options.limits_file(),
+            base: Limits { quota: options.quota.map(|size| size.as_u64()), ..Limits::default() },
+            limits,
+            notes: pen,
+        }),
     })
 }
 
 impl Load {
     /// Does the work; the helper's exit status.
     pub fn run(mut self) -> u8 {
-        let loaded = load(&self.path, &self.storage, &mut self.table, &mut self.notes);
+        let loaded = self.load();
         if let Err(why) = &loaded {
             let _ = writeln!(self.notes, "{why}"); // the exit status says it too
         }
         u8::from(loaded.is_err())
     }
+
+    fn load(&mut self) -> Result<(), String> {
+        let file = trust::open(&self.path).map_err(|why| {
+            let hint = if why.is_missing() { "; 'dfos-forkd user add NAME' makes it" } else { "" };
+            format!("the users file cannot be used: {why}{hint}")
+        })?;
+        let bytes = users_file::contents(&file).map_err(|why| format!("cannot read the users file: {why}"))?;
+        let users = users_file::parse(&bytes);
+        let limits = load_limits(self.limits_file.as_deref(), std::mem::take(&mut self.base))?;
+        let own = limits.users.iter().map(|(name, limits, _)| (name.as_str(), limits));
+        records::write(&limits.everybody, own, &mut self.limits)
+            .map_err(|why| format!("cannot load the limits: {why}"))?;
+        let secret =
+            secret(&self.storage).map_err(|why| format!("cannot keep the login secret in the storage: {why}"))?;
+        table::write(&users, &secret, &mut self.table).map_err(|why| format!("cannot load the users: {why}"))?;
+        let mut text = String::new();
+        if users.demonstration {
+            text += &format!("{}\n", users_file::MARKER);
+        }
+        let of_users = users.problems.iter().map(|problem| format!("{} {problem}", self.path.display()));
+        let path = self.limits_file.as_deref().unwrap_or(Path::new("")).display();
+        for note in of_users.chain(strangers(&users, &limits).map(|note| format!("{path} {note}"))) {
+            if text.len() > NOTES {
+                text += "(more such lines)\n";
+                break;
+            }
+            text += &format!("{note}\n");
+        }
+        self.notes.write_all(text.as_bytes()).map_err(|why| why.to_string())
+    }
 }
 
-/// Loads `path` and waits for it, as at start-up.
-pub fn load_now(path: &Path, storage: &Path) -> io::Result<Loaded> {
-    let loading = match begin(path, storage)? {
+/// Loads the users and waits for it, as at start-up.
+pub fn load_now(options: &ServeOptions) -> io::Result<Loaded> {
+    let loading = match begin(options)? {
         Begun::Parent(loading) => loading,
         Begun::Helper(load) => exit_child(load.run()),
     };
@@ -102,32 +150,28 @@ impl Loading {
             return Ok((None, notes));
         }
         sealed::seal(&self.table)?;
-        Ok((Some(Users { table: self.table, demonstration }), notes))
+        sealed::seal(&self.limits)?;
+        Ok((Some(Users { table: self.table, limits: self.limits, demonstration }), notes))
     }
 }
 
-/// The helper's work.
-fn load(path: &Path, storage: &Path, table: &mut File, notes: &mut PipeWriter) -> Result<(), String> {
-    let file = trust::open(path).map_err(|why| {
-        let hint = if why.is_missing() { "; 'dfos-forkd user add NAME' makes it" } else { "" };
-        format!("the users file cannot be used: {why}{hint}")
-    })?;
-    let bytes = users_file::contents(&file).map_err(|why| format!("cannot read the users file: {why}"))?;
-    let users = users_file::parse(&bytes);
-    let secret = secret(storage).map_err(|why| format!("cannot keep the login secret in the storage: {why}"))?;
-    table::write(&users, &secret, table).map_err(|why| format!("cannot load the users: {why}"))?;
-    let mut text = String::new();
-    if users.demonstration {
-        text += &format!("{}\n", users_file::MARKER);
-    }
-    for problem in &users.problems {
-        if text.len() > NOTES {
-            text += "(more such lines)\n";
-            break;
-        }
-        text += &format!("{} {problem}\n", path.display());
-    }
-    notes.write_all(text.as_bytes()).map_err(|why| why.to_string())
+/// The limits file, parsed; an empty one where there is none. An error is a line for each thing that is wrong.
+pub fn load_limits(path: Option<&Path>, base: Limits) -> Result<LimitsFile, String> {
+    let Some(path) = path else { return Ok(LimitsFile { everybody: base, users: Vec::new() }) };
+    let file = trust::open(path).map_err(|why| format!("the limits file cannot be used: {why}"))?;
+    let text =
+        limits_file::contents(&file).map_err(|why| format!("cannot read the limits file {}: {why}", path.display()))?;
+    limits_file::parse(&text, base).map_err(|problems| {
+        let lines = problems.iter().map(|problem| format!("{} {problem}", path.display()));
+        lines.collect::<Vec<_>>().join("\n")
+    })
+}
+
+/// Tables of the limits file for whom there is no user: most likely a name that is misspelt, and limits that do not hold.
+fn strangers<'a>(users: &'a ParsedUsers, limits: &'a LimitsFile) -> impl Iterator<Item = String> + 'a {
+    let known: HashSet<_> = users.entries.iter().map(|entry| entry.name.as_str()).collect();
+    let strange = limits.users.iter().filter(move |(name, ..)| !known.contains(name.as_str()));
+    strange.map(|(name, _, line)| format!("line {line}: [{name}] has limits and is no user"))
 }
 
 /// The secret behind the salts of unknown users, made at the first start. It must outlive restarts: a salt that changes tells

@@ -4,6 +4,7 @@
 pub mod accept;
 pub mod dirent;
 pub mod fork;
+pub mod ofd;
 pub mod sealed;
 pub mod shared;
 pub mod signals;
