@@ -67,7 +67,8 @@ fn an_unknown_user_is_answered_like_a_wrong_password() {
     assert_eq!((&known.0, &known.1), (&unknown.0, &unknown.1));
     assert_eq!(unknown.2, again.2, "the salt of a user who is not there does not change");
     assert_ne!(unknown.2, other.2);
-    assert_eq!(known.2.len(), unknown.2.len(), "neither the salt's length nor the iterations tell");
+    let alike = |salt: &str| [&known.2, &ask("alice").2].iter().any(|of| of.len() == salt.len());
+    assert!(alike(&unknown.2) && alike(&other.2), "neither the salt's length nor the iterations tell");
     for user in ["..", ".", "a/b", "", "a%00b", "root:x", &"a".repeat(33), "-", "Alice"] {
         server.client().demand(&format!("LOGIN {user} x"), "ERR ");
     }

@@ -111,7 +111,9 @@ impl Member {
 
     /// Sleeps, after everything owed has been paid, and says now and then that work goes on.
     fn rest(&mut self, span: Duration) -> Result<(), Cut> {
-        self.settle()?;
+        if !self.batch.is_empty() {
+            self.settle()?;
+        }
         self.talk.flush()?;
         if !self.talk.beat() {
             return Err(self.talk.interruption());
