@@ -65,7 +65,7 @@ impl fmt::Display for Barred {
 impl Limits {
     /// Why the account may not log in from `peer`; a Unix socket has no address and counts as 127.0.0.1.
     pub fn bar(&self, peer: Option<IpAddr>) -> Option<Barred> {
-        let peer = peer.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let peer = peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |ip| ip.to_canonical());
         let welcome = self.allow.is_empty() || any_contains(&self.allow, peer);
         let denied = any_contains(&self.deny, peer);
         match (self.disabled, welcome && !denied) {

@@ -20,8 +20,6 @@ pub const DEFAULT: &str = "default";
 pub const USUAL_NAME: &str = "user_limits.toml";
 /// Bytes of a limits file, at most: some 10,000 users. All of it passes by at each login.
 const LARGEST: u64 = 4 << 20;
-/// Bytes a second of a rate, at least: below that a transfer would be taken for a dead one.
-const SLOWEST: u64 = 1024;
 /// Errors of one file that are told.
 const TOLD: usize = 50;
 
@@ -58,8 +56,8 @@ const KEYS: &[(&str, Set)] = &[
     ("files", |limits, value| number(value, 0).map(|n| limits.files = n)),
     ("largest_file", |limits, value| size(value, 0).map(|n| limits.largest_file = n)),
     ("sessions", sessions),
-    ("rate_up", |limits, value| size(value, SLOWEST).map(|n| limits.rate_up = n)),
-    ("rate_down", |limits, value| size(value, SLOWEST).map(|n| limits.rate_down = n)),
+    ("rate_up", |limits, value| size(value, bounds::RATE_LEAST).map(|n| limits.rate_up = n)),
+    ("rate_down", |limits, value| size(value, bounds::RATE_LEAST).map(|n| limits.rate_down = n)),
     ("access", |limits, value| access(value).map(|access| limits.access = access)),
     ("allow", |limits, value| networks(value).map(|list| limits.allow = list)),
     ("deny", |limits, value| networks(value).map(|list| limits.deny = list)),
@@ -223,14 +221,11 @@ fn sessions(limits: &mut Limits, value: &DeValue) -> Result<(), String> {
     if n == Some(0) {
         return Err("0 would keep the user out: write disabled = true".into());
     }
-    let most = || format!("at most {} sessions can be counted", MOST_SESSIONS);
-    let n = n.map(|n| u32::try_from(n).ok().filter(|n| *n <= MOST_SESSIONS).ok_or_else(most));
+    let most = || format!("at most {} sessions can be counted", bounds::SEATS);
+    let n = n.map(|n| u32::try_from(n).ok().filter(|n| *n <= bounds::SEATS).ok_or_else(most));
     limits.sessions = n.transpose()?;
     Ok(())
 }
-
-/// Sessions of one user that can be counted: seats are tried one after the other.
-pub const MOST_SESSIONS: u32 = 10_000;
 
 fn access(value: &DeValue) -> Result<Access, String> {
     let words = || Access::ALL.iter().map(|access| access.as_str());

@@ -65,3 +65,13 @@ pub const BUFFER: usize = 256 * 1024;
 
 /// Answers that gather before they are sent, in bytes.
 pub const OUTPUT: usize = 64 * 1024;
+
+/// Sessions of one user that can be limited, at most: a session tries the seats one after the other.
+pub const SEATS: u32 = 10_000;
+
+/// Bytes a second of a limited rate, at least: at less, a grant of a quarter of a second is hardly worth its line.
+pub const RATE_LEAST: u64 = 1024;
+
+/// What a user with a limited rate may move at once after having been quiet, and the most that one grant takes. Short, so that a
+/// transfer at a limited rate still hears signals and says WAIT.
+pub const RATE_BURST: Duration = Duration::from_millis(250);

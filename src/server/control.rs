@@ -12,7 +12,8 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, mkdirat};
 use std::fs::File;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 
 /// Where the files of the users lie, in the storage's reserved directory.
 const USERS: &str = "users";
@@ -21,7 +22,7 @@ const SEATS: i64 = 4096;
 
 /// The file that a user's sessions share.
 pub struct Control {
-    file: File,
+    file: Rc<File>,
 }
 
 impl Control {
@@ -32,8 +33,8 @@ impl Control {
         }
         let dir = own_dir(own_dir(storage, bounds::RESERVED)?, USERS)?;
         let flags = OFlag::O_RDWR | OFlag::O_CREAT;
-        let file = beneath::open(dir, user.as_str().as_bytes(), flags, Mode::S_IRUSR | Mode::S_IWUSR)?.into();
-        let control = Control { file };
+        let file = beneath::open(dir, user.as_str().as_bytes(), flags, Mode::S_IRUSR | Mode::S_IWUSR)?;
+        let control = Control { file: Rc::new(file.into()) };
         if let Some(seats) = limits.sessions {
             control.sit(seats)?;
         }
@@ -61,14 +62,14 @@ impl Control {
         Err(Trouble::new(Code::Busy, text))
     }
 
-    /// A descriptor of the file for those who need no seat of their own. The seat stays taken while one is open.
-    pub fn file(&self) -> &File {
-        &self.file
+    /// The file, for what else is shared. The seat stays taken while anybody has it.
+    pub fn file(&self) -> Rc<File> {
+        self.file.clone()
     }
 }
 
 /// Opens a directory of the server's own, made if it is missing. It need not be durable: without it nothing is lost.
-fn own_dir(above: impl std::os::fd::AsFd, name: &str) -> Result<OwnedFd, Trouble> {
+fn own_dir(above: impl AsFd, name: &str) -> Result<OwnedFd, Trouble> {
     match beneath::open_dir(&above, name.as_bytes()) {
         Err(Errno::ENOENT) => match mkdirat(&above, name, Mode::S_IRWXU) {
             Ok(()) | Err(Errno::EEXIST) => Ok(beneath::open_dir(&above, name.as_bytes())?),

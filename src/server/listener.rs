@@ -157,7 +157,7 @@ impl Listener {
             if self.signals.came(Signal::SIGHUP)
                 && let Some(load) = self.reload()
             {
-                return Ok(Role::Loader(Box::new(load)));
+                return Ok(Role::Loader(load));
             }
             // Both are asked: `||` would leave the second flag set.
             if self.signals.came(Signal::SIGINT) | self.signals.came(Signal::SIGTERM) {
@@ -345,7 +345,7 @@ impl Listener {
     }
 
     /// SIGHUP: has the users loaded again; running sessions go on. Returns in the helper only.
-    fn reload(&mut self) -> Option<Load> {
+    fn reload(&mut self) -> Option<Box<Load>> {
         if self.loading.is_some() {
             self.log.line(Level::Warning, "reload: the users are being loaded already");
             return None;

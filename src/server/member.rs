@@ -76,7 +76,7 @@ impl Member {
     /// Holds the member to the user's limits.
     pub fn limit(&mut self, limits: &Limits, control: Option<Control>) {
         self.access = limits.access;
-        let shared = || control.as_ref().and_then(|control| control.file().try_clone().ok());
+        let shared = || control.as_ref().map(Control::file);
         let bucket = |rate: Option<u64>, direction| Some(Bucket::new(rate?, direction, shared()?));
         self.up = bucket(limits.rate_up, Direction::Up);
         self.down = bucket(limits.rate_down, Direction::Down);

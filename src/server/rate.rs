@@ -7,13 +7,13 @@
 //! apart each keep the rate for themselves. Any 8 bytes are a state, so a damaged one costs a moment and nothing else.
 
 use crate::net::Cut;
+use crate::proto::limits::RATE_BURST as BURST;
 use crate::sys::ofd;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// What a user who has been quiet may move at once, and the most that one grant takes: that of a quarter of a second.
-const BURST: Duration = Duration::from_millis(250);
 /// A grant is taken when the ones before it are done within this time; until then a session waits without having taken any.
 const AHEAD: Duration = Duration::from_secs(1);
 /// A moment further ahead than this was not written by this algorithm on this clock.
@@ -49,14 +49,14 @@ pub struct Bucket {
     rate: u64,
     direction: Direction,
     /// The file that the user's sessions share.
-    shared: File,
+    shared: Rc<File>,
     /// The moment, where the file cannot be used: then each session keeps the rate for itself.
     alone: u64,
 }
 
 impl Bucket {
     /// A bucket for `rate` bytes a second, shared through `shared`.
-    pub fn new(rate: u64, direction: Direction, shared: File) -> Bucket {
+    pub fn new(rate: u64, direction: Direction, shared: Rc<File>) -> Bucket {
         Bucket { rate: rate.max(1), direction, shared, alone: 0 }
     }
 
@@ -78,8 +78,7 @@ impl Bucket {
         u64::try_from(nanos).unwrap_or(u64::MAX)
     }
 
-    /// Takes `bytes` out of the bucket, grant by grant, and sleeps until each has had its time. Before each sleep `meanwhile` is
-    /// called, to pay what is owed and to say that work goes on.
+    /// Takes `bytes` out of the bucket, grant by grant, and calls `sleep` until each has had its time.
     pub fn take(&mut self, bytes: usize, mut sleep: impl FnMut(Duration) -> Result<(), Cut>) -> Result<(), Cut> {
         let mut left = bytes;
         while left > 0 {
@@ -170,7 +169,7 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     fn bucket(rate: u64) -> Bucket {
-        Bucket::new(rate, Direction::Up, tempfile::tempfile().unwrap())
+        Bucket::new(rate, Direction::Up, Rc::new(tempfile::tempfile().unwrap()))
     }
 
     #[test]
@@ -200,7 +199,7 @@ mod tests {
     #[test]
     fn sessions_that_share_a_bucket_share_its_rate() {
         let shared = tempfile::NamedTempFile::new().unwrap();
-        let open = || File::options().read(true).write(true).open(shared.path()).unwrap();
+        let open = || Rc::new(File::options().read(true).write(true).open(shared.path()).unwrap());
         let mut buckets: Vec<Bucket> = (0..4).map(|_| Bucket::new(1_000_000, Direction::Down, open())).collect();
         let now = 1_000 * SECOND;
         let mut no_sleep = |_: Duration| Ok(());
@@ -226,7 +225,7 @@ mod tests {
     #[test]
     fn a_lock_that_nobody_gives_up_does_not_stop_the_session_for_ever() {
         let shared = tempfile::NamedTempFile::new().unwrap();
-        let open = || File::options().read(true).write(true).open(shared.path()).unwrap();
+        let open = || Rc::new(File::options().read(true).write(true).open(shared.path()).unwrap());
         let holder = open();
         assert!(ofd::try_lock(&holder, 0).unwrap());
         let mut bucket = Bucket::new(1000, Direction::Up, open());

@@ -50,7 +50,7 @@ pub enum Begun {
     /// The one that asked.
     Parent(Loading),
     /// The helper, which drops what it inherited and then does its work.
-    Helper(Load),
+    Helper(Box<Load>),
 }
 
 /// A helper's work.
@@ -71,7 +71,7 @@ pub fn begin(options: &ServeOptions) -> io::Result<Begun> {
     let (notes, pen) = io::pipe()?;
     Ok(match fork()? {
         Fork::Parent(pid) => Begun::Parent(Loading { pid, table, limits, notes }),
-        Fork::Child => Begun::Helper(Load {
+        Fork::Child => Begun::Helper(Box::new(Load {
             path: options.users.clone(),
             storage: options.dir.clone(),
             table,
@@ -79,7 +79,7 @@ pub fn begin(options: &ServeOptions) -> io::Result<Begun> {
             base: Limits { quota: options.quota.map(|size| size.as_u64()), ..Limits::default() },
             limits,
             notes: pen,
-        }),
+        })),
     })
 }
 
