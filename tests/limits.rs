@@ -5,9 +5,12 @@ mod common;
 use common::raw::{body_bytes, number, pieces};
 use common::tree::noise;
 use common::{Raw, Server, command, eventually, home};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
@@ -30,15 +33,28 @@ fn told(raw: &mut Raw) -> (u64, u64) {
 
 /// What a server says that does not start with this limits file.
 #[track_caller]
-fn refused(limits: &str, prepare: impl FnOnce(&std::path::Path)) -> String {
+fn refused(limits: &str, prepare: impl FnOnce(&Path)) -> String {
     let home = home();
     let file = home.path().join("user_limits.toml");
     fs::write(&file, limits).unwrap();
     prepare(&file);
-    let output = command(home.path(), &["--port", "0"]).output().unwrap();
-    let text = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{text}");
-    assert!(output.stdout.is_empty(), "it never listened");
+    does_not_start(home.path(), &[])
+}
+
+/// What it says, too; a server that starts all the same is ended.
+#[track_caller]
+fn does_not_start(home: &Path, options: &[&str]) -> String {
+    let mut child = command(home, &[&["--port", "0"], options].concat()).spawn().unwrap();
+    let (mut out, mut text) = (String::new(), String::new());
+    // A line on standard output, or its end: it listens, or it has given up.
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut out).unwrap();
+    if !out.is_empty() {
+        kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
+    }
+    child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+    let status = child.wait().unwrap();
+    assert_eq!(out, "", "it listened: {text}");
+    assert_eq!(status.code(), Some(1), "{text}");
     text
 }
 
@@ -51,19 +67,16 @@ fn a_limits_file_that_cannot_be_understood_or_trusted_refuses_the_start() {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert!(refused("[alice", |_| {}).contains("user_limits.toml line 1"));
-    let mode =
-        |mode| move |file: &std::path::Path| fs::set_permissions(file, fs::Permissions::from_mode(mode)).unwrap();
+    let mode = |mode| move |file: &Path| fs::set_permissions(file, fs::Permissions::from_mode(mode)).unwrap();
     assert!(refused("", mode(0o666)).contains("can be changed by every user"));
-    let gone = |file: &std::path::Path| {
+    let gone = |file: &Path| {
         fs::remove_file(file).unwrap();
         std::os::unix::fs::symlink("nowhere", file).unwrap();
     };
     assert!(refused("", gone).contains("cannot open"), "a link that leads nowhere is not 'no limits'");
     // A named file must be there.
     let home = home();
-    let output = command(home.path(), &["--port", "0", "--user-limits", "none.toml"]).output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8(output.stderr).unwrap().contains("none.toml"));
+    assert!(does_not_start(home.path(), &["--user-limits", "none.toml"]).contains("none.toml"));
 }
 
 #[test]
@@ -200,10 +213,15 @@ fn files_and_directories_are_counted_through_every_change() {
     raw.expect("ERR checksum-mismatch");
     agree(&mut raw, "a wrong digest");
     fs::hard_link(server.at("alice/left"), server.at("alice/twin")).unwrap();
+    raw.send("UPLOAD unfinished size=9\nDATA 3\nabcABORT\n");
+    raw.expect("READY");
+    raw.expect("ERR aborted");
     let usage = server.at("alice/.dfos/usage");
     // An account of an older version is none: it is counted afresh.
     fs::write(&usage, format!("dfos-usage-1 {:020} {:020} {:020}\n", 7, u64::MAX / 2, 1)).unwrap();
-    let expected = (recount(&server, "alice").0, recount(&server, "alice").1);
+    let expected = recount(&server, "alice");
+    assert_eq!(told(&mut raw), expected);
+    fs::write(&usage, format!("dfos-usage-9 {:020} {:020} {:020} {:020}\n", 7, 7, u64::MAX / 2, 1)).unwrap();
     assert_eq!(told(&mut raw), expected);
     raw.demand("RENAME twin left replace", "OK"); // two names of one file: rename(2) does nothing
     assert_eq!(told(&mut raw), expected);
@@ -265,6 +283,11 @@ fn a_file_that_is_too_large_is_refused_at_once_or_when_it_has_become_so() {
         assert!(answer.starts_with("ERR too-large") || answer.starts_with("ERR bad-request"), "{lie}: {answer}");
         assert!(!server.at("alice/g").exists());
     }
+    // It is refused before the client has sent all of it, however much is still to come.
+    raw.send([b"UPLOAD g\n".as_slice(), &pieces(&noise(1, 1001))].concat());
+    raw.expect("READY");
+    raw.expect("ERR too-large");
+    raw.send("END\n");
     raw.demand("PING", "OK pong");
     assert!(
         raw.upload_with("h largest_file=9999 size=0", b"").starts_with("OK"),
@@ -364,7 +387,6 @@ fn bound(span: Duration) -> u64 {
 
 /// Reads whatever comes until `until`; how many bytes it was.
 fn drain(raw: &mut Raw, until: Instant) -> u64 {
-    use std::io::Read;
     let (mut count, mut buffer) = (0, [0; 16384]);
     raw.socket().set_read_timeout(Some(Duration::from_millis(20))).unwrap();
     while Instant::now() < until {
@@ -387,6 +409,9 @@ fn two_sessions_that_fetch_stay_within_one_rate_and_nobody_else_is_slowed() {
     let digest = one.ask("DIGEST f"); // the digest is known from now on: this one goes by sendfile
     assert!(digest.starts_with("OK size=8000000"));
     let mut two = server.login("alice");
+    for name in 0..20 {
+        assert!(two.ask(format!("DIGEST small{name}")).starts_with("OK")); // these go with the lines around them
+    }
     let (began, span) = (Instant::now(), Duration::from_secs(3));
     one.send("DOWNLOAD f\n");
     two.send((0..40).map(|n| format!("DOWNLOAD small{n}\n")).collect::<String>());
@@ -432,7 +457,6 @@ fn two_sessions_that_send_stay_within_one_rate_small_files_and_refused_ones_too(
     let (mut one, mut two) = (server.login("alice"), server.login("alice"));
     let one_pen = one.socket().try_clone().unwrap();
     let two_pen = two.socket().try_clone().unwrap();
-    use std::io::Write;
     let all = [b"UPLOAD f size=8000000\n".as_slice(), &body_bytes(&noise(1, 8_000_000))].concat();
     let small: Vec<u8> =
         (0..200).flat_map(|n| common::raw::upload_bytes(&format!("s{n}"), &noise(n, 30_000))).collect();
@@ -466,7 +490,6 @@ fn a_slow_upload_hears_that_work_goes_on() {
     let server = Server::limited("[alice]\nrate_up = 2048\n", &[]);
     let mut raw = server.login("alice");
     raw.send([b"UPLOAD f size=10000\n".as_slice(), &body_bytes(&noise(1, 10_000))].concat());
-    use std::io::Read;
     let (mut text, began) = (String::new(), Instant::now());
     while !text.contains("OK size=10000") {
         let mut buffer = [0; 1000];

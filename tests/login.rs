@@ -277,3 +277,38 @@ fn users_are_added_changed_and_removed_by_the_server_itself() {
     server.client().demand("LOGIN dora second", "ERR login-refused");
     server.stop();
 }
+
+#[test]
+fn no_name_and_no_password_makes_or_changes_a_line_of_another() {
+    let home = home();
+    let file = home.path().join("users");
+    let user = |name: &str, password: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dfos-forkd"));
+        command.args(["user", "add", "--password-stdin", "--users"]).arg(&file).arg("--").arg(name);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let _ = child.stdin.take().unwrap().write_all(password.as_bytes());
+        child.wait_with_output().unwrap().status.success()
+    };
+    let before = fs::read(&file).unwrap();
+    let long = "a".repeat(256);
+    for name in ["", ".", "..", "a/b", "a:b", "alice:x", "a\nroot:x", "a\rb", "-a", "Alice", "a b", &long] {
+        assert!(!user(name, "secret\n"), "{name:?}");
+        assert_eq!(fs::read(&file).unwrap(), before, "{name:?}");
+    }
+    for (name, password) in [("p", "x:y\n"), ("q", "x\nroot:evil\n"), ("r", "x\r\nroot:evil\r\n"), ("s", "#x\n")] {
+        assert!(user(name, password));
+    }
+    let text = fs::read_to_string(&file).unwrap();
+    let added: Vec<_> = text.lines().skip(before.iter().filter(|b| **b == b'\n').count()).collect();
+    let names: Vec<_> = added.iter().map(|line| line.split(':').next().unwrap()).collect();
+    assert_eq!(names, ["p", "q", "r", "s"]);
+    assert!(text.as_bytes().starts_with(&before) && !text.contains("evil"));
+    // Nor does what a client claims.
+    let server = Server::start_in(home, &[]);
+    for claim in ["p:x y", "p%0Aroot y", "* x", "q:SCRAM-SHA-256$4096 x"] {
+        server.client().demand(&format!("LOGIN {claim}"), "ERR ");
+    }
+    server.client().demand("LOGIN p x:y", "OK welcome p");
+    assert!(fs::read(server.home().join("users")).unwrap().starts_with(&before));
+    server.stop();
+}
