@@ -206,7 +206,7 @@ fn an_upload_only_account_adds_and_sees_nothing() {
     let server = Server::start_in(home, &[]);
     drop(server.login("alice"));
     server.wait_idle();
-    assert_eq!(server.partials("alice"), [PathBuf::new(); 0], "what is old is swept, unlike with a read-only account");
+    assert!(server.partials("alice").is_empty(), "what is old is swept, unlike with a read-only account");
     let files = |root: &Path| {
         let mut all = pictures(root);
         all.retain(|_, picture| picture.1 & 0o170_000 != 0o040_000);

@@ -3,7 +3,7 @@
 //! that the sessions share, changed under a lock.
 //!
 //! The moment is one of the wall clock, the only one that several servers on one storage share. Where their clocks differ by more
-//! than [`LATEST`], or the clock is set back, the state counts as damaged and begins anew: two servers whose clocks are that far
+//! than five seconds, or the clock is set back, the state counts as damaged and begins anew: two servers whose clocks are that far
 //! apart each keep the rate for themselves. Any 8 bytes are a state, so a damaged one costs a moment and nothing else.
 
 use crate::net::Cut;
