@@ -67,7 +67,8 @@ fn an_unknown_user_is_answered_like_a_wrong_password() {
     assert_eq!((&known.0, &known.1), (&unknown.0, &unknown.1));
     assert_eq!(unknown.2, again.2, "the salt of a user who is not there does not change");
     assert_ne!(unknown.2, other.2);
-    assert_eq!(known.2.len(), unknown.2.len(), "neither the salt's length nor the iterations tell");
+    let alike = |salt: &str| [&known.2, &ask("alice").2].iter().any(|of| of.len() == salt.len());
+    assert!(alike(&unknown.2) && alike(&other.2), "neither the salt's length nor the iterations tell");
     for user in ["..", ".", "a/b", "", "a%00b", "root:x", &"a".repeat(33), "-", "Alice"] {
         server.client().demand(&format!("LOGIN {user} x"), "ERR ");
     }
@@ -277,5 +278,40 @@ fn users_are_added_changed_and_removed_by_the_server_itself() {
     assert!(user(&["remove", "dora"], "").0);
     reload();
     server.client().demand("LOGIN dora second", "ERR login-refused");
+    server.stop();
+}
+
+#[test]
+fn no_name_and_no_password_makes_or_changes_a_line_of_another() {
+    let home = home();
+    let file = home.path().join("users");
+    let user = |name: &str, password: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dfos-forkd"));
+        command.args(["user", "add", "--password-stdin", "--users"]).arg(&file).arg("--").arg(name);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let _ = child.stdin.take().unwrap().write_all(password.as_bytes());
+        child.wait_with_output().unwrap().status.success()
+    };
+    let before = fs::read(&file).unwrap();
+    let long = "a".repeat(256);
+    for name in ["", ".", "..", "a/b", "a:b", "alice:x", "a\nroot:x", "a\rb", "-a", "Alice", "a b", &long] {
+        assert!(!user(name, "secret\n"), "{name:?}");
+        assert_eq!(fs::read(&file).unwrap(), before, "{name:?}");
+    }
+    for (name, password) in [("p", "x:y\n"), ("q", "x\nroot:evil\n"), ("r", "x\r\nroot:evil\r\n"), ("s", "#x\n")] {
+        assert!(user(name, password));
+    }
+    let text = fs::read_to_string(&file).unwrap();
+    let added: Vec<_> = text.lines().skip(before.iter().filter(|b| **b == b'\n').count()).collect();
+    let names: Vec<_> = added.iter().map(|line| line.split(':').next().unwrap()).collect();
+    assert_eq!(names, ["p", "q", "r", "s"]);
+    assert!(text.as_bytes().starts_with(&before) && !text.contains("evil"));
+    // Nor does what a client claims.
+    let server = Server::start_in(home, &[]);
+    for claim in ["p:x y", "p%0Aroot y", "* x", "q:SCRAM-SHA-256$4096 x"] {
+        server.client().demand(&format!("LOGIN {claim}"), "ERR ");
+    }
+    server.client().demand("LOGIN p x:y", "OK welcome p");
+    assert!(fs::read(server.home().join("users")).unwrap().starts_with(&before));
     server.stop();
 }

@@ -7,6 +7,8 @@
 
 pub mod edit;
 mod keys;
+pub mod limits;
+pub mod limits_file;
 pub mod name;
 pub mod password;
 pub mod residue;
@@ -17,6 +19,7 @@ pub mod trust;
 pub mod users_file;
 pub mod verifier;
 
+pub use limits::Limits;
 pub use name::UserName;
 pub use password::Password;
 pub use scram::{Binding, ClientExchange, ScramError, ServerExchange};

@@ -515,7 +515,7 @@ mod tests {
         ) {
             let _ = ServerExchange::begin(&first, Binding::None);
             let server = ServerExchange::begin("n,,n=alice,r=x", Binding::None).unwrap();
-            let found = Found::nobody(Verifier::decoy(b"salt").unwrap());
+            let found = Found::nobody(Verifier::decoy(verifier::ITERATIONS, b"salt").unwrap());
             prop_assert!(server.challenge(found).unwrap().0.finish(&last).is_err());
         }
     }

@@ -6,11 +6,13 @@
 //! LF. What a scan has read of other users is wiped before it returns.
 //!
 //! A lookup reads the whole table whatever it finds, and finds something for every name, so that neither its result nor
-//! its time tells who is a user.
+//! its time tells who is a user. What it finds for a name of nobody has the iteration count and the salt's length of a true entry: of
+//! the one that follows the name on a ring of keyed hashes. So it stays the same over restarts, and a user who is added or removed
+//! changes few of them.
 
 use super::keys;
 use super::users_file::{ParsedUsers, Secret};
-use super::verifier::{ITERATIONS, SALT};
+use super::verifier::{ITERATIONS, LONGEST_SALT, SALT};
 use super::{Password, UserName, Verifier};
 use crate::sys::sealed;
 use std::fs::File;
@@ -18,7 +20,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use zeroize::Zeroizing;
 
-/// Bytes of a record. The longest name with the longest verifier takes 236.
+/// Bytes of a record. The place on the ring takes 17; the longest name with the longest verifier 236.
 const RECORD: usize = 256;
 /// Records read at once.
 const CHUNK: usize = 256;
@@ -41,6 +43,11 @@ impl Found {
         Found { verifier, name: None }
     }
 
+    /// The same, but no login comes of it; whose it would have been, if anybody's. For accounts that exist and may not log in.
+    pub fn bar(self) -> (Found, Option<UserName>) {
+        (Found { verifier: self.verifier, name: None }, self.name)
+    }
+
     /// The verifier, for an exchange that ends in [`name_if`](Self::name_if).
     pub(super) fn verifier(&self) -> &Verifier {
         &self.verifier
@@ -61,8 +68,23 @@ impl Found {
 /// The salt of a name that has none of its own: always the same, and without the secret not told from a random one.
 fn salt_of(secret: &[u8; 32], name: &str) -> [u8; SALT] {
     let mut salt = [0; SALT];
-    salt.iter_mut().zip(keys::hmac(secret, &[name.as_bytes()]).iter()).for_each(|(to, from)| *to = *from);
+    salt.iter_mut().zip(longest_salt_of(secret, name)).for_each(|(to, from)| *to = from);
     salt
+}
+
+/// The same, as long as a salt can be.
+fn longest_salt_of(secret: &[u8; 32], name: &str) -> [u8; LONGEST_SALT] {
+    let mut salt = [0; LONGEST_SALT];
+    let (first, second) = (keys::hmac(secret, &[name.as_bytes()]), keys::hmac(secret, &[b"more:", name.as_bytes()]));
+    salt.iter_mut().zip(first.iter().chain(second.iter())).for_each(|(to, from)| *to = *from);
+    salt
+}
+
+/// The place of a name on the ring.
+fn place_of(secret: &[u8; 32], name: &str) -> u64 {
+    let mut place = [0; 8];
+    place.iter_mut().zip(keys::hmac(secret, &[b"ring:", name.as_bytes()]).iter()).for_each(|(to, from)| *to = *from);
+    u64::from_be_bytes(place)
 }
 
 /// A new empty table: a file in memory that can be sealed.
@@ -79,7 +101,7 @@ pub fn write(users: &ParsedUsers, secret: &[u8; 32], out: &mut File) -> io::Resu
             Secret::Scram(verifier) => verifier.clone(),
             Secret::Clear(password) => Verifier::derive(password, ITERATIONS, &salt_of(secret, entry.name.as_str())),
         };
-        let line = format!("{}:{verifier}", entry.name);
+        let line = format!("{:016x} {}:{verifier}", place_of(secret, entry.name.as_str()), entry.name);
         out.write_all(&*record(&Zeroizing::new(line))?)?;
     }
     Ok(())
@@ -105,10 +127,10 @@ fn scan(table: &impl FileExt, length: u64, name: &str) -> io::Result<Found> {
         return Err(damaged());
     }
     let secret = read_secret(table)?;
-    // The decoy goes through the same text as a user's record, so that only the choice at the end differs.
-    let decoy = Zeroizing::new(Verifier::decoy(&salt_of(&secret, name))?.to_string());
-    let mut known = false;
-    let mut hit = record(&format!("_:{}", *decoy))?;
+    let here = place_of(&secret, name);
+    let mut known = None;
+    // The nearest entry after the name's own place, and how far it is.
+    let (mut neighbour, mut nearest) = (None, u64::MAX);
 
     let mut chunk = Zeroizing::new(vec![0; CHUNK * RECORD]);
     let mut at = RECORD as u64;
@@ -117,15 +139,39 @@ fn scan(table: &impl FileExt, length: u64, name: &str) -> io::Result<Found> {
         let bytes = chunk.get_mut(..size).ok_or(io::ErrorKind::InvalidData)?;
         table.read_exact_at(bytes, at)?;
         for record in bytes.as_chunks::<RECORD>().0 {
-            if name_of(record) == name.as_bytes() {
-                *hit = *record;
-                known = true;
+            let Some((place, of)) = place_and_name(record) else { return Err(damaged()) };
+            if of == name.as_bytes() {
+                known = Some(Zeroizing::new(*record));
+            }
+            let far = place.wrapping_sub(here);
+            if far <= nearest {
+                (neighbour, nearest) = (Some(Zeroizing::new(*record)), far);
             }
         }
         at += size as u64;
     }
-    let (holder, verifier) = parse(&hit).ok_or_else(damaged)?;
-    Ok(if known { Found::user(holder, verifier) } else { Found::nobody(verifier) })
+    // The decoy is made for true users as well, and goes through the same text as a record: only the choice at the end differs.
+    let decoy = record(&format!("{here:016x} _:{}", *decoy_like(neighbour, &secret, name)?))?;
+    let (holder, verifier) = parse(known.as_ref().unwrap_or(&decoy)).ok_or_else(damaged)?;
+    Ok(if known.is_some() { Found::user(holder, verifier) } else { Found::nobody(verifier) })
+}
+
+/// The text of a verifier that nobody can satisfy, with the iterations and the length of salt of `neighbour`.
+fn decoy_like(
+    neighbour: Option<Zeroizing<[u8; RECORD]>>,
+    secret: &[u8; 32],
+    name: &str,
+) -> io::Result<Zeroizing<String>> {
+    let (iterations, length) = match neighbour {
+        Some(record) => {
+            let (_, verifier) = parse(&record).ok_or_else(damaged)?;
+            (verifier.iterations(), verifier.salt().len())
+        }
+        None => (ITERATIONS, SALT),
+    };
+    let salt = longest_salt_of(secret, name);
+    let salt = salt.get(..length).ok_or_else(damaged)?;
+    Ok(Zeroizing::new(Verifier::decoy(iterations, salt)?.to_string()))
 }
 
 /// The first record: the secret.
@@ -136,14 +182,18 @@ fn read_secret(table: &impl FileExt) -> io::Result<Zeroizing<[u8; 32]>> {
     Ok(secret)
 }
 
-/// What stands before the colon. A claimed name that holds a colon itself therefore equals none.
-fn name_of(record: &[u8; RECORD]) -> &[u8] {
-    let end = record.iter().position(|&b| b == b':').unwrap_or(0);
-    record.get(..end).unwrap_or_default()
+/// The place on the ring, and what stands between it and the colon. A claimed name that holds a colon itself therefore equals none.
+fn place_and_name(record: &[u8; RECORD]) -> Option<(u64, &[u8])> {
+    let (place, rest) = record.split_at_checked(16)?;
+    let mut bytes = [0; 8];
+    hex::decode_to_slice(place, &mut bytes).ok()?;
+    let rest = rest.strip_prefix(b" ")?;
+    Some((u64::from_be_bytes(bytes), rest.get(..rest.iter().position(|&b| b == b':')?)?))
 }
 
 fn parse(record: &[u8; RECORD]) -> Option<(UserName, Verifier)> {
-    let (name, verifier) = std::str::from_utf8(record).ok()?.trim_ascii_end().split_once(':')?;
+    let (_, entry) = std::str::from_utf8(record).ok()?.trim_ascii_end().split_once(' ')?;
+    let (name, verifier) = entry.split_once(':')?;
     Some((name.parse().ok()?, verifier.parse().ok()?))
 }
 
@@ -155,7 +205,7 @@ fn damaged() -> io::Error {
 mod tests {
     use super::*;
     use crate::auth::users_file;
-    use crate::auth::verifier::{FEWEST_ITERATIONS, LONGEST_SALT, MOST_ITERATIONS};
+    use crate::auth::verifier::{FEWEST_ITERATIONS, MOST_ITERATIONS};
     use std::cell::RefCell;
 
     const SECRET: [u8; 32] = [5; 32];

@@ -72,11 +72,11 @@ impl Verifier {
     }
 
     /// A verifier that no password fits, for a user who does not exist.
-    pub(super) fn decoy(salt: &[u8]) -> io::Result<Self> {
+    pub(super) fn decoy(iterations: u32, salt: &[u8]) -> io::Result<Self> {
         let (mut stored_key, mut server_key) = (Key::default(), Key::default());
         keys::random(&mut *stored_key)?;
         keys::random(&mut *server_key)?;
-        Ok(Verifier { iterations: ITERATIONS, salt: salt.to_vec(), stored_key, server_key })
+        Ok(Verifier { iterations, salt: salt.to_vec(), stored_key, server_key })
     }
 
     /// Whether this is a verifier of `password`. The comparison takes the same time wherever the keys differ.

@@ -406,11 +406,15 @@ fn quota(console: &mut Console) -> Result<(), Failure> {
     if output.json {
         let mut object = Object::new("quota");
         (object.used, object.limit, object.free) = (Some(quota.used), quota.limit, Some(quota.free));
+        (object.files, object.files_limit) = (quota.files, quota.files_limit);
         return output.object(&object);
     }
     output.line(&format!("used   {}", size(output, quota.used)))?;
     output.line(&format!("limit  {}", quota.limit.map_or("none".to_owned(), |limit| size(output, limit))))?;
-    output.line(&format!("free   {}", size(output, quota.free)))
+    output.line(&format!("free   {}", size(output, quota.free)))?;
+    let Some(files) = quota.files else { return Ok(()) };
+    let limit = quota.files_limit.map_or("no limit".to_owned(), |limit| format!("limit {limit}"));
+    output.line(&format!("files  {files} files and directories, {limit}"))
 }
 
 /// A size: for people also rounded, for a pipe the number alone.

@@ -69,6 +69,10 @@ pub struct Quota {
     pub limit: Option<u64>,
     /// What the server's disk has left.
     pub free: u64,
+    /// Files and directories; `None` of a server that does not count them.
+    pub files: Option<u64>,
+    /// How many there may be; `None` where there is no limit.
+    pub files_limit: Option<u64>,
 }
 
 /// A connection, logged in.
@@ -249,11 +253,16 @@ impl Remote {
     /// QUOTA.
     pub fn quota(&mut self) -> Result<Quota, Failure> {
         let fields = self.ok("QUOTA", &RemotePath::root())?;
+        let (used, free) = (self.field(fields.number("used"))?, self.field(fields.number("free"))?);
         let limit = match fields.get("limit") {
             Some("none") => None,
             _ => Some(self.field(fields.number("limit"))?),
         };
-        Ok(Quota { used: self.field(fields.number("used"))?, limit, free: self.field(fields.number("free"))? })
+        let mut maybe = |key| match fields.get(key) {
+            None | Some("none") => Ok(None),
+            _ => self.field(fields.number(key)).map(Some),
+        };
+        Ok(Quota { used, limit, free, files: maybe("files")?, files_limit: maybe("files-limit")? })
     }
 
     /// PING.

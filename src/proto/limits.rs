@@ -117,3 +117,12 @@ pub const SESSION_FILES: u64 = 2 * (2 * BATCH_FILES as u64 + WALK_OPEN as u64);
 
 /// Seconds of processor time that a session may use before login: a handshake and three logins take a hundredth of that.
 pub const LOGIN_CPU: u64 = 10;
+/// Sessions of one user that can be limited, at most: a session tries the seats one after the other.
+pub const SEATS: u32 = 10_000;
+
+/// Bytes a second of a limited rate, at least: at less, a grant of a quarter of a second is hardly worth its line.
+pub const RATE_LEAST: u64 = 1024;
+
+/// What a user with a limited rate may move at once after having been quiet, and the most that one grant takes. Short, so that a
+/// transfer at a limited rate still hears signals and says WAIT.
+pub const RATE_BURST: Duration = Duration::from_millis(250);

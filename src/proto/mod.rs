@@ -4,6 +4,7 @@
 //! ends cannot disagree.
 #![forbid(unsafe_code)]
 
+pub mod access;
 pub mod answer;
 pub mod code;
 pub mod incoming;
@@ -13,6 +14,7 @@ pub mod path;
 pub mod value;
 pub mod verb;
 
+pub use access::Access;
 pub use answer::{Answer, EntryKind, Fields};
 pub use code::Code;
 pub use incoming::{Incoming, Refusal, Request};

@@ -45,6 +45,8 @@ pub struct Row {
     pub needs_login: bool,
     /// Whether it changes the user's tree.
     pub writes: bool,
+    /// Whether it only adds what is new or tells nothing of what is there, and so is left to upload-only accounts.
+    pub adds: bool,
     /// Its arguments as a person writes them.
     pub usage: &'static str,
     /// What it does, in one line.
@@ -67,6 +69,7 @@ pub const TABLE: &[Row] = &[
         .keys(&["size", "mtime"])
         .login()
         .writes()
+        .adds()
         .says("path [size=n] [mtime=t] [resume] [new]", "store a file; OK when it is durable and verified"),
     row(Verb::Download, "DOWNLOAD", (1, 1))
         .flags(&["fresh"])
@@ -89,6 +92,7 @@ pub const TABLE: &[Row] = &[
         .flags(&["parents"])
         .login()
         .writes()
+        .adds()
         .says("path [parents]", "make a directory"),
     row(Verb::Rmdir, "RMDIR", (1, 1))
         .also(&["SUBFOLDER DELETE"])
@@ -97,7 +101,7 @@ pub const TABLE: &[Row] = &[
         .writes()
         .says("path [recursive]", "remove a directory; SUBFOLDER DELETE is recursive"),
     row(Verb::Digest, "DIGEST", (1, 1)).login().says("path", "read a file and tell its SHA-256"),
-    row(Verb::Quota, "QUOTA", (0, 0)).login().says("", "tell what is used and what is left"),
+    row(Verb::Quota, "QUOTA", (0, 0)).login().adds().says("", "tell what is used and what is left"),
     row(Verb::Ping, "PING", (0, 0)).says("", "ask for a sign of life"),
     row(Verb::Logout, "LOGOUT", (0, 0)).also(&["EXIT", "QUIT"]).says("", "say goodbye"),
     #[cfg(feature = "hostile")]
@@ -114,6 +118,7 @@ const fn row(verb: Verb, name: &'static str, positional: (usize, usize)) -> Row 
         keys: &[],
         needs_login: false,
         writes: false,
+        adds: false,
         usage: "",
         help: "",
     }
@@ -138,6 +143,10 @@ impl Row {
     }
     const fn writes(mut self) -> Row {
         self.writes = true;
+        self
+    }
+    const fn adds(mut self) -> Row {
+        self.adds = true;
         self
     }
     const fn says(mut self, usage: &'static str, help: &'static str) -> Row {

@@ -6,7 +6,7 @@ use super::confine::{self, Layer, ruleset};
 use super::options::ServeOptions;
 use super::program::EXPOSED;
 use super::{certificate, users};
-use crate::auth::{trust, users_file};
+use crate::auth::{Limits, trust, users_file};
 use crate::net::Address;
 use crate::sys::sealed;
 use nix::unistd::Uid;
@@ -65,6 +65,7 @@ pub fn run(options: &ServeOptions) -> ExitCode {
     listeners(options, &mut findings);
     certificate(options, &mut findings);
     users_file(options, &mut findings);
+    limits_file(options, &mut findings);
     let service = storage(options, &mut findings);
     layers(options, service, &mut findings); // the last: it leaves root
     let mut out = std::io::stdout().lock();
@@ -124,6 +125,14 @@ fn users_file(options: &ServeOptions, findings: &mut Findings) {
     if file.metadata().is_ok_and(|found| found.mode() & 0o007 != 0) {
         findings
             .add(Grade::Warning, format!("{path} can be read by every user of this machine: run 'chmod o-rwx' on it"));
+    }
+}
+
+/// Whether the limits of users can be understood.
+fn limits_file(options: &ServeOptions, findings: &mut Findings) {
+    let Some(path) = options.limits_file() else { return };
+    if let Some(limits) = findings.take(users::load_limits(Some(&path), Limits::default())) {
+        findings.add(Grade::Ok, format!("{}: limits of {} users", path.display(), limits.users.len()));
     }
 }
 

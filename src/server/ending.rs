@@ -29,10 +29,12 @@ pub enum Ending {
     SentAway = 18,
     /// A user left for whom a login had been refused before the true one.
     GuessedFirst = 19,
+    /// The user has as many sessions as allowed.
+    Turned = 20,
 }
 
 impl Ending {
-    const ALL: [Ending; 11] = [
+    const ALL: [Ending; 12] = [
         Ending::LoggedOut,
         Ending::Vanished,
         Ending::TimedOut,
@@ -44,6 +46,7 @@ impl Ending {
         Ending::Guessed,
         Ending::SentAway,
         Ending::GuessedFirst,
+        Ending::Turned,
     ];
 }
 
@@ -75,6 +78,7 @@ impl fmt::Display for Ending {
             Ending::Guessed => "left after a refused login",
             Ending::SentAway => "sent away",
             Ending::GuessedFirst => "left; a login had been refused before the true one",
+            Ending::Turned => "the user has as many sessions as allowed",
         })
     }
 }

@@ -177,7 +177,7 @@ impl Listener {
             if self.signals.came(Signal::SIGHUP)
                 && let Some(load) = self.reload()
             {
-                return Ok(Role::Loader(Box::new(load)));
+                return Ok(Role::Loader(load));
             }
             // Both are asked: `||` would leave the second flag set.
             if self.signals.came(Signal::SIGINT) | self.signals.came(Signal::SIGTERM) {
@@ -300,6 +300,7 @@ impl Listener {
             storage: self.storage.try_clone()?,
             users: self.users.table.try_clone()?,
             identity: self.identity.take().filter(|_| self.sockets[at].speaks_tls()),
+            limits: self.users.limits.try_clone()?,
             log: std::mem::replace(&mut self.log, log),
             mouth: self.mouth.try_clone()?,
             tally: scoreboard.keep_only(slot)?,
@@ -352,7 +353,7 @@ impl Listener {
     }
 
     /// SIGHUP: has the users loaded again; running sessions go on. Returns in the helper only.
-    fn reload(&mut self) -> Option<Load> {
+    fn reload(&mut self) -> Option<Box<Load>> {
         if self.loading.is_some() {
             self.log.line(Level::Warning, "reload: the users are being loaded already");
             return None;
@@ -360,6 +361,9 @@ impl Listener {
         // A certificate of the server's own changes with nobody's hand, and its key may be root's, whom this process has left.
         let mut sources = self.sources.clone();
         sources.certificate = sources.certificate.filter(|source| matches!(source, Source::Files { .. }));
+        // A limits file that was there must be there; one that was not may have come.
+        sources.limits = sources.limits.or_else(|| self.options.limits_file());
+        self.sources.limits.clone_from(&sources.limits);
         let logged_in: HashSet<_> = self.children.members().map(|(_, user)| user.clone()).collect();
         match users::begin(&sources, self.storage.as_fd(), None, logged_in.into_iter().collect()) {
             Ok(Begun::Parent(loading)) => self.loading = Some(loading),

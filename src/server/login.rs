@@ -3,13 +3,15 @@
 use super::ending::Ending;
 use super::record::{Level, Log};
 use super::talk::Talk;
+use crate::auth::limits::{self as records, Barred};
 use crate::auth::scram::{self, Awaiting, Binding, ServerExchange};
-use crate::auth::{Password, UserName, table};
+use crate::auth::table::{self, Found};
+use crate::auth::{Limits, Password, UserName};
 use crate::net::wait::Errand;
 use crate::net::wire::Filled;
 use crate::net::{Cut, Peer, Until};
 use crate::proto::line::{self, BadLine};
-use crate::proto::{Answer, Code, Fields, Incoming, Request, Verb, incoming, limits, path};
+use crate::proto::{Access, Answer, Code, Fields, Incoming, Request, Verb, incoming, limits, path};
 use std::fs::File;
 use std::time::Instant;
 
@@ -21,6 +23,10 @@ pub struct Stranger {
     pub peer: Peer,
     /// The users, sealed.
     pub users: File,
+    /// Their limits, sealed.
+    pub limits: File,
+    /// The account that was asked for last, if it exists and may not log in.
+    pub barred: Option<(UserName, Barred)>,
     /// When it must have logged in; trickled bytes do not extend it.
     pub login_by: Instant,
 }
@@ -39,10 +45,17 @@ enum Step {
     Leaves,
 }
 
-/// Greets a client and lets it log in. The users' table is dropped with the stranger.
-pub fn admit(mut stranger: Stranger, log: &Log) -> Result<(Talk, UserName, Answer), Ending> {
+/// Greets a client and lets it log in; with the user come the user's limits. The users' table is dropped with the stranger.
+pub fn admit(mut stranger: Stranger, log: &Log) -> Result<(Talk, UserName, Answer, Limits), Ending> {
     let ending = match stranger.converse(log) {
-        Ok(Ok((user, welcome))) => return Ok((stranger.talk, user, welcome)),
+        Ok(Ok((user, welcome))) => match records::lookup(&stranger.limits, user.as_str()) {
+            Ok(limits) => return Ok((stranger.talk, user, welcome, limits)),
+            Err(why) => {
+                log.line(Level::Error, format!("the limits of {user} cannot be read: {why}"));
+                stranger.talk.farewell(Code::Internal, "your limits cannot be read; tell the operator");
+                Ending::Failed
+            }
+        },
         Ok(Err(ending)) => ending,
         Err(cut) => stranger.part(cut),
     };
@@ -70,7 +83,9 @@ impl Stranger {
                 Ok(Step::Refused) => {
                     refused += 1;
                     self.talk.guessed = true;
-                    log.line(Level::Warning, format!("login refused, attempt {refused} of {}", limits::LOGIN_ATTEMPTS));
+                    let why = self.barred.take().map_or(String::new(), |(user, why)| format!(": {user}: {why}"));
+                    let attempt = format!("attempt {refused} of {}", limits::LOGIN_ATTEMPTS);
+                    log.line(Level::Warning, format!("login refused, {attempt}{why}"));
                     if refused >= limits::LOGIN_ATTEMPTS {
                         self.talk.farewell(Code::LoginRefused, "wrong name or password; that was the last attempt");
                         return Ok(Err(Ending::LoginRefused));
@@ -134,7 +149,7 @@ impl Stranger {
             Verb::Auth => self.auth(&request, exchange, binding),
             Verb::Login => self.login(&request),
             Verb::Help => {
-                super::verbs::help::lines(&request)?.for_each(|line| self.talk.wire.queue_line(line));
+                super::verbs::help::lines(&request, Access::Full)?.for_each(|line| self.talk.wire.queue_line(line));
                 Ok(Step::Go)
             }
             Verb::Ping => {
@@ -184,9 +199,25 @@ impl Stranger {
         }
     }
 
+    /// Who is meant by a name. An account that may not log in from here is looked up like any other, and nothing comes of it: the
+    /// client sees what it sees of a wrong password, the operator's log tells more.
+    fn find(&mut self, user: &str) -> Option<Found> {
+        let found = table::lookup(&self.users, user).ok()?;
+        let limits = records::lookup(&self.limits, user).ok()?;
+        let address = match self.peer {
+            Peer::Tcp(address) => Some(address.ip()),
+            Peer::Unix(_) => None,
+        };
+        self.barred = None;
+        let Some(why) = limits.bar(address) else { return Some(found) };
+        let (found, user) = found.bar();
+        self.barred = user.map(|user| (user, why));
+        Some(found)
+    }
+
     fn challenge(&mut self, message: &str, binding: Binding) -> Option<Step> {
         let exchange = ServerExchange::begin(message, binding).ok()?;
-        let found = table::lookup(&self.users, exchange.user()).ok()?;
+        let found = self.find(exchange.user())?;
         let (awaiting, challenge) = exchange.challenge(found).ok()?;
         self.talk.wire.queue_line(Answer::Challenge(scram::encode(&challenge)));
         Some(Step::Challenged(awaiting))
@@ -200,7 +231,7 @@ impl Stranger {
         }
         let user = request.word(0).unwrap_or("");
         let password = path::decode(request.word(1).unwrap_or("")).ok().and_then(|bytes| Password::new(bytes).ok());
-        let found = table::lookup(&self.users, user).ok();
+        let found = self.find(user);
         let known = found.zip(password).and_then(|(found, password)| found.check(&password));
         Ok(known.map_or(Step::Refused, |user| admitted(user, None)))
     }

@@ -3,15 +3,18 @@
 //! Answers go out in the order of the requests. While uploads wait for their commit, nothing that follows them is said; and
 //! before the session waits for anything, what waits is committed.
 
+use super::control::Control;
+use super::rate::{Bucket, Direction};
 use super::record::{Level, Log};
 use super::scoreboard::{Figure, Tally};
 use super::talk::Talk;
+use crate::auth::Limits;
 use crate::net::wire::Filled;
 use crate::net::{Cut, Pace, Until};
 use crate::proto::line::BadLine;
-use crate::proto::{Answer, Code, Fields, RemotePath, limits};
+use crate::proto::{Access, Answer, Code, Fields, RemotePath, limits};
 use crate::store::stage::Complete;
-use crate::store::{Tree, Trouble};
+use crate::store::{Pulse, Tree, Trouble};
 use std::time::{Duration, Instant};
 
 /// A session after login.
@@ -26,6 +29,12 @@ pub struct Member {
     pub tally: Tally,
     /// A body that follows belongs to a refused upload.
     pub discarding: bool,
+    /// What the account may do.
+    pub access: Access,
+    /// The seat that this session takes among those of its user.
+    control: Option<Control>,
+    up: Option<Bucket>,
+    down: Option<Bucket>,
     idle: Duration,
     /// How the body in hand comes in.
     pace: Pace,
@@ -53,6 +62,10 @@ impl Member {
             tree,
             log,
             tally,
+            access: Access::Full,
+            control: None,
+            up: None,
+            down: None,
             idle,
             pace: Pace::default(),
             discarding: false,
@@ -61,6 +74,54 @@ impl Member {
             ready: None,
             buffer: Vec::new(),
         }
+    }
+
+    /// Holds the member to the user's limits.
+    pub fn limit(&mut self, limits: &Limits, control: Option<Control>) {
+        self.access = limits.access;
+        let shared = || control.as_ref().map(Control::file);
+        let bucket = |rate: Option<u64>, direction| Some(Bucket::new(rate?, direction, shared()?));
+        self.up = bucket(limits.rate_up, Direction::Up);
+        self.down = bucket(limits.rate_down, Direction::Down);
+        self.control = control;
+    }
+
+    /// Leaves the user's seat to another session, before the goodbye: a client that logs out and comes again finds it free.
+    pub fn leave_seat(&mut self) {
+        (self.control, self.up, self.down) = (None, None, None);
+    }
+
+    /// How many of `count` bytes of a body may go to the client in one piece.
+    pub fn grant_down(&self, count: usize) -> usize {
+        self.down.as_ref().map_or(count, |bucket| bucket.grant(count))
+    }
+
+    /// Waits until `count` more bytes of bodies may go to the client.
+    pub fn pace_down(&mut self, count: usize) -> Result<(), Cut> {
+        let Some(mut bucket) = self.down.take() else { return Ok(()) };
+        let paced = bucket.take(count, |span| self.rest(span));
+        self.down = Some(bucket);
+        paced
+    }
+
+    /// Waits until the `count` bytes of bodies that have come may have come.
+    fn pace_up(&mut self, count: usize) -> Result<(), Cut> {
+        let Some(mut bucket) = self.up.take() else { return Ok(()) };
+        let paced = bucket.take(count, |span| self.rest(span));
+        self.up = Some(bucket);
+        paced
+    }
+
+    /// Sleeps, after everything owed has been paid, and says now and then that work goes on.
+    fn rest(&mut self, span: Duration) -> Result<(), Cut> {
+        if !self.batch.is_empty() {
+            self.settle()?;
+        }
+        self.talk.flush()?;
+        if !self.talk.beat() {
+            return Err(self.talk.interruption());
+        }
+        self.talk.wire.waiter.sleep(span)
     }
 
     /// The next request; `None` after a line that was answered with an error.
@@ -142,13 +203,17 @@ impl Member {
         let mut left = count;
         let mut result = Ok(Ok(()));
         while left > 0 {
-            let want = left.min(buffer.len());
+            let want = self.up.as_ref().map_or(left, |bucket| bucket.grant(left)).min(buffer.len());
             match self.talk.wire.read_some(&mut buffer[..want]) {
                 Ok(Some(n)) => {
                     left -= n;
                     self.pace.moved(n);
                     if let Ok(Ok(())) = result {
                         result = Ok(take(self, &buffer[..n])); // after a failure the rest is only counted
+                    }
+                    if let Err(cut) = self.pace_up(n) {
+                        result = Err(cut);
+                        break;
                     }
                 }
                 Ok(None) => {

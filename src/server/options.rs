@@ -2,18 +2,20 @@
 
 use super::certificate::Source;
 use super::gate::options::GateOptions;
+use crate::auth::limits_file;
 use crate::net::Address;
 use crate::net::address::{DEFAULT_PORT, HostPort};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What the options do not say.
 const AFTER_HELP: &str = "\
 Signals:
   INT, TERM  end: accept no more, give running operations the grace period; a second one ends at once
-  HUP        read the users file and --tls-cert again; the sessions of users that are gone end, others go on
+  HUP        read the users file, the limits file and --tls-cert again; the sessions of users that are gone or disabled end,
+             others go on
 
 Exit status: 0 after an orderly end, 1 when it cannot start or was made to end at once, 2 for a wrong command line.
 On standard output it prints one line for each listener, 'listening URL', when it can serve; log lines go to --log-target.";
@@ -71,6 +73,9 @@ pub struct ServeOptions {
     /// The users file
     #[arg(long, value_name = "FILE", default_value = "./id_passwd.txt")]
     pub users: PathBuf,
+    /// The file of users' limits, TOML [default: user_limits.toml beside the users file, if it is there]
+    #[arg(long, value_name = "FILE")]
+    pub user_limits: Option<PathBuf>,
     #[command(flatten)]
     /// How the channel is secured.
     pub channel: ChannelOptions,
@@ -102,7 +107,7 @@ pub struct ServeOptions {
     /// How long a client that is logged in may send nothing
     #[arg(long, value_name = "SECS", default_value = "900", value_parser = seconds)]
     pub idle_timeout: Duration,
-    /// Bytes that each user may store, as 500MB or 20GiB [default: no limit but the disk]
+    /// Bytes that each user may store whose limits do not say, as 500MB or 20GiB [default: no limit but the disk]
     #[arg(long, value_name = "SIZE")]
     pub quota: Option<bytesize::ByteSize>,
     /// Where log lines go
@@ -160,6 +165,9 @@ pub struct UserOptions {
     /// The users file
     #[arg(long, value_name = "FILE", default_value = "./id_passwd.txt", global = true)]
     pub users: PathBuf,
+    /// The file of users' limits, for 'list' [default: user_limits.toml beside the users file, if it is there]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub user_limits: Option<PathBuf>,
     /// Read the password from standard input (its first line) instead of asking for it
     #[arg(long, global = true)]
     pub password_stdin: bool,
@@ -187,6 +195,13 @@ pub enum UserAction {
     List,
 }
 
+/// The limits file beside a users file, if something of that name is there.
+pub fn usual_limits_file(users: &Path) -> Option<PathBuf> {
+    let path = users.with_file_name(limits_file::USUAL_NAME);
+    let gone = path.symlink_metadata().is_err_and(|why| why.kind() == std::io::ErrorKind::NotFound);
+    (!gone).then_some(path)
+}
+
 fn seconds(text: &str) -> Result<Duration, String> {
     match text.parse::<u32>() {
         Ok(n) if n > 0 => Ok(Duration::from_secs(n.into())),
@@ -195,6 +210,11 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 impl ServeOptions {
+    /// The limits file: the one that was named, or the usual one if something is there.
+    pub fn limits_file(&self) -> Option<PathBuf> {
+        self.user_limits.clone().or_else(|| usual_limits_file(&self.users))
+    }
+
     /// Where to listen.
     pub fn addresses(&self) -> Vec<Address> {
         if !self.listen.is_empty() {

@@ -7,6 +7,7 @@ use super::options::{Command, Options, ServeOptions};
 use super::record::Level;
 use super::users::{Loaded, Sources};
 use super::{check, session, user_command, users};
+use crate::auth::Limits;
 use crate::net::Address;
 use crate::net::listen::{Listener as Socket, listen_on};
 use crate::net::tls;
@@ -65,7 +66,12 @@ fn serve_files(options: ServeOptions) -> Result<ExitCode, String> {
     let sockets = bind(&options)?;
     let wants_tls = sockets.iter().any(Socket::speaks_tls);
     let certificate = if wants_tls { Some(options.channel.source()?) } else { None };
-    let sources = Sources { users: options.users.clone(), certificate };
+    let sources = Sources {
+        users: options.users.clone(),
+        limits: options.limits_file(),
+        base: Limits { quota: options.quota.map(|size| size.as_u64()), ..Limits::default() },
+        certificate,
+    };
     let loaded = users::load_now(&sources, storage.as_fd(), service.as_ref())
         .map_err(|why| format!("cannot load the users: {why}"))?;
     let Loaded { users: Some(users), identity, mut notes } = loaded else { return Err(loaded.notes.join("\n")) };
@@ -84,7 +90,7 @@ fn serve_files(options: ServeOptions) -> Result<ExitCode, String> {
     notes.extend(missing);
     let mut notes: Vec<_> = notes.into_iter().map(|note| (users::level_of(&note), note)).collect();
     notes.extend(service.map(|service| (Level::Info, format!("running as {service}"))));
-    let policy = Policy { umask: mask, quota: options.quota.map(|size| size.as_u64()) };
+    let policy = Policy::new(mask);
     let prepared = Prepared { options, sockets, storage, sources, users, identity, notes, policy, walls };
     let listener = Listener::new(prepared).map_err(|why| format!("cannot start: {why}"))?;
     match listener.run(announce).map_err(|why| format!("the listener failed: {why}"))? {

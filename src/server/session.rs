@@ -1,6 +1,7 @@
 //! The life of a session, straight down the page: greet, log in, open the user's tree, answer requests, say goodbye.
 
-use super::confine::{Access, Walls, descriptors};
+use super::confine::{self, Walls, descriptors};
+use super::control::Control;
 use super::ending::Ending;
 use super::login::{self, Stranger};
 use super::member::Member;
@@ -10,10 +11,11 @@ use super::secure::secure;
 use super::talk::Talk;
 use super::verbs;
 use super::words::Mouth;
-use crate::auth::residue;
+use crate::auth::{Limits, residue};
 use crate::net::wait::Errand;
 use crate::net::{Cut, Peer, Side, Waiter, Wire};
-use crate::proto::{Code, Incoming, Verb, incoming, verb};
+use crate::proto::{Access, Code, Incoming, Verb, incoming, verb};
+use crate::store::quota::Allowance;
 use crate::store::tree::{Policy, Tree};
 use crate::store::{Pulse, Trouble};
 use crate::sys::signals::StopPipe;
@@ -35,6 +37,8 @@ pub struct Brief {
     pub users: File,
     /// The server's certificate and key, sealed; `None` where plain text is spoken.
     pub identity: Option<File>,
+    /// Their limits, sealed.
+    pub limits: File,
     /// Where log records go.
     pub log: Log,
     /// Where the listener hears of the login.
@@ -83,8 +87,9 @@ pub fn run(brief: Brief, stop: StopPipe) -> Ending {
         return ending;
     }
     residue::wipe_stack(); // of the server's key
-    let stranger = Stranger { talk, peer: brief.peer, users: brief.users, login_by: brief.times.login_by };
-    let (mut talk, user, welcome) = match login::admit(stranger, &brief.log) {
+    let Brief { peer, users, limits, .. } = brief;
+    let stranger = Stranger { talk, peer, users, limits, login_by: brief.times.login_by, barred: None };
+    let (mut talk, user, welcome, limits) = match login::admit(stranger, &brief.log) {
         Ok(admitted) => admitted,
         Err(ending) => return ending,
     };
@@ -96,7 +101,16 @@ pub fn run(brief: Brief, stop: StopPipe) -> Ending {
         return failed(&brief.log, &format!("cannot tell the listener of {user}'s login: {cut}"));
     }
     brief.tally.add(Figure::Logins, 1);
-    let tree = match enter(&brief.walls, brief.storage, user.as_str(), brief.policy, &mut talk) {
+    let control = match Control::enter(brief.storage.as_fd(), &user, &limits) {
+        Ok(control) => control,
+        Err(trouble) => {
+            brief.log.line(Level::of(trouble.code()), format!("no session for {user}: {trouble}"));
+            talk.farewell(trouble.code(), &trouble.to_string());
+            return if trouble.code() == Code::Busy { Ending::Turned } else { Ending::Failed };
+        }
+    };
+    let policy = policy(brief.policy, &limits);
+    let tree = match enter(&brief.walls, brief.storage, user.as_str(), policy, &mut talk) {
         Ok(tree) => tree,
         Err(trouble) => {
             talk.farewell(trouble.code(), &format!("your directory cannot be used: {trouble}"));
@@ -104,6 +118,7 @@ pub fn run(brief: Brief, stop: StopPipe) -> Ending {
         }
     };
     let mut member = Member::new(talk, tree, brief.log, brief.tally, brief.times.idle);
+    member.limit(&limits, control);
     let ending = match member.answer(welcome).and_then(|()| serve(&mut member)) {
         Ok(()) => Ending::LoggedOut,
         Err(cut) => part(&mut member, &cut),
@@ -115,10 +130,17 @@ pub fn run(brief: Brief, stop: StopPipe) -> Ending {
 
 /// Opens the user's root, closes all that lies outside, and lets the kernel hold the rest.
 fn enter(walls: &Walls, storage: OwnedFd, user: &str, policy: Policy, pulse: &mut dyn Pulse) -> Result<Tree, Trouble> {
-    let root = Tree::open_root(storage.as_fd(), user)?;
+    let root = Tree::open_root(storage.as_fd(), user, policy)?;
     drop(storage);
-    walls.second(root.as_fd(), Access::Full).map_err(|breach| Trouble::new(Code::Internal, breach.to_string()))?;
+    let access = if policy.read_only { confine::Access::ReadOnly } else { confine::Access::Full };
+    walls.second(root.as_fd(), access).map_err(|breach| Trouble::new(Code::Internal, breach.to_string()))?;
     Tree::new(root, policy, pulse)
+}
+
+/// What the operator has decided about all trees, with the user's own limits.
+fn policy(base: Policy, limits: &Limits) -> Policy {
+    let quota = Allowance { bytes: limits.quota, files: limits.files };
+    Policy { quota, largest: limits.largest_file, read_only: limits.access == Access::ReadOnly, ..base }
 }
 
 fn failed(log: &Log, why: &str) -> Ending {

@@ -1,8 +1,10 @@
 //! `dfos-forkd user …`: the users file from the command line.
 
-use super::options::{UserAction, UserOptions};
+use super::options::{UserAction, UserOptions, usual_limits_file};
+use super::users;
+use crate::auth::limits_file::LimitsFile;
 use crate::auth::users_file::Secret;
-use crate::auth::{Password, UserName, edit};
+use crate::auth::{Limits, Password, UserName, edit};
 use crate::proto::limits;
 use std::io::{BufRead, Read, Write};
 use std::process::ExitCode;
@@ -39,18 +41,28 @@ fn user_name(text: &str) -> Result<UserName, String> {
     text.parse().map_err(|why| format!("'{}': {why}", text.escape_debug()))
 }
 
-/// One name a line on standard output, what is wrong with the file on standard error.
+/// One name a line on standard output, with what is kept of the password and what the account may do, what is wrong with the file on standard error.
 fn list(options: &UserOptions) -> Result<ExitCode, String> {
     let users = edit::list(&options.users).map_err(|why| why.to_string())?;
+    let limits = limits(options)?;
     for entry in &users.entries {
         let kind = if matches!(entry.secret, Secret::Clear(_)) { "clear text" } else { "scram" };
-        say(&format!("{:<32} {kind}", entry.name.as_str()));
+        let own = limits.users.iter().find(|(name, ..)| *name == entry.name).map(|(_, own, _)| own);
+        let own = own.unwrap_or(&limits.everybody);
+        let access = if own.disabled { "disabled" } else { own.access.as_str() };
+        say(&format!("{:<32} {kind:<10} {access}", entry.name.as_str()));
     }
     for problem in &users.problems {
         let _ = writeln!(std::io::stderr(), "{} {problem}", options.users.display());
     }
     let damaged = users.problems.iter().any(|problem| problem.skipped());
     Ok(if damaged { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// The limits, where there is a file of them.
+fn limits(options: &UserOptions) -> Result<LimitsFile, String> {
+    let path = options.user_limits.clone().or_else(|| usual_limits_file(&options.users));
+    users::load_limits(path.as_deref(), Limits::default())
 }
 
 /// Asks for a password twice, or reads it from standard input.

@@ -1,11 +1,12 @@
-//! Loading the users file, and the server's key with it. A short-lived helper reads them, so that no password and no verifier is ever in the listener's
-//! memory, which every session inherits; what it leaves is a sealed table in memory that a session looks one user up in.
+//! Loading the users file, the limits file and the server's key. A short-lived helper reads them, so that no password, no verifier
+//! and no key is ever in the listener's memory, which every session inherits; what it leaves are sealed files in memory, from which
+//! a session takes what it needs.
 
 use super::certificate;
 use super::confine::service_user::ServiceUser;
 use super::record::Level;
-use crate::auth::users_file::ParsedUsers;
-use crate::auth::{UserName, table, trust, users_file};
+use crate::auth::limits_file::{self, LimitsFile};
+use crate::auth::{Limits, ParsedUsers, UserName, limits as records, table, trust, users_file};
 use crate::proto::limits;
 use crate::store::beneath;
 use crate::sys::fork::{Fork, exit_child, fork};
@@ -41,6 +42,8 @@ const NOTES: usize = 60 * 1024;
 pub struct Users {
     /// The sealed table.
     pub table: File,
+    /// The sealed records of their limits.
+    pub limits: File,
     /// Whether it holds users whose passwords everybody knows.
     pub demonstration: bool,
     /// Of those that were asked about, the users who may no longer log in.
@@ -54,6 +57,7 @@ pub struct Loading {
     /// The users who were logged in when it began.
     pub asked: Vec<UserName>,
     table: File,
+    limits: File,
     identity: File,
     gone: File,
     notes: PipeReader,
@@ -74,6 +78,10 @@ pub struct Loaded {
 pub struct Sources {
     /// The users file.
     pub users: PathBuf,
+    /// The limits file, if there is one.
+    pub limits: Option<PathBuf>,
+    /// The limits that hold where the file says nothing.
+    pub base: Limits,
     /// The server's certificate and key, where they are needed.
     pub certificate: Option<certificate::Source>,
 }
@@ -83,7 +91,7 @@ pub enum Begun {
     /// The one that asked.
     Parent(Loading),
     /// The helper, which drops what it inherited and then does its work.
-    Helper(Load),
+    Helper(Box<Load>),
 }
 
 /// A helper's work.
@@ -94,6 +102,7 @@ pub struct Load {
     /// Whom the helper becomes once it has everything open; nobody, if the server is not root any more.
     service: Option<ServiceUser>,
     table: File,
+    limits: File,
     identity: File,
     asked: Vec<UserName>,
     gone: File,
@@ -107,14 +116,15 @@ pub fn begin(
     service: Option<&ServiceUser>,
     asked: Vec<UserName>,
 ) -> io::Result<Begun> {
-    let (table, identity) = (table::create()?, sealed::create(c"dfos-identity")?);
+    let (table, limits, identity) = (table::create()?, records::create()?, sealed::create(c"dfos-identity")?);
     let gone = sealed::create(c"dfos-gone")?; // as long as it may be: a pipe that is full would stop the helper
     let (notes, pen) = io::pipe()?;
     Ok(match fork()? {
-        Fork::Parent(pid) => Begun::Parent(Loading { pid, asked, table, identity, gone, notes }),
+        Fork::Parent(pid) => Begun::Parent(Loading { pid, asked, table, limits, identity, gone, notes }),
         Fork::Child => {
             let (sources, storage, service) = (sources.clone(), storage.try_clone_to_owned()?, service.cloned());
-            Begun::Helper(Load { sources, storage, service, table, identity, asked, gone, notes: pen })
+            let load = Load { sources, storage, service, table, limits, identity, asked, gone, notes: pen };
+            Begun::Helper(Box::new(load))
         }
     })
 }
@@ -129,16 +139,26 @@ impl Load {
         u8::from(loaded.is_err())
     }
 
-    /// As root the certificate is read, or made, and the users file opened; nothing else.
+    /// As root the certificate is read, or made, and the other files opened; nothing else.
     fn load(&mut self) -> Result<(), String> {
         self.load_certificate()?;
-        let file = open(&self.sources.users)?;
+        let users = open(&self.sources.users)?;
+        let limits = open_limits(self.sources.limits.as_deref())?;
         if let Some(service) = &self.service {
             service.become_it()?;
             self.tell_what_cannot_be_loaded_again(service)?;
         }
-        let users = load(file, &self.sources.users, self.storage.as_fd(), &mut self.table, &mut self.notes)?;
-        tell_gone(&users, &self.asked, &mut self.gone)
+        let bytes = users_file::contents(&users).map_err(|why| format!("cannot read the users file: {why}"))?;
+        let users = users_file::parse(&bytes);
+        let limits = parse_limits(limits.as_ref(), self.sources.limits.as_deref(), self.sources.base.clone())?;
+        let own = limits.users.iter().map(|(name, limits, _)| (name.as_str(), limits));
+        records::write(&limits.everybody, own, &mut self.limits)
+            .map_err(|why| format!("cannot load the limits: {why}"))?;
+        let secret = secret(self.storage.as_fd())
+            .map_err(|why| format!("cannot keep the login secret in the storage: {why}"))?;
+        table::write(&users, &secret, &mut self.table).map_err(|why| format!("cannot load the users: {why}"))?;
+        tell_gone(&users, &limits, &self.asked, &mut self.gone)?;
+        self.tell_problems(&users, &limits)
     }
 
     /// A certificate that cannot be used is no reason not to load the users: the listener decides what that means.
@@ -165,6 +185,24 @@ impl Load {
         }
         Ok(())
     }
+
+    /// What is wrong with single lines of the files.
+    fn tell_problems(&mut self, users: &ParsedUsers, limits: &LimitsFile) -> Result<(), String> {
+        let mut text = String::new();
+        if users.demonstration {
+            text += &format!("{}\n", users_file::MARKER);
+        }
+        let of_users = users.problems.iter().map(|problem| format!("{} {problem}", self.sources.users.display()));
+        let path = self.sources.limits.as_deref().unwrap_or(Path::new("")).display();
+        for note in of_users.chain(strangers(users, limits).map(|note| format!("{path} {note}"))) {
+            if text.len() > NOTES {
+                text += "(more such lines)\n";
+                break;
+            }
+            text += &format!("{note}\n");
+        }
+        self.notes.write_all(text.as_bytes()).map_err(|why| why.to_string())
+    }
 }
 
 impl Sources {
@@ -174,7 +212,7 @@ impl Sources {
             Some(certificate::Source::Files { certificate, key }) => vec![certificate.as_path(), key.as_path()],
             _ => Vec::new(),
         };
-        std::iter::once(self.users.as_path()).chain(pair)
+        std::iter::once(self.users.as_path()).chain(self.limits.as_deref()).chain(pair)
     }
 }
 
@@ -202,12 +240,13 @@ impl Loading {
         let has_identity = text.lines().any(|line| line.starts_with(PIN));
         let notes = text.lines().filter(|line| *line != users_file::MARKER).map(str::to_owned).collect();
         sealed::seal(&self.table)?;
+        sealed::seal(&self.limits)?;
         sealed::seal(&self.identity)?;
         let mut names = vec![0; usize::try_from(self.gone.metadata()?.len()).map_err(io::Error::other)?];
         self.gone.read_exact_at(&mut names, 0)?;
         let gone = String::from_utf8_lossy(&names).lines().filter_map(|name| name.parse().ok()).collect();
         let sound = matches!(status, WaitStatus::Exited(_, 0));
-        let users = sound.then_some(Users { table: self.table, demonstration, gone });
+        let users = sound.then_some(Users { table: self.table, limits: self.limits, demonstration, gone });
         Ok(Loaded { users, identity: has_identity.then_some(self.identity), notes })
     }
 }
@@ -220,38 +259,39 @@ pub fn open(path: &Path) -> Result<File, String> {
     })
 }
 
-/// The helper's work.
-fn load(
-    file: File,
-    path: &Path,
-    storage: BorrowedFd,
-    table: &mut File,
-    notes: &mut PipeWriter,
-) -> Result<ParsedUsers, String> {
-    let bytes = users_file::contents(&file).map_err(|why| format!("cannot read the users file: {why}"))?;
-    let users = users_file::parse(&bytes);
-    let secret = secret(storage).map_err(|why| format!("cannot keep the login secret in the storage: {why}"))?;
-    table::write(&users, &secret, table).map_err(|why| format!("cannot load the users: {why}"))?;
-    let mut text = String::new();
-    if users.demonstration {
-        text += &format!("{}\n", users_file::MARKER);
-    }
-    for problem in &users.problems {
-        if text.len() > NOTES {
-            text += "(more such lines)\n";
-            break;
-        }
-        text += &format!("{} {problem}\n", path.display());
-    }
-    notes.write_all(text.as_bytes()).map_err(|why| why.to_string())?;
-    Ok(users)
+/// Opens the limits file, where there is one.
+fn open_limits(path: Option<&Path>) -> Result<Option<File>, String> {
+    path.map(trust::open).transpose().map_err(|why| format!("the limits file cannot be used: {why}"))
+}
+
+/// The limits file, parsed; `base` alone where there is none. An error is a line for each thing that is wrong.
+fn parse_limits(file: Option<&File>, path: Option<&Path>, base: Limits) -> Result<LimitsFile, String> {
+    let (Some(file), Some(path)) = (file, path) else { return Ok(LimitsFile { everybody: base, users: Vec::new() }) };
+    let text =
+        limits_file::contents(file).map_err(|why| format!("cannot read the limits file {}: {why}", path.display()))?;
+    limits_file::parse(&text, base).map_err(|problems| {
+        let lines = problems.iter().map(|problem| format!("{} {problem}", path.display()));
+        lines.collect::<Vec<_>>().join("\n")
+    })
+}
+
+/// Opens and parses the limits file.
+pub fn load_limits(path: Option<&Path>, base: Limits) -> Result<LimitsFile, String> {
+    parse_limits(open_limits(path)?.as_ref(), path, base)
+}
+
+/// Tables of the limits file for whom there is no user: most likely a name that is misspelt, and limits that do not hold.
+fn strangers<'a>(users: &'a ParsedUsers, limits: &'a LimitsFile) -> impl Iterator<Item = String> + 'a {
+    let known: HashSet<_> = users.entries.iter().map(|entry| entry.name.as_str()).collect();
+    let strange = limits.users.iter().filter(move |(name, ..)| !known.contains(name.as_str()));
+    strange.map(|(name, _, line)| format!("line {line}: [{name}] has limits and is no user"))
 }
 
 /// Writes down who of `asked` may no longer log in, a line each.
-fn tell_gone(users: &ParsedUsers, asked: &[UserName], gone: &mut File) -> Result<(), String> {
-    let may_log_in: HashSet<&UserName> = users.entries.iter().map(|entry| &entry.name).collect();
-    let lines: String =
-        asked.iter().filter(|name| !may_log_in.contains(name)).map(|name| format!("{name}\n")).collect();
+fn tell_gone(users: &ParsedUsers, limits: &LimitsFile, asked: &[UserName], gone: &mut File) -> Result<(), String> {
+    let known: HashSet<&UserName> = users.entries.iter().map(|entry| &entry.name).collect();
+    let may_log_in = |name: &UserName| known.contains(name) && !limits.of(name).disabled;
+    let lines: String = asked.iter().filter(|name| !may_log_in(name)).map(|name| format!("{name}\n")).collect();
     gone.write_all(lines.as_bytes()).map_err(|why| format!("cannot tell who is gone: {why}"))
 }
 

@@ -3,7 +3,7 @@
 use super::meta::{Meta, meta_at};
 use super::reserved::Reserved;
 use super::spool::{Lock, Spool, key, lock};
-use super::{Pulse, Result, Tree, beneath};
+use super::{Pulse, Result, Tree, Weight, beneath};
 use crate::proto::{EntryKind, RemotePath, limits};
 use crate::sys::dirent::DirStream;
 use nix::fcntl::OFlag;
@@ -51,10 +51,10 @@ pub(super) fn best(reserved: &Rc<Reserved>, path: &RemotePath, size: Option<u64>
     Ok(best.map(|(_, mine, spool)| (mine, spool)))
 }
 
-/// Removes the leftovers of `paths` that `go` chooses by name and size. The bytes that they had.
-pub(super) fn remove_of(reserved: &Reserved, paths: &[&RemotePath], go: impl Fn(&[u8], u64) -> bool) -> u64 {
+/// Removes the leftovers of `paths` that `go` chooses by name and size. What an account gets back.
+pub(super) fn remove_of(reserved: &Reserved, paths: &[&RemotePath], go: impl Fn(&[u8], u64) -> bool) -> Weight {
     let mut keys = None; // hashed only if there is anything at all, which is rare
-    let mut freed = 0;
+    let mut freed = Weight::NONE;
     let _ = each(reserved, |name| {
         let keys = keys.get_or_insert_with(|| paths.iter().map(|path| key(path)).collect::<Vec<_>>());
         if keys.iter().any(|key| name.starts_with(key.as_bytes())) {
@@ -64,24 +64,24 @@ pub(super) fn remove_of(reserved: &Reserved, paths: &[&RemotePath], go: impl Fn(
     freed
 }
 
-/// Unlinks a staged file that no session holds, if its status is as asked; the bytes that it had.
-fn remove(reserved: &Reserved, name: &[u8], go: impl Fn(&Metadata) -> bool) -> u64 {
+/// Unlinks a staged file that no session holds, if its status is as asked; what an account gets back.
+fn remove(reserved: &Reserved, name: &[u8], go: impl Fn(&Metadata) -> bool) -> Weight {
     let flags = OFlag::O_RDWR | OFlag::O_NONBLOCK;
-    let Ok(fd) = beneath::open(&reserved.uploads, name, flags, Mode::empty()) else { return 0 };
+    let Ok(fd) = beneath::open(&reserved.uploads, name, flags, Mode::empty()) else { return Weight::NONE };
     let file = File::from(fd);
-    let Ok(meta) = file.metadata() else { return 0 };
+    let Ok(meta) = file.metadata() else { return Weight::NONE };
     if !go(&meta) || lock(&file) != Lock::Mine {
-        return 0;
+        return Weight::NONE;
     }
     match unlinkat(&reserved.uploads, name, UnlinkatFlags::NoRemoveDir) {
-        Ok(()) if meta.nlink() == 1 => meta.len(),
-        _ => 0,
+        Ok(()) => Weight::one(if meta.nlink() == 1 { meta.len() } else { 0 }),
+        Err(_) => Weight::NONE,
     }
 }
 
 /// Removes what uploads broken off long ago left behind.
 pub(super) fn sweep(tree: &mut Tree, pulse: &mut dyn Pulse) -> Result<()> {
-    let mut freed = 0;
+    let mut freed = Weight::NONE;
     let epoch = tree.account_epoch();
     for reserved in tree.reserved.clone() {
         each(&reserved, |name| freed += remove(&reserved, name, is_old))?;

@@ -1,5 +1,6 @@
 //! What a name stands for: type, size, time, identity.
 
+use super::Weight;
 use crate::proto::{EntryKind, Mtime};
 use nix::fcntl::AtFlags;
 use nix::sys::stat::{FileStat, SFlag, fstatat};
@@ -21,9 +22,9 @@ pub struct Meta {
 }
 
 impl Meta {
-    /// Bytes that an account gets back when this name goes: those of a regular file that has no other name.
-    pub fn weight(&self) -> u64 {
-        if self.kind == EntryKind::File && self.links == 1 { self.size } else { 0 }
+    /// What an account gets back when this name goes: one name, and the bytes of a regular file that has no other.
+    pub fn weight(&self) -> Weight {
+        Weight::one(if self.kind == EntryKind::File && self.links == 1 { self.size } else { 0 })
     }
 }
 

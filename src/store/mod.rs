@@ -21,10 +21,12 @@ pub mod stage;
 pub mod tree;
 pub mod trouble;
 pub mod walk;
+pub mod weight;
 
 pub use pulse::{Patient, Pulse};
 pub use tree::Tree;
 pub use trouble::Trouble;
+pub use weight::Weight;
 
 /// What every operation of the store returns.
 pub type Result<T> = std::result::Result<T, Trouble>;

@@ -3,13 +3,16 @@
 use super::meta::meta_at;
 use super::publish::rename_new;
 use super::pulse::patiently;
-use super::{Pulse, Result, Tree, Trouble, beneath};
+use super::{Pulse, Result, Tree, Trouble, Weight, beneath};
 use crate::proto::{Code, RemotePath};
 use nix::errno::Errno;
 use nix::fcntl::renameat;
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// Flushes directories after a change in them. The change is made: a failure leaves it uncertain.
 pub(super) fn flush(dirs: &[BorrowedFd], pulse: &mut dyn Pulse) -> Result<()> {
@@ -24,21 +27,34 @@ impl Tree {
         }
         if !parents {
             let (parent, name) = beneath::open_parent(self.root(), path)?;
-            mkdirat(&parent, name, Mode::from_bits_truncate(0o777))?;
+            if !self.make_one(parent.as_fd(), name.as_os_str().as_bytes(), pulse)? {
+                return Err(Trouble::of(Code::Exists));
+            }
             return flush(&[parent.as_fd()], pulse);
         }
         let mut here = RemotePath::root();
         for name in path.components() {
             let parent = beneath::open_dir(self.root(), here.as_bytes())?;
-            match mkdirat(&parent, name, Mode::from_bits_truncate(0o777)) {
-                // One that exists may be of an attempt that was cut off before its flush.
-                Ok(()) | Err(Errno::EEXIST) => flush(&[parent.as_fd()], pulse)?,
-                Err(error) => return Err(error.into()),
-            }
+            self.make_one(parent.as_fd(), name, pulse)?;
+            flush(&[parent.as_fd()], pulse)?; // one that exists may be of an attempt that was cut off before its flush
             here = here.join(name).map_err(|why| Trouble::new(why.into(), why.to_string()))?;
         }
         beneath::open_dir(self.root(), path.as_bytes())?; // what exists may be a file or a link
         Ok(())
+    }
+
+    /// Makes one directory, charged to the account. `false` if the name is taken.
+    fn make_one(&mut self, parent: BorrowedFd, name: &[u8], pulse: &mut dyn Pulse) -> Result<bool> {
+        if meta_at(parent, name).is_ok() {
+            return Ok(false); // nothing is charged, so that a full account is told the truth
+        }
+        let account = self.charge(Weight::one(0), pulse)?;
+        let made = mkdirat(parent, Path::new(OsStr::from_bytes(name)), Mode::from_bits_truncate(0o777));
+        self.settle(account, if made.is_ok() { Weight::NONE } else { Weight::one(0) });
+        match made {
+            Err(Errno::EEXIST) => Ok(false),
+            other => Ok(other.map(|()| true)?),
+        }
     }
 
     /// Deletes the file or link `path`, never a directory.
@@ -50,7 +66,7 @@ impl Tree {
         let meta = meta_at(parent.as_fd(), path.name().unwrap_or(b"."))?;
         let lock = self.lock_account(pulse);
         let removed = unlinkat(&parent, name, UnlinkatFlags::NoRemoveDir);
-        let freed = if removed.is_ok() { meta.weight() } else { 0 };
+        let freed = if removed.is_ok() { meta.weight() } else { Weight::NONE };
         self.settle(lock, freed);
         removed?;
         flush(&[parent.as_fd()], pulse)
@@ -65,12 +81,13 @@ impl Tree {
         let (to_dir, to_name) = beneath::open_parent(self.root(), to)?;
         if replace {
             let lock = self.lock_account(pulse);
+            let moved = meta_at(from_dir.as_fd(), from.name().unwrap_or(b"."));
             let replaced = meta_at(to_dir.as_fd(), to.name().unwrap_or(b"."));
             let renamed = renameat(&from_dir, from_name, &to_dir, to_name);
-            let freed = match replaced {
-                Ok(meta) if renamed.is_ok() && from != to => meta.weight(),
-
-                _ => 0,
+            let freed = match (moved, replaced) {
+                // Between two names of one file rename(2) does nothing.
+                (Ok(moved), Ok(meta)) if renamed.is_ok() && moved.inode != meta.inode => meta.weight(),
+                _ => Weight::NONE,
             };
             self.settle(lock, freed);
             renamed.map_err(rename_error)?;

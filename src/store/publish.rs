@@ -5,7 +5,7 @@ use super::meta::meta_at;
 use super::pulse::patiently;
 use super::reserved::Reserved;
 use super::stage::Complete;
-use super::{Pulse, Result, Tree, Trouble, leftover};
+use super::{Pulse, Result, Tree, Trouble, Weight, leftover};
 use crate::proto::Code;
 use nix::errno::Errno;
 use nix::fcntl::{RenameFlags, renameat, renameat2};
@@ -30,22 +30,21 @@ impl Tree {
         let flushed = flush_data(&batch, pulse);
         let mut results: Vec<Result<()>> = Vec::with_capacity(batch.len());
         let lock = self.lock_account(pulse);
-        let mut freed = 0;
+        let mut freed = Weight::NONE;
         for (complete, flushed) in batch.iter().zip(flushed) {
             let result = flushed.map_err(Trouble::from).and_then(|()| {
-                let replaced = if lock.is_some() { size_at(complete) } else { 0 };
+                let replaced = if lock.is_some() { weight_at(complete) } else { Weight::NONE };
                 take_name(complete)?;
                 Ok(replaced)
             });
             match &result {
-                Ok(replaced) => freed += replaced,
+                Ok(replaced) => freed += *replaced + Weight::bytes(complete.charged.saturating_sub(complete.size)),
                 Err(_) => {
                     // A file whose flush failed is never resumed: the kernel takes its pages for clean now.
                     complete.spool.unlink();
-                    freed += complete.charged;
+                    freed += Weight::one(complete.charged);
                 }
             }
-            freed += complete.charged.saturating_sub(complete.size) * u64::from(result.is_ok());
             results.push(result.map(drop));
         }
         freed += remove_outdated(&batch, &results);
@@ -56,8 +55,8 @@ impl Tree {
     }
 }
 
-/// Removes what earlier, broken attempts at files left that have now been published. The bytes that they had.
-fn remove_outdated(batch: &[Complete], results: &[Result<()>]) -> u64 {
+/// Removes what earlier, broken attempts at files left that have now been published. What the account gets back.
+fn remove_outdated(batch: &[Complete], results: &[Result<()>]) -> Weight {
     let published = || batch.iter().zip(results).filter(|(_, result)| result.is_ok()).map(|(complete, _)| complete);
     let mut reserved: Vec<&Rc<Reserved>> = published().map(|complete| &complete.spool.reserved).collect();
     reserved.dedup_by(|a, b| Rc::ptr_eq(a, b));
@@ -70,9 +69,10 @@ fn target(complete: &Complete) -> &Path {
     Path::new(std::ffi::OsStr::from_bytes(complete.wanted.path.name().unwrap_or(b".")))
 }
 
-fn size_at(complete: &Complete) -> u64 {
+/// What the file weighs that the upload is about to replace.
+fn weight_at(complete: &Complete) -> Weight {
     let name = complete.wanted.path.name().unwrap_or(b".");
-    meta_at(complete.parent.as_fd(), name).map_or(0, |meta| meta.weight())
+    meta_at(complete.parent.as_fd(), name).map_or(Weight::NONE, |meta| meta.weight())
 }
 
 fn take_name(complete: &Complete) -> Result<()> {

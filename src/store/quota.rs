@@ -1,7 +1,8 @@
-//! Quotas: how many bytes a user has stored, unfinished uploads included.
+//! Quotas: how many bytes, and how many files and directories, a user has stored, unfinished uploads included: each of these is a
+//! file from its first moment, so that they cannot pile up beside the account.
 //!
-//! The figure stands in a file in the reserved directory and is changed under that file's lock, so that all sessions of a
-//! user, on all servers that share the storage, draw on one account. It is reserved before bytes arrive and settled when a
+//! The figures stand in a file in the reserved directory and is changed under that file's lock, so that all sessions of a
+//! user, on all servers that share the storage, draw on one account. They are reserved before bytes arrive and settled when a
 //! file is published. A session that is killed leaves too much reserved, never too little; and before anybody is refused,
 //! and once a day, the tree is counted afresh. Without a quota nothing is kept, and QUOTA counts.
 
@@ -9,7 +10,7 @@ use super::meta::meta_at;
 use super::pulse::patiently;
 use super::reserved::Reserved;
 use super::walk::Walk;
-use super::{Pulse, Result, Tree, Trouble, beneath, leftover, spool};
+use super::{Pulse, Result, Tree, Trouble, Weight, beneath, leftover, spool};
 use crate::proto::{Code, EntryKind, RemotePath, limits};
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
@@ -20,6 +21,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The name of the usage file in the reserved directory.
 const USAGE: &str = "usage";
+/// How the usage file begins. One of another version counts as damaged: it is counted afresh.
+const VERSION: &str = "dfos-usage-2";
 /// A figure counted less long ago than this is good enough to refuse by, in seconds: refusals must not be a way to keep the disk busy.
 const FRESH: u64 = 10;
 /// A figure older than this is counted again, in seconds: the operator may have added or removed files by hand.
@@ -27,14 +30,43 @@ const STALE: u64 = 24 * 3600;
 
 /// A user's account.
 pub struct Quota {
-    limit: u64,
+    limit: Allowance,
     file: Option<File>,
+}
+
+/// What a user may store. Nothing means none, not no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Allowance {
+    /// Bytes; `None` for no limit but the disk.
+    pub bytes: Option<u64>,
+    /// Files and directories; `None` for no limit.
+    pub files: Option<u64>,
+}
+
+impl Allowance {
+    fn is_unlimited(&self) -> bool {
+        *self == Allowance::default()
+    }
+
+    /// Why `more` is too much where `used` is there already; `None` if it is not.
+    fn refusal(&self, used: Weight, more: Weight) -> Option<String> {
+        let after = used + more;
+        let over = |after: u64, more: u64, limit: Option<u64>| limit.filter(|limit| more > 0 && after > *limit);
+        if let Some(limit) = over(after.bytes, more.bytes, self.bytes) {
+            return Some(format!(
+                "{} more bytes would exceed your quota: {} of {limit} are used",
+                more.bytes, used.bytes
+            ));
+        }
+        let limit = over(after.files, more.files, self.files)?;
+        Some(format!("your quota of files and directories is used up: there are {} of {limit}", used.files))
+    }
 }
 
 /// What the usage file says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Usage {
-    used: u64,
+    used: Weight,
     /// When it was last counted, in seconds since 1970.
     counted: u64,
     /// How often it has been counted.
@@ -55,19 +87,21 @@ impl Drop for Locked {
 
 impl Usage {
     fn read(file: &File) -> Option<Usage> {
-        let mut text = [0; 96];
+        let mut text = [0; 128];
         let n = file.read_at(&mut text, 0).ok()?;
         let mut words = std::str::from_utf8(text.get(..n)?).ok()?.strip_suffix('\n')?.split(' ');
-        if words.next()? != "dfos-usage-1" {
+        if words.next()? != VERSION {
             return None;
         }
         let mut number = || words.next()?.parse().ok();
-        Some(Usage { used: number()?, counted: number()?, epoch: number()? })
+        let used = Weight { bytes: number()?, files: number()? };
+        Some(Usage { used, counted: number()?, epoch: number()? })
     }
 
     /// Always of one length, so that it is overwritten whole.
     fn write(self, file: &File) -> std::io::Result<()> {
-        let text = format!("dfos-usage-1 {:020} {:020} {:020}\n", self.used, self.counted, self.epoch);
+        let Usage { used: Weight { bytes, files }, counted, epoch } = self;
+        let text = format!("{VERSION} {bytes:020} {files:020} {counted:020} {epoch:020}\n");
         file.write_all_at(text.as_bytes(), 0)
     }
 }
@@ -77,9 +111,9 @@ fn now() -> u64 {
 }
 
 impl Quota {
-    /// An account of `limit` bytes.
-    pub fn new(limit: u64) -> Self {
-        Quota { limit, file: None }
+    /// An account, where anything is limited.
+    pub fn new(limit: Allowance) -> Option<Self> {
+        (!limit.is_unlimited()).then_some(Quota { limit, file: None })
     }
 
     /// Empties the usage file where there is no quota now: a figure that nobody keeps must not be believed later.
@@ -96,10 +130,10 @@ impl Quota {
 /// What the QUOTA verb tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Account {
-    /// Bytes stored.
-    pub used: u64,
-    /// Bytes allowed; `None` for no limit.
-    pub limit: Option<u64>,
+    /// What is stored.
+    pub used: Weight,
+    /// What is allowed.
+    pub limit: Allowance,
     /// Bytes that the disk has left.
     pub free: u64,
 }
@@ -109,7 +143,7 @@ impl Tree {
     pub fn account(&mut self, pulse: &mut dyn Pulse) -> Result<Account> {
         let disk = nix::sys::statvfs::fstatvfs(self.root())?;
         let free = disk.blocks_available().saturating_mul(disk.fragment_size());
-        let limit = self.quota.as_ref().map(|quota| quota.limit);
+        let limit = self.quota.as_ref().map_or(Allowance::default(), |quota| quota.limit);
         let used = match self.open_usage(pulse)? {
             Some(mut locked) => self.usage(&mut locked, STALE, pulse)?.used,
             None => self.count(pulse)?,
@@ -117,19 +151,18 @@ impl Tree {
         Ok(Account { used, limit, free })
     }
 
-    /// Reserves `bytes`, or refuses. The account stays locked while what is returned lives.
-    pub(super) fn charge(&mut self, bytes: u64, pulse: &mut dyn Pulse) -> Result<Option<Locked>> {
+    /// Reserves `more`, or refuses. The account stays locked while what is returned lives.
+    pub(super) fn charge(&mut self, more: Weight, pulse: &mut dyn Pulse) -> Result<Option<Locked>> {
         let Some(limit) = self.quota.as_ref().map(|quota| quota.limit) else { return Ok(None) };
         let Some(mut locked) = self.open_usage(pulse)? else { return Ok(None) };
         let mut usage = self.usage(&mut locked, STALE, pulse)?;
-        if usage.used.saturating_add(bytes) > limit {
+        if limit.refusal(usage.used, more).is_some() {
             usage = self.usage(&mut locked, FRESH, pulse)?;
         }
-        if usage.used.saturating_add(bytes) > limit {
-            let text = format!("{bytes} more bytes would exceed your quota: {} of {limit} are used", usage.used);
+        if let Some(text) = limit.refusal(usage.used, more) {
             return Err(Trouble::new(Code::OverQuota, text));
         }
-        usage.used += bytes;
+        usage.used += more;
         usage.write(&locked.file)?;
         locked.usage = Some(usage);
         Ok(Some(locked))
@@ -138,7 +171,7 @@ impl Tree {
     /// Sees to it that `charged` covers `size` bytes of an upload whose length nobody knew.
     pub(super) fn cover(&mut self, charged: &mut u64, size: u64, pulse: &mut dyn Pulse) -> Result<()> {
         if self.quota.is_some() && size > *charged {
-            self.charge(size - *charged, pulse)?;
+            self.charge(Weight::bytes(size - *charged), pulse)?;
             *charged = size;
         }
         Ok(())
@@ -149,11 +182,11 @@ impl Tree {
         self.open_usage(pulse).ok().flatten() // without the lock the figure is off until it is counted again
     }
 
-    /// Gives back `bytes` and the lock.
-    pub(super) fn settle(&mut self, account: Option<Locked>, bytes: u64) {
+    /// Gives back `freed` and the lock.
+    pub(super) fn settle(&mut self, account: Option<Locked>, freed: Weight) {
         let Some(Locked { file, usage: Some(usage) }) = account.as_ref() else { return };
-        if bytes > 0 {
-            let _ = Usage { used: usage.used.saturating_sub(bytes), ..*usage }.write(file);
+        if freed != Weight::NONE {
+            let _ = Usage { used: usage.used.without(freed), ..*usage }.write(file);
         }
     }
 
@@ -165,16 +198,17 @@ impl Tree {
 
     /// Gives back what has been removed since `epoch`. Not if somebody has counted meanwhile: some of it would be given back
     /// twice, and too much reserved is set right by the next count, too little by nobody.
-    pub(super) fn refund_since(&mut self, epoch: Option<u64>, bytes: u64, pulse: &mut dyn Pulse) {
-        if bytes > 0 && epoch.is_some() {
+    pub(super) fn refund_since(&mut self, epoch: Option<u64>, freed: Weight, pulse: &mut dyn Pulse) {
+        if freed != Weight::NONE && epoch.is_some() {
             let account = self.lock_account(pulse);
             let same = account.as_ref().is_some_and(|locked| locked.usage.map(|usage| usage.epoch) == epoch);
-            self.settle(account, if same { bytes } else { 0 });
+            self.settle(account, if same { freed } else { Weight::NONE });
         }
     }
 
     fn usage_file(&mut self) -> Result<Option<File>> {
         match &self.quota {
+            _ if self.read_only => return Ok(None), // counted each time it is asked for
             None => return Ok(None),
             Some(Quota { file: Some(file), .. }) => return Ok(Some(file.try_clone()?)),
             Some(_) => {}
@@ -212,10 +246,10 @@ impl Tree {
         Ok(usage)
     }
 
-    /// Counts the bytes of all files, and what running uploads have reserved.
-    fn count(&self, pulse: &mut dyn Pulse) -> Result<u64> {
+    /// Counts all files and directories and their bytes, and what running uploads have reserved.
+    fn count(&self, pulse: &mut dyn Pulse) -> Result<Weight> {
         let mut walk = Walk::new(beneath::open_dir(self.root(), b".")?)?;
-        let (mut total, mut name) = (0u64, Vec::new());
+        let (mut total, mut name) = (Weight::NONE, Vec::new());
         loop {
             pulse.check()?;
             if walk.next(&mut name)?.is_none() {
@@ -226,13 +260,15 @@ impl Tree {
             }
             let Ok(meta) = meta_at(walk.dir()?, &name) else { continue };
             match meta.kind {
-                EntryKind::Dir if name != limits::RESERVED.as_bytes() => drop(walk.enter(&name)),
-                EntryKind::File => total += meta.size,
+                EntryKind::Dir if name == limits::RESERVED.as_bytes() => continue,
+                EntryKind::Dir => drop(walk.enter(&name)),
+                EntryKind::File => total.bytes = total.bytes.saturating_add(meta.size),
                 _ => {}
             }
+            total.files += 1;
         }
         for reserved in &self.reserved {
-            leftover::each(reserved, |name| total += staged_bytes(reserved, name))?;
+            leftover::each(reserved, |name| total += Weight::one(staged_bytes(reserved, name)))?;
         }
         Ok(total)
     }

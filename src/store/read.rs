@@ -14,6 +14,8 @@ pub struct Reading {
     pub file: File,
     /// What it was when it was opened.
     pub meta: Meta,
+    /// Whether a digest may be kept with it: not in a tree where nothing is written.
+    keeps: bool,
 }
 
 impl Reading {
@@ -33,7 +35,7 @@ impl Reading {
 
     /// Keeps `digest` with the file, if it has not changed since it was opened.
     pub fn keep_digest(&self, digest: Digest) {
-        if self.is_unchanged() {
+        if self.keeps && self.is_unchanged() {
             digest::keep(self.file.as_fd(), &self.meta, digest);
         }
     }
@@ -55,7 +57,7 @@ impl Tree {
         let fd = beneath::open(self.root(), path.as_bytes(), OFlag::O_RDONLY | OFlag::O_NONBLOCK, Mode::empty())?;
         let meta = Meta::from(fstat(&fd)?);
         match meta.kind {
-            EntryKind::File => Ok(Reading { file: fd.into(), meta }),
+            EntryKind::File => Ok(Reading { file: fd.into(), meta, keeps: !self.read_only }),
             EntryKind::Dir => Err(Trouble::of(Code::IsDirectory)),
             _ => Err(Trouble::new(Code::BadPath, "it is not a regular file")),
         }

@@ -2,7 +2,7 @@
 
 use super::names::flush;
 use super::walk::Walk;
-use super::{Pulse, Result, Tree, Trouble, beneath};
+use super::{Pulse, Result, Tree, Trouble, Weight, beneath};
 use crate::proto::{Code, RemotePath};
 use crate::store::meta::{Meta, meta_at};
 use crate::sys::dirent::Hint;
@@ -19,13 +19,16 @@ impl Tree {
         let (parent, name) = beneath::open_parent(self.root(), path)?;
         let mut removed = 0;
         if recursive {
-            let (mut freed, epoch) = (0, self.account_epoch());
+            let (mut freed, epoch) = (Weight::NONE, self.account_epoch());
             let emptied = Walk::new(beneath::open_dir(&parent, path.name().unwrap_or(b"."))?)
                 .and_then(|walk| empty(walk, &mut removed, &mut freed, pulse));
             self.refund_since(epoch, freed, pulse);
             emptied?;
         }
-        unlinkat(&parent, name, UnlinkatFlags::RemoveDir).map_err(|errno| match errno {
+        let account = self.lock_account(pulse);
+        let gone = unlinkat(&parent, name, UnlinkatFlags::RemoveDir);
+        self.settle(account, if gone.is_ok() { Weight::one(0) } else { Weight::NONE });
+        gone.map_err(|errno| match errno {
             Errno::EEXIST => Trouble::of(Code::NotEmpty),
             other => other.into(),
         })?;
@@ -34,15 +37,19 @@ impl Tree {
     }
 }
 
-/// Removes all that is in the directory where `walk` begins. `removed` and `freed` count names and bytes also when it fails.
-fn empty(mut walk: Walk, removed: &mut u64, freed: &mut u64, pulse: &mut dyn Pulse) -> Result<()> {
+/// Removes all that is in the directory where `walk` begins. `removed` counts names, and `freed` what an account gets back, also when
+/// it fails.
+fn empty(mut walk: Walk, removed: &mut u64, freed: &mut Weight, pulse: &mut dyn Pulse) -> Result<()> {
     let mut name = Vec::new();
     loop {
         pulse.check()?;
         let Some(hint) = walk.next(&mut name)? else {
             let Some(left) = walk.leave()? else { return Ok(()) };
             match unlinkat(walk.dir()?, left.as_slice(), UnlinkatFlags::RemoveDir) {
-                Ok(()) => *removed += 1,
+                Ok(()) => {
+                    *removed += 1;
+                    *freed += Weight::one(0);
+                }
                 Err(Errno::ENOENT) => {}
                 Err(error) => return Err(Trouble::from(error)),
             }
@@ -81,7 +88,7 @@ pub(super) mod tests {
 
     /// Removes all below a directory, also what `rm` by paths cannot reach. How many names went.
     pub fn empty_all(top: OwnedFd) -> u64 {
-        let (mut removed, mut freed) = (0, 0);
+        let (mut removed, mut freed) = (0, Weight::NONE);
         empty(Walk::new(top).unwrap(), &mut removed, &mut freed, &mut Patient).unwrap();
         removed
     }

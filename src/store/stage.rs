@@ -3,7 +3,7 @@
 use super::meta::{Meta, meta_at};
 use super::reserved::Reserved;
 use super::spool::Spool;
-use super::{Pulse, Result, Tree, Trouble, beneath, digest, leftover};
+use super::{Pulse, Result, Tree, Trouble, Weight, beneath, digest, leftover};
 use crate::proto::{Code, Digest, EntryKind, Mtime, RemotePath, limits};
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, fchmod, fstat, futimens};
@@ -37,7 +37,7 @@ pub struct Staged {
     pub(super) parent: Rc<OwnedFd>,
     hasher: Sha256,
     written: u64,
-    /// Bytes that the quota holds for this upload.
+    /// Bytes that the quota holds for this upload, beside the one file that it is.
     pub(super) charged: u64,
 }
 
@@ -59,11 +59,11 @@ impl Tree {
         let (parent, reserved) = self.prepare(&wanted)?;
         let size = wanted.size.unwrap_or(0);
         check_room(&parent, size)?;
-        let account = match self.charge(size, pulse) {
+        let account = match self.charge(Weight::one(size), pulse) {
             // What stands in the way may be what an earlier attempt at this very file has left.
             Err(trouble) if trouble.code() == Code::OverQuota => {
                 self.remove_leftovers(&reserved, &[&wanted.path], pulse);
-                self.charge(size, pulse)?
+                self.charge(Weight::one(size), pulse)?
             }
             other => other?,
         };
@@ -71,7 +71,7 @@ impl Tree {
         match Spool::create(&reserved, &wanted.path, wanted.size) {
             Ok(spool) => Ok(Staged { spool, wanted, parent, hasher: Sha256::new(), written: 0, charged: size }),
             Err(trouble) => {
-                self.settle(account, size);
+                self.settle(account, Weight::one(size));
                 Err(trouble)
             }
         }
@@ -116,9 +116,9 @@ impl Tree {
     ) -> Result<Staged> {
         let missing = wanted.size.unwrap_or(0).saturating_sub(length);
         check_room(&parent, missing)?;
-        let account = self.charge(missing, pulse)?;
+        let account = self.charge(Weight::bytes(missing), pulse)?; // the file itself is counted already
         if let Err(trouble) = left.rename(&wanted.path, wanted.size) {
-            self.settle(account, missing);
+            self.settle(account, Weight::bytes(missing));
             return Err(trouble);
         }
         Ok(Staged { spool: left, wanted, parent, hasher: Sha256::new(), written: 0, charged: length + missing })
@@ -126,6 +126,7 @@ impl Tree {
 
     /// What must hold before any byte is taken: the directory is there, and the name can be had.
     fn prepare(&mut self, wanted: &Wanted) -> Result<(Rc<OwnedFd>, Rc<Reserved>)> {
+        self.check_size(wanted.size.unwrap_or(0))?;
         let (Some(above), Some(name)) = (wanted.path.parent(), wanted.path.name()) else {
             return Err(Trouble::of(Code::IsDirectory));
         };
@@ -141,6 +142,14 @@ impl Tree {
         }
         let reserved = self.reserved_for(parent.as_fd(), &above)?;
         Ok((parent, reserved))
+    }
+
+    /// Refuses a file larger than the user may store.
+    fn check_size(&self, size: u64) -> Result<()> {
+        match self.largest.filter(|largest| size > *largest) {
+            Some(largest) => Err(Trouble::new(Code::TooLarge, format!("your files may have {largest} bytes at most"))),
+            None => Ok(()),
+        }
     }
 
     /// The directory `path`, remembered until the next commit.
@@ -163,14 +172,14 @@ impl Tree {
         let freed = leftover::remove_of(&staged.spool.reserved, &[&staged.wanted.path], |name, size| {
             name != mine && size <= staged.written
         });
-        self.settle(account, freed + staged.charged.saturating_sub(staged.written));
+        self.settle(account, freed + Weight::bytes(staged.charged.saturating_sub(staged.written)));
     }
 
     /// Removes an unfinished upload for good.
     pub fn discard(&mut self, staged: Staged, pulse: &mut dyn Pulse) {
         let account = self.lock_account(pulse);
         staged.spool.unlink();
-        self.settle(account, staged.charged);
+        self.settle(account, Weight::one(staged.charged));
     }
 
     /// Removes what earlier attempts at `paths` have left and no session holds.
@@ -220,6 +229,7 @@ impl Staged {
         if after > limits::NUMBER {
             return Err(Trouble::of(Code::TooLarge));
         }
+        tree.check_size(after)?; // what was announced may be a lie, or nothing
         tree.cover(&mut self.charged, after, pulse)?;
         self.spool.file.write_all(bytes)?;
         self.hasher.update(bytes);
@@ -231,7 +241,11 @@ impl Staged {
     /// file that is refused here; that is why it comes back.
     pub fn finish(self, tree: &Tree, claimed: Option<Digest>) -> std::result::Result<Complete, (Trouble, Box<Staged>)> {
         let digest = digest::finish(self.hasher.clone());
-        match self.check(claimed, digest).and_then(|()| self.dress(tree.file_mode, digest)) {
+        match tree
+            .check_size(self.written)
+            .and_then(|()| self.check(claimed, digest))
+            .and_then(|()| self.dress(tree.file_mode, digest))
+        {
             Err(trouble) => Err((trouble, Box::new(self))),
             Ok(()) => Ok(Complete {
                 spool: self.spool,
@@ -291,6 +305,7 @@ fn copy(from: &File, to: &mut File, length: u64, pulse: &mut dyn Pulse) -> Resul
 mod tests {
     use super::*;
     use crate::store::Patient;
+    use crate::store::quota::Allowance;
     use crate::store::tree::Policy;
     use std::path::PathBuf;
 
@@ -301,7 +316,8 @@ mod tests {
 
     impl Home {
         fn new(quota: Option<u64>) -> Home {
-            let policy = Policy { umask: Mode::from_bits_truncate(0o027), quota };
+            let bare = Policy::new(Mode::from_bits_truncate(0o027));
+            let policy = Policy { quota: Allowance { bytes: quota, files: None }, ..bare };
             Home { storage: tempfile::tempdir().unwrap(), policy }
         }
 
@@ -398,7 +414,7 @@ mod tests {
     fn an_account_is_charged_before_and_settled_after() {
         let home = Home::new(Some(100));
         let mut tree = home.tree();
-        let used = |tree: &mut Tree| tree.account(&mut Patient).unwrap().used;
+        let used = |tree: &mut Tree| tree.account(&mut Patient).unwrap().used.bytes;
         let staged = tree.stage(wanted("f", Some(60)), &mut Patient).unwrap();
         assert_eq!(used(&mut tree), 60);
         let mut other = home.tree();

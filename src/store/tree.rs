@@ -1,9 +1,9 @@
 //! One user's tree: the descriptor that all else starts from.
 
-use super::quota::Quota;
+use super::quota::{Allowance, Quota};
 use super::reserved::Reserved;
-use super::{Pulse, Result, beneath, leftover};
-use crate::proto::RemotePath;
+use super::{Pulse, Result, Trouble, beneath, leftover};
+use crate::proto::{Code, RemotePath};
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::fsync;
@@ -20,6 +20,10 @@ pub struct Tree {
     /// What published files may have of read, write and execute.
     pub(super) file_mode: Mode,
     pub(super) quota: Option<Quota>,
+    /// Bytes of the largest file that is taken in.
+    pub(super) largest: Option<u64>,
+    /// Nothing is written here, notes of the server's own neither.
+    pub(super) read_only: bool,
 }
 
 /// What the operator decides about trees.
@@ -27,14 +31,29 @@ pub struct Tree {
 pub struct Policy {
     /// Bits that published files do not get.
     pub umask: Mode,
-    /// Bytes that one user may store; `None` for no limit but the disk.
-    pub quota: Option<u64>,
+    /// What the user may store.
+    pub quota: Allowance,
+    /// Bytes of the largest file that is taken in; `None` for no limit.
+    pub largest: Option<u64>,
+    /// Whether nothing at all is written into the tree.
+    pub read_only: bool,
+}
+
+impl Policy {
+    /// No limits; published files do not get the bits of `umask`.
+    pub fn new(umask: Mode) -> Policy {
+        Policy { umask, quota: Allowance::default(), largest: None, read_only: false }
+    }
 }
 
 impl Tree {
     /// Opens the directory `user` in the storage directory, durably making it at the user's first login.
-    pub fn open_root(storage: BorrowedFd, user: &str) -> Result<OwnedFd> {
+    pub fn open_root(storage: BorrowedFd, user: &str, policy: Policy) -> Result<OwnedFd> {
         match beneath::open_dir(storage, user.as_bytes()) {
+            Err(Errno::ENOENT) if policy.read_only => {
+                let text = "there is none, and a read-only account does not make it; ask the operator";
+                Err(Trouble::new(Code::NotFound, text))
+            }
             Err(Errno::ENOENT) => {
                 match mkdirat(storage, user, Mode::S_IRWXU | Mode::S_IRWXG | Mode::S_IRWXO) {
                     // Where another session was faster, its flush may not be done yet.
@@ -50,10 +69,15 @@ impl Tree {
     /// The tree below `root`; sweeps what old broken uploads left there.
     pub fn new(root: OwnedFd, policy: Policy, pulse: &mut dyn Pulse) -> Result<Tree> {
         let file_mode = Mode::from_bits_truncate(0o666) & !policy.umask;
-        let mut tree =
-            Tree { root, reserved: Vec::new(), parents: Vec::new(), file_mode, quota: policy.quota.map(Quota::new) };
+        let Policy { quota, largest, read_only, .. } = policy;
+        let (reserved, parents, quota) = (Vec::new(), Vec::new(), Quota::new(quota));
+        let mut tree = Tree { root, reserved, parents, file_mode, quota, largest, read_only };
         if let Some(reserved) = Reserved::open(tree.root(), false)? {
-            Quota::forget_unless(&reserved, policy.quota.is_some());
+            if read_only {
+                tree.reserved.push(Rc::new(reserved)); // what lies there is counted
+                return Ok(tree);
+            }
+            Quota::forget_unless(&reserved, tree.quota.is_some());
             tree.reserved.push(Rc::new(reserved));
             let _ = leftover::sweep(&mut tree, pulse); // debris that stays costs space, not the login
         }

@@ -9,6 +9,7 @@ pub mod fork;
 #[cfg(feature = "hostile")]
 pub mod hostile;
 pub mod landlock;
+pub mod ofd;
 pub mod sealed;
 pub mod shared;
 pub mod signals;

@@ -110,6 +110,24 @@ impl Server {
         Server::start_in(home(), options)
     }
 
+    /// A server with this limits file.
+    pub fn limited(limits: &str, options: &[&str]) -> Server {
+        let home = home();
+        std::fs::write(home.path().join("user_limits.toml"), limits).unwrap();
+        Server::start_in(home, options)
+    }
+
+    /// Writes another limits file and has it read; whether the server took it.
+    #[track_caller]
+    pub fn relimit(&self, limits: &str) -> bool {
+        std::fs::write(self.home().join("user_limits.toml"), limits).unwrap();
+        let count = |text: &str| self.log().iter().filter(|line| line.contains(text)).count();
+        let (taken, refused) = (count("users reloaded"), count("reload failed"));
+        self.signal(Signal::SIGHUP);
+        eventually("the reload", || count("users reloaded") + count("reload failed") > taken + refused);
+        count("users reloaded") > taken
+    }
+
     /// A server whose storage an earlier one, or the test, has prepared.
     pub fn start_in(home: tempfile::TempDir, options: &[&str]) -> Server {
         Server::start_under("022", home, options)

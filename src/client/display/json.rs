@@ -52,6 +52,8 @@ pub struct Object {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub free: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub files_limit: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     seconds: Option<f64>,

@@ -99,6 +99,10 @@ const ALWAYS: &[Group] = &[
         ],
     },
     Group {
+        reason: "locks that its user's sessions share: without waiting, and of an open file, so that they end with it",
+        calls: &[(libc::SYS_fcntl, &[Test(1, Length::Dword, Op::Eq, libc::F_OFD_SETLK as u64)])],
+    },
+    Group {
         reason: "descriptors: a copy gets a number above the three that have a meaning; no owner, no signal, no lease, no flags",
         calls: &[(libc::SYS_fcntl, &[Test(1, Length::Dword, Op::Eq, libc::F_GETFD as u64)]), (libc::SYS_fcntl, COPY)],
     },

@@ -40,6 +40,7 @@ impl Offence {
                 | Ending::TimedOut
                 | Ending::ShutDown
                 | Ending::SentAway
+                | Ending::Turned
                 | Ending::Failed,
             ) => None,
         }

@@ -96,8 +96,16 @@ fn known(member: &mut Member, request: &Request, reading: &Reading, range: &Rang
 /// What is the matter with a file that does not read as it did.
 const CHANGED: &str = "the file changed while it was sent; ask again";
 
+/// Waits until a piece of `count` bytes may go out; how the body ends if the server must before. `last` is the piece before.
+fn pace(member: &mut Member, count: usize, last: u64) -> Result<Option<Sent>, Cut> {
+    match member.pace_down(count) {
+        Err(Cut::Stopping) => Ok(Some(Sent::Broken(Code::ShuttingDown, last, "the server is ending; resume later"))),
+        other => other.map(|()| None),
+    }
+}
+
 fn send_known(member: &mut Member, reading: &Reading, range: &Range, digest: Digest) -> Result<Sent, Cut> {
-    if range.length <= limits::OUTPUT as u64 {
+    if range.length <= member.grant_down(limits::OUTPUT) as u64 {
         return send_small(member, reading, range, digest);
     }
     let mut offset = range.offset as i64;
@@ -107,7 +115,10 @@ fn send_known(member: &mut Member, reading: &Reading, range: &Range, digest: Dig
         if member.talk.wire.waiter.must_stop() {
             return Ok(Sent::Broken(Code::ShuttingDown, last, "the session is ending; resume later"));
         }
-        let piece = (end - offset).min(limits::PIECE as i64) as usize;
+        let piece = member.grant_down((end - offset).min(limits::PIECE as i64) as usize);
+        if let Some(broken) = pace(member, piece, last)? {
+            return Ok(broken);
+        }
         member.talk.say(Answer::Data(piece))?;
         let (good, trouble) = send_piece(member, reading, &mut offset, piece)?;
         member.tally.add(Figure::BytesOut, good as u64);
@@ -182,6 +193,9 @@ fn send_small(member: &mut Member, reading: &Reading, range: &Range, digest: Dig
     if let Err(error) = reading.file.read_exact_at(&mut bytes, range.offset) {
         return Ok(broken(&error, 0));
     }
+    if let Some(broken) = pace(member, bytes.len(), 0)? {
+        return Ok(broken);
+    }
     if !bytes.is_empty() {
         member.talk.say(Answer::Data(bytes.len()))?;
         member.talk.wire.queue(&bytes);
@@ -199,11 +213,14 @@ fn send_hashing(member: &mut Member, reading: &Reading, length: u64) -> Result<S
         if member.talk.wire.waiter.must_stop() {
             return Ok(Sent::Broken(Code::ShuttingDown, last, "the session is ending; resume later"));
         }
-        let want = (length - at).min(buffer.len() as u64) as usize;
+        let want = member.grant_down((length - at).min(buffer.len() as u64) as usize);
         match reading.file.read_at(&mut buffer[..want], at) {
             Ok(0) => return Ok(Sent::Broken(Code::Changed, last, CHANGED)),
             Ok(n) => {
                 hasher.update(&buffer[..n]);
+                if let Some(broken) = pace(member, n, last)? {
+                    return Ok(broken);
+                }
                 member.talk.say(Answer::Data(n))?;
                 member.talk.wire.send(&buffer[..n], Until::silent_for(limits::STALL))?;
                 member.tally.add(Figure::BytesOut, n as u64);

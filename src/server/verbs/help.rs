@@ -1,21 +1,21 @@
 //! HELP: the verbs, or one of them.
 
 use super::Stop;
-use crate::proto::{Answer, Code, Fields, Refusal, Request, verb};
+use crate::proto::{Access, Answer, Code, Fields, Refusal, Request, verb};
 use crate::server::member::Member;
 
 pub(super) fn help(member: &mut Member, request: &Request) -> Result<(), Stop> {
-    for line in lines(request)? {
+    for line in lines(request, member.access)? {
         member.answer(line)?;
     }
     Ok(())
 }
 
-/// The answer to HELP, the same before and after login.
-pub fn lines(request: &Request) -> Result<impl Iterator<Item = Answer>, Refusal> {
+/// The answer to HELP, the same before and after login, but for verbs that the account may not use.
+pub fn lines(request: &Request, access: Access) -> Result<impl Iterator<Item = Answer>, Refusal> {
     let asked = request.word(0);
     let rows: Vec<_> = match asked {
-        None => verb::TABLE.iter().collect(),
+        None => verb::TABLE.iter().filter(|row| access.permits(row)).collect(),
         Some(word) => {
             let found = verb::find(word).map(|(row, ..)| row);
             vec![found.ok_or_else(|| Refusal::new(Code::NotFound, "there is no such verb; HELP lists them"))?]

@@ -65,6 +65,12 @@ pub fn carry_out(member: &mut Member, request: &Request) -> Result<Next, Cut> {
     if request.verb != Verb::Upload {
         member.settle()?; // what follows an upload sees it done
     }
+    if !member.access.permits(request.verb.row()) {
+        // The body of an upload may be on its way already.
+        member.discarding = request.verb == Verb::Upload;
+        let text = format!("your account is {}: {} is not left to it", member.access, request.verb);
+        return refuse(member, request, began, Code::Denied, &text);
+    }
     let done = match request.verb {
         Verb::Help => help::help(member, request),
         Verb::List => list::list(member, request),
@@ -84,6 +90,7 @@ pub fn carry_out(member: &mut Member, request: &Request) -> Result<Next, Cut> {
         Verb::Auth | Verb::Login => Err(Refusal::new(Code::BadRequest, "you are logged in already").into()),
         Verb::Logout => {
             member.answer(Answer::Ok(Fields::words("bye")))?;
+            member.leave_seat();
             member.talk.wire.goodbye();
             return Ok(Next::Goodbye);
         }
@@ -95,8 +102,13 @@ pub fn carry_out(member: &mut Member, request: &Request) -> Result<Next, Cut> {
         Err(Stop::Trouble(Trouble::Refused { code, text })) => (code, text),
         Err(Stop::Refusal(refusal)) => (refusal.code, refusal.text),
     };
+    refuse(member, request, began, code, &text)
+}
+
+/// Answers a request with an error, and writes it down.
+fn refuse(member: &mut Member, request: &Request, began: Instant, code: Code, text: &str) -> Result<Next, Cut> {
     let path = request.word(0).unwrap_or("");
     member.tell(Level::of(code), began, format!("{} {path} failed: {code} {text}", request.verb));
-    member.refuse(code, &text)?;
+    member.refuse(code, text)?;
     Ok(Next::Request)
 }

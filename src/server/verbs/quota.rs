@@ -6,7 +6,9 @@ use crate::server::member::Member;
 
 pub(super) fn quota(member: &mut Member) -> Result<(), Stop> {
     let account = member.tree.account(&mut member.talk)?;
-    let limit = account.limit.map_or("none".to_owned(), |limit| limit.to_string());
-    let fields = Fields::new().with("used", account.used).with("limit", limit).with("free", account.free);
+    let told = |limit: Option<u64>| limit.map_or("none".to_owned(), |limit| limit.to_string());
+    let fields = Fields::new().with("used", account.used.bytes).with("limit", told(account.limit.bytes));
+    let fields = fields.with("free", account.free).with("files", account.used.files);
+    let fields = fields.with("files-limit", told(account.limit.files));
     Ok(member.answer(Answer::Ok(fields))?)
 }

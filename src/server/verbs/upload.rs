@@ -3,7 +3,7 @@
 use super::Stop;
 use crate::net::Cut;
 use crate::proto::line::BadLine;
-use crate::proto::{Code, Digest, Fields, Incoming, RemotePath, Request, incoming};
+use crate::proto::{Access, Code, Digest, Fields, Incoming, RemotePath, Request, incoming};
 use crate::server::member::Member;
 use crate::server::record::Level;
 use crate::store::Trouble;
@@ -35,7 +35,8 @@ fn stage(member: &mut Member, request: &Request) -> Result<Staged, Stop> {
         path: request.path(0)?,
         size: request.number("size")?,
         mtime: request.time("mtime")?,
-        new: request.flag("new"),
+        // Who may only add replaces nothing.
+        new: request.flag("new") || member.access == Access::UploadOnly,
     };
     if request.flag("resume") {
         member.settle()?; // the client waits for READY

@@ -29,6 +29,7 @@ pub(super) fn view(member: &mut Member, request: &Request) -> Result<(), Stop> {
             Err(error) => return Err(crate::store::Trouble::from(error).into()),
         }
     }
+    member.pace_down(held)?;
     let fields = Fields::new().with("size", reading.meta.size).with("offset", offset).with("length", held);
     member.answer(Answer::Ready(fields))?;
     send(member, &bytes[..held])?;
