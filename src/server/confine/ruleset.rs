@@ -1,5 +1,5 @@
 //! Landlock (landlock(7)): files by where they are. What is not beneath the directory given cannot be opened, made, renamed or removed,
-//! and beneath it nothing can be made but files and directories. Privileged or not, and never to be undone.
+//! and beneath it no program is run. Privileged or not, and never to be undone.
 //!
 //! It does not govern the looking at a path, nor a change of mode, owner, times or attributes: the chroot and seccomp do.
 
@@ -36,13 +36,17 @@ pub fn confine(root: BorrowedFd, access: Access) -> io::Result<()> {
     }
 }
 
-/// What a session does beneath its root. No program is run there, and no link, pipe, socket or device is made.
+/// What a session does beneath its root. No program is run there, and no device is made. To rename a link, a pipe or a socket that the
+/// operator has put there takes the right to make one (landlock(7)); that none is made is for seccomp to see to.
 fn rights(access: Access) -> BitFlags<AccessFs> {
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let change = AccessFs::WriteFile
         | AccessFs::Truncate
         | AccessFs::MakeReg
         | AccessFs::MakeDir
+        | AccessFs::MakeSym
+        | AccessFs::MakeFifo
+        | AccessFs::MakeSock
         | AccessFs::RemoveFile
         | AccessFs::RemoveDir
         | AccessFs::Refer;
