@@ -169,6 +169,13 @@ class Speaker:
         assert end == f"END sha256={sha256(content)}", end
         return content
 
+    def download_rest(self, path, offset):
+        """Downloads from `offset` on; the READY must say so."""
+        ready = self.ask(f"DOWNLOAD {path} offset={offset}")
+        content, _ = self.take_body(ready)
+        assert fields(ready)["offset"] == str(offset) and fields(ready)["length"] == str(len(content)), ready
+        return content
+
     def take_body(self, ready):
         """The body behind a READY, and the line that ends it."""
         if not ready.startswith("READY "):

@@ -26,6 +26,7 @@ class House:
     def __init__(self, home, users, options):
         self.home = pathlib.Path(home)
         self.storage, self.log_file = self.home / "storage", self.home / "log"
+        self.names = {user for user, _ in users} | {"bob", ".dfos"}
         (self.home / "users").write_text("".join(scram.entry(*user) for user in users))
         (self.home / "users").chmod(0o600)
         (self.storage / "bob").mkdir(parents=True)
@@ -49,13 +50,13 @@ class House:
         return self.log_file.read_bytes()
 
     def foreign(self):
-        """All that is not alice's, with content and time."""
+        """All that nobody here may touch, with content, time and mode: what is bob's, and what is not in the storage."""
         found = {}
         for path in sorted(self.home.rglob("*")):
-            ours = path.is_relative_to(self.storage / "alice") or path == self.log_file
-            if not ours and path.is_file() and ".dfos" not in path.parts:
+            theirs = path.is_relative_to(self.storage) and not path.is_relative_to(self.storage / "bob")
+            if path.is_file() and not theirs and path != self.log_file:
                 found[path] = (path.read_bytes(), path.stat().st_mtime_ns, path.stat().st_mode)
-            elif not ours and ".dfos" not in path.parts:
+            elif not theirs:
                 found[path] = None
         return found
 
@@ -63,6 +64,7 @@ class House:
         """Ends as Ctrl+C does: in order, with nothing alarming in the log."""
         self.process.send_signal(signal.SIGINT)
         status = self.process.wait(PATIENCE)
+        assert {path.name for path in self.storage.iterdir()} <= self.names, "a name beside the users' directories"
         assert status == 0, f"the server's exit status is {status}"
         log = self.log()
         for sign in (b"unexpected exit status", b"killed by", b"panicked", b"session failed"):
@@ -81,7 +83,7 @@ def house(*options, users=(("alice", "secret"), ("bob", "builder"))):
             it.login().close()  # alice's directory is made
             before = it.foreign()
             yield it
-            eventually("what is not alice's is as it was", lambda: it.foreign() == before)
+            eventually("what nobody may touch is as it was", lambda: it.foreign() == before)
             it.stop()
         except BaseException:
             print("the server's log ends with:\n" + it.log()[-1500:].decode(errors="backslashreplace"))
