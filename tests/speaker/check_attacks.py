@@ -136,7 +136,7 @@ LIES = [
     (READY + b"DATA 4\nevilEND sha256=" + b"g" * 64 + b"\n", PROTOCOL),
     (READY + b"DATA 2\nevABORT changed good=3 more than there was\n", PROTOCOL),
     (READY + b"DATA 2\nevABORT changed good=18446744073709551616 x\n", PROTOCOL),
-    (READY + b"DATA 2\nevABORT io-error good=1 a \xc2\x9b31m disk\n", PROTOCOL),
+    (READY + b"DATA 2\nevABORT io-error good=1 a \xc2\x9b31m disk\n", OTHER),
     (READY + b"DATA 2\nevABORT io-error good=1 a disk\n", OTHER),
     (READY + b"DATA 2\nevERR io-error x\n", OTHER),
     (READY + b"OK bye\n", PROTOCOL),

@@ -220,7 +220,11 @@ impl<'a> Sender<'a> {
     fn take_answer(&mut self, connection: &mut Connection, retry: &mut Retry, answer: Answer) -> Result<(), Failure> {
         let Some(mut sent) = self.sent.pop_front() else { return Err(connection.unexpected(&answer)) };
         match (&sent.content, answer) {
-            (Some(_), Answer::Ready(_)) if !sent.ready => {
+            (Some(_), Answer::Ready(fields)) if !sent.ready => {
+                // The whole file was sent after the request: no other beginning makes sense.
+                if fields.number("offset").map_err(|why| connection.broken(why))? != 0 {
+                    return Err(connection.broken("the server resumes an upload that was not to be resumed"));
+                }
                 sent.ready = true;
                 self.sent.push_front(sent);
                 return Ok(());
