@@ -138,7 +138,7 @@ LIES = [
     (READY + b"DATA 2\nevABORT changed good=18446744073709551616 x\n", PROTOCOL),
     (READY + b"DATA 2\nevABORT io-error good=1 a \xc2\x9b31m disk\n", OTHER),
     (READY + b"DATA 2\nevABORT io-error good=1 a disk\n", OTHER),
-    (READY + b"DATA 2\nevERR io-error x\n", OTHER),
+    (READY + b"DATA 2\nevERR io-error x\n", PROTOCOL),
     (READY + b"OK bye\n", PROTOCOL),
     (READY + b"READY size=4 offset=0 length=4\n", PROTOCOL),
     (b"OK deleted\n", PROTOCOL),
