@@ -27,7 +27,7 @@ pub enum What {
         path: PathBuf,
         /// Its size when it was found.
         size: u64,
-        /// Whether it may be a link.
+        /// Whether links may lead to it.
         links: Links,
     },
     /// A file with the bytes of standard input.
@@ -187,7 +187,7 @@ impl<'a> Sender<'a> {
     /// Sends a whole small file without waiting for anything.
     fn send_small(&mut self, connection: &mut Connection, mut job: Job) -> Result<(), Failure> {
         let What::File { path, links, .. } = &job.what else { return Ok(()) };
-        let (source, content) = match read_small(path, *links) {
+        let (source, content) = match read_small(path, links) {
             Ok(read) => read,
             Err(failure) => {
                 self.announce(&mut job, None);
@@ -266,7 +266,7 @@ impl<'a> Sender<'a> {
 
     fn begin_big(&mut self, mut job: Job) {
         let input = match &job.what {
-            What::File { path, links, .. } => Source::open(path, *links).map(Input::File),
+            What::File { path, links, .. } => Source::open(path, links).map(Input::File),
             _ => Stdin::new().map(Input::Stdin),
         };
         let size = match &input {
@@ -322,7 +322,7 @@ impl<'a> Sender<'a> {
 }
 
 /// Reads a file that was small when it was found. One that is being written to is read once more before it counts as changed.
-fn read_small(path: &std::path::Path, links: Links) -> Result<(Source, Vec<u8>), Failure> {
+fn read_small(path: &std::path::Path, links: &Links) -> Result<(Source, Vec<u8>), Failure> {
     let once = || {
         let mut source = Source::open(path, links)?;
         // One byte more than there should be, to see a file that grew.
