@@ -59,7 +59,7 @@ impl FromStr for Address {
                 None => (rest, None),
             },
         };
-        if host.is_empty() || host.contains(['/', '@']) {
+        if host.is_empty() || host.contains(['/', '@', '[', ']']) {
             return Err(BadAddress::Host(text.into()));
         }
         let port = match port {
