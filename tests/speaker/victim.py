@@ -58,14 +58,15 @@ class Victim:
         assert self.around() == self.before, "something outside was changed"
         assert (self.here / "tree/link").is_symlink() and os.readlink(self.here / "tree/link") == "../../outside"
 
-    def run(self, url, *arguments, terminal=False, interrupt_after=None, timeout=2, stdin=b""):
-        """Runs the client to its end; half a minute is an age."""
+    def run(self, url, *arguments, terminal=False, interrupt_after=None, timeout=2, typed=None):
+        """Runs the client to its end; half a minute is an age. What is typed is typed on its terminal."""
+        terminal = terminal or typed is not None
         command = [BIN / "dfos-client", "--server", url, "--retries", "0", "--timeout", str(timeout), *arguments]
         environment = {**os.environ, "DFOS_USER": "alice", "DFOS_PASSWORD": PASSWORD, "TERM": "xterm"}
         begin = time.monotonic()
         master, slave = pty.openpty() if terminal else (None, subprocess.PIPE)
         process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=slave, stderr=slave, cwd=self.here, env=environment
+            command, stdin=subprocess.PIPE if typed is None else slave, stdout=slave, stderr=slave, cwd=self.here, env=environment
         )
         if interrupt_after is not None:
             time.sleep(interrupt_after)  # not to wait for something: to let something go on for so long
@@ -73,20 +74,23 @@ class Victim:
         try:
             if terminal:
                 os.close(slave)
-                process.stdin.close()
+                if typed is None:
+                    process.stdin.close()
+                else:
+                    os.write(master, typed)
                 out, error = all_of(master), b""
                 process.wait(30)
             else:
-                out, error = process.communicate(stdin, 30)
+                out, error = process.communicate(b"", 30)
         finally:
             if process.poll() is None:
                 process.kill()
                 process.wait()
         outcome = Outcome(process.returncode, out, error, time.monotonic() - begin)
-        if terminal:
+        if terminal and typed is None:
             raw = RAW.search(OWN.sub(b"", out))
             assert raw is None, f"raw on the terminal: {out!r}"
-        else:
+        elif not terminal:
             assert not RAW.search(error), f"raw in a message: {error!r}"
         return outcome
 

@@ -39,7 +39,7 @@ fn escape_where(bytes: &[u8], kept: &[char]) -> String {
 }
 
 /// Whether a terminal might obey `c`, or show the text around it as something else.
-fn is_unsafe(c: char) -> bool {
+pub fn is_unsafe(c: char) -> bool {
     c.is_control() // C0, DEL and C1
         || matches!(c,
             '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' // direction
