@@ -5,11 +5,13 @@ in bounded time, and nothing raw reaches a terminal.
 """
 
 import functools
+import os
 
 import scram
 from checks import check
 from dfos_speaker import body, sha256
 from fake_server import GREETING, PASSWORD, FakeServer, answers, says
+from house import eventually
 from victim import victim
 
 OK, OTHER, IDENTITY, LOGIN, CONFLICT, LOCAL, INTEGRITY, PROTOCOL, TIMEOUT, PARTIAL, INTERRUPTED = (
@@ -153,9 +155,10 @@ LIES = [
     (b"ERR not-found \x1b[2J\x1b]0;x\x07\n", None),
     (b"ERR no-such-code x\n", None),
     (b"ERR denied a\xe2\x80\xaeb\n", 6),
-    (b"ERR " + b"e" * 32760 + b"\n", PROTOCOL),
+    (b"ERR " + b"e" * 32760 + b"\n", None),
+    (b"ERR " + b"e" * 32770 + b"\n", PROTOCOL),
     (b"ERR timeout timeout=0\n", TIMEOUT),
-    (b"ERR busy again\n", 3),
+    (b"ERR busy again\n", INTERRUPTED),  # it was let in before: the same command goes on later
 ]
 
 
@@ -193,6 +196,50 @@ def wrong_digest():
         assert outcome.status == INTEGRITY, outcome
         assert [request for request in server.requests if "DOWNLOAD" in request] == ["DOWNLOAD a", "DOWNLOAD a fresh"]
         assert one.names() == set(), one.names()
+
+
+@check("a destination that is exchanged for a link in the midst of a download keeps the download, and the link gets nothing")
+def exchanged_destination():
+    def script(peer, requests):
+        requests.append(peer.hear())
+        peer.say(FILE)
+        requests.append(peer.hear())
+        peer.say(READY + b"DATA 2\nev")
+        (one.here / "out").rename(one.here / "held")
+        (one.here / "out").symlink_to("../outside")
+        peer.say(b"DATA 2\nilEND sha256=" + sha256(b"evil").encode() + b"\n")
+        requests.extend(peer.linger())
+
+    with victim() as one, FakeServer(script) as server:
+        (one.here / "out").mkdir()
+        outcome = one.run(server.url, "get", "a", "--to", "out/")
+        assert outcome.status == OK, outcome
+        assert (one.here / "held/a").read_bytes() == b"evil"
+
+
+@check("a file of ours is private while it arrives, and keeps the mode of the one that it replaces")
+def private_parts():
+    def script(peer, requests):
+        requests.append(peer.hear())
+        peer.say(FILE)
+        requests.append(peer.hear())
+        peer.say(READY + b"DATA 2\nev")
+        eventually("the part is there", lambda: any(one.here.glob(".dfos-*.part")))
+        modes.extend(path.stat().st_mode & 0o777 for path in one.here.glob(".dfos-*.part"))
+        peer.say(b"DATA 2\nilEND sha256=" + sha256(b"evil").encode() + b"\n")
+        requests.extend(peer.linger())
+
+    modes = []
+    umask = os.umask(0)
+    try:
+        with victim() as one, FakeServer(script) as server:
+            (one.here / "a").write_bytes(b"old")
+            (one.here / "a").chmod(0o640)
+            outcome = one.run(server.url, "get", "a")
+            assert outcome.status == OK and modes == [0o600], (modes, outcome)
+            assert (one.here / "a").stat().st_mode & 0o777 == 0o640
+    finally:
+        os.umask(umask)
 
 
 @check("silence ends the client in its own time, whatever time the server names, at every stage of a download")

@@ -16,8 +16,11 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("DFOS_BIN", ROOT / "target/debug"))
 LONG = bool(os.environ.get("DFOS_TEST_LONG"))
 
-# What no line of a log may hold, its LF apart: C0, DEL, C1 as UTF-8, and the marks that turn the direction of text.
-RAW = re.compile(rb"[\x00-\x09\x0b-\x1f\x7f]|\xc2[\x80-\x9f]|\xe2\x80[\x8e\x8f\xaa-\xae]|\xe2\x81[\xa6-\xa9]")
+# What no line of a log may hold, its LF apart: C0, DEL, C1 as UTF-8, the marks that turn the direction of text, and what cannot be
+# seen or is a new line to some (U+200B, U+2028, U+2029, U+FEFF).
+RAW = re.compile(
+    rb"[\x00-\x09\x0b-\x1f\x7f]|\xc2[\x80-\x9f]|\xd8\x9c|\xe2\x80[\x8b\x8e\x8f\xa8-\xae]|\xe2\x81[\xa6-\xa9]|\xef\xbb\xbf"
+)
 
 
 class House:

@@ -1,10 +1,10 @@
 //! What `--json` prints: one object a line, all of one shape. Fields that do not apply are left out; a program must pass over
 //! fields and events that it does not know.
 
-use super::escape::is_unsafe;
 use crate::client::failure::Failure;
 use crate::proto::Digest;
 use crate::proto::answer::Entry;
+use crate::proto::unseen::is_unsafe;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
