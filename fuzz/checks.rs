@@ -12,8 +12,11 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::sync::OnceLock;
 
+/// Panics if what it says does not hold of these bytes.
+pub type Check = fn(&[u8]);
+
 /// Every check by its name, which is that of its fuzz target and of its directory in `corpus`.
-pub const ALL: &[(&str, fn(&[u8]))] = &[
+pub const ALL: &[(&str, Check)] = &[
     ("request", request),
     ("answer", answer),
     ("listing", listing),
