@@ -179,7 +179,7 @@ fn exchange(raw: &mut Raw, request: &str) -> Vec<u8> {
 /// Whether an answer shows anything foreign: content, size, digest or a name that only stands outside.
 fn shows_foreign(answer: &[u8]) -> bool {
     let digest = common::tree::sha256(FOREIGN);
-    let signs: [&[u8]; 4] = [b"FFFF", b"4242", b"foreign-name", digest.as_bytes()];
+    let signs: [&[u8]; 5] = [b"FFFF", b"size=4242", b" 4242 ", b"foreign-name", digest.as_bytes()];
     signs.iter().any(|sign| answer.windows(sign.len()).any(|part| part == *sign))
 }
 

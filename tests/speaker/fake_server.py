@@ -43,11 +43,12 @@ class Peer:
         return line.decode()
 
     def linger(self):
-        """Hears the client out, until it goes; what it said."""
+        """Hears the client out, until it goes; what it said. It need not wait for its goodbye."""
         said = []
         try:
-            while True:
+            while said[-1:] != ["LOGOUT"]:
                 said.append(self.hear())
+            self.say("OK bye")
         except Gone:
             return said
 
