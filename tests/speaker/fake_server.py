@@ -50,7 +50,8 @@ class Peer:
                 said.append(self.hear())
             self.say("OK bye")
         except Gone:
-            return said
+            pass
+        return said
 
     def login(self):
         """The login as it should be."""
