@@ -49,6 +49,7 @@ script bsdutils
 setpriv util-linux
 mkfs.ext4 e2fsprogs
 shellcheck shellcheck
+python3 python3
 END
 }
 

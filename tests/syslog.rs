@@ -87,6 +87,44 @@ fn lines_go_to_syslog_under_the_pid_of_who_said_them_and_survive_its_restart() {
     ends_well(server);
 }
 
+/// The names that have hurt somebody (tests/hostile_names.txt), and text that needs no encoding on the wire: none comes out raw, and
+/// none makes a line of its own.
+#[test]
+fn no_name_puts_a_control_character_or_a_line_into_syslog() {
+    let _turn = turn();
+    if std::path::Path::new(SOCKET).exists() {
+        return eprintln!("skipped: a system log is running at {SOCKET}");
+    }
+    let Ok(syslogd) = Syslogd::start() else { return eprintln!("skipped: no right to make {SOCKET}") };
+    let server = Server::start(&["--log-target", "syslog", "-v"]);
+    let mut raw = server.login("alice");
+    let encoded = include_str!("hostile_names.txt").lines().filter(|line| !line.starts_with('#'));
+    let loose = ["a\u{9b}31m", "a\u{202e}b", "\u{200f}\u{61c}", "a\u{2028}b", "<0>a", "\u{80}\u{9f}"];
+    let mut buffer = [0; 65536];
+    for (n, name) in encoded.chain(loose).enumerate() {
+        raw.ask(format!("MKDIR {name}"));
+        raw.ask(format!("STAT none/{name}"));
+        raw.demand(&format!("MKDIR end-of-{n}-"), "OK created");
+        let mut lines = 0;
+        loop {
+            let length = syslogd.0.recv(&mut buffer).unwrap();
+            let line = std::str::from_utf8(&buffer[..length]).unwrap();
+            assert!(
+                !line.contains(|c: char| c.is_control() || "\u{202e}\u{200f}\u{61c}\u{2028}".contains(c)),
+                "{line:?}"
+            );
+            assert!(line.starts_with("<2") || line.starts_with("<3"), "{line}");
+            if line.contains(&format!("end-of-{n}-")) {
+                break;
+            }
+            lines += 1;
+        }
+        assert!((2..10).contains(&lines), "{lines} lines for {name}");
+    }
+    drop(raw);
+    ends_well(server);
+}
+
 /// A syslogd that has stopped reading fills its queue; sessions and the end of the server go on all the same.
 #[test]
 fn a_syslogd_that_stands_still_holds_nobody_up() {

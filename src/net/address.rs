@@ -76,7 +76,7 @@ fn host_port(text: &str, rest: &str) -> Result<HostPort, BadAddress> {
             None => (rest, None),
         },
     };
-    if host.is_empty() || host.contains(['/', '@']) {
+    if host.is_empty() || host.contains(|c: char| "/@[]".contains(c) || c.is_whitespace() || c.is_control()) {
         return Err(BadAddress::Host(text.into()));
     }
     let port = match port {

@@ -191,7 +191,7 @@ impl FromStr for Answer {
                 _ => return Err(BadAnswer::Field("count of DATA")),
             },
             "END" => Answer::End(Fields(rest.to_owned())),
-            "ABORT" => abort(rest),
+            "ABORT" => abort(rest)?,
             _ => return Err(BadAnswer::Unknown),
         })
     }
@@ -212,16 +212,16 @@ fn entry(rest: &str) -> Result<Entry, BadAnswer> {
     }
 }
 
-fn abort(rest: &str) -> Answer {
+fn abort(rest: &str) -> Result<Answer, BadAnswer> {
     let (code, text) = rest.split_once(' ').unwrap_or((rest, ""));
     let (good, text) = match text.strip_prefix("good=") {
         Some(tail) => {
             let (good, text) = tail.split_once(' ').unwrap_or((tail, ""));
-            (value::number(good).unwrap_or(0), text)
+            (value::number(good).map_err(|_| BadAnswer::Field("good"))?, text)
         }
         None => (0, text),
     };
-    Answer::Abort(code.parse().unwrap_or(Code::Internal), good, text.to_owned())
+    Ok(Answer::Abort(code.parse().unwrap_or(Code::Internal), good, text.to_owned()))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ pub mod incoming;
 pub mod limits;
 pub mod line;
 pub mod path;
+pub mod unseen;
 pub mod value;
 pub mod verb;
 

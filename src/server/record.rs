@@ -65,7 +65,8 @@ pub enum Record {
 }
 
 impl Record {
-    fn encode(&self) -> String {
+    /// As it travels to the scribe.
+    pub fn encode(&self) -> String {
         match self {
             Record::Opened(pid, peer) => format!("O{pid} {peer}"),
             Record::Closed(pid) => format!("C{pid}"),

@@ -4,6 +4,7 @@
 use super::options::LogTarget;
 use super::record::{LARGEST, Level, Log, Record};
 use super::syslog_output::SyslogOutput;
+use crate::proto::unseen::is_unsafe;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigHandler, Signal};
@@ -168,7 +169,7 @@ impl Scribe {
 fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
+        if is_unsafe(c) {
             let _ = write!(out, "\\u{{{:x}}}", c as u32);
         } else {
             out.push(c);

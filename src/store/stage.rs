@@ -323,7 +323,7 @@ mod tests {
 
         fn tree(&self) -> Tree {
             let storage = File::open(self.storage.path()).unwrap();
-            let root = Tree::open_root(storage.as_fd(), "alice").unwrap();
+            let root = Tree::open_root(storage.as_fd(), "alice", self.policy).unwrap();
             Tree::new(root, self.policy, &mut Patient).unwrap()
         }
 

@@ -1,6 +1,7 @@
 //! Names as a terminal may see them. A name is bytes that somebody else chose: printed raw it could move the cursor, rename
 //! the window, or hide what stands beside it.
 
+use crate::proto::unseen::is_unsafe;
 use std::fmt::Write;
 
 /// Prints `bytes` so that a terminal shows them and does nothing else: control characters (C0, DEL, C1), marks that turn the
@@ -36,14 +37,6 @@ fn escape_where(bytes: &[u8], kept: &[char]) -> String {
         }
     }
     text
-}
-
-/// Whether a terminal might obey `c`, or show the text around it as something else.
-fn is_unsafe(c: char) -> bool {
-    c.is_control() // C0, DEL and C1
-        || matches!(c,
-            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' // direction
-            | '\u{200b}' | '\u{2028}' | '\u{2029}' | '\u{feff}') // unseen, or a new line
 }
 
 #[cfg(test)]

@@ -4,10 +4,11 @@
 use crate::client::failure::Failure;
 use crate::proto::Digest;
 use crate::proto::answer::Entry;
+use crate::proto::unseen::is_unsafe;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
-use std::fmt::Display;
+use std::fmt::{Display, Write};
 use std::time::Duration;
 
 /// The version of the objects; it grows when a field changes its meaning, not when one is added.
@@ -125,10 +126,19 @@ impl Object {
         object
     }
 
-    /// The line, with its end.
+    /// The line, with its end. Somebody may look at it on a terminal: JSON itself would let DEL, C1 and the marks that turn text
+    /// stand as they are.
     pub fn line(&self) -> String {
         // Strings and numbers only: this cannot fail.
-        let mut line = serde_json::to_string(self).unwrap_or_default();
+        let text = serde_json::to_string(self).unwrap_or_default();
+        let mut line = String::with_capacity(text.len() + 1);
+        for c in text.chars() {
+            match is_unsafe(c) {
+                // All of these are below U+10000, and stand within strings; writing to a String cannot fail.
+                true => drop(write!(line, "\\u{:04x}", c as u32)),
+                false => line.push(c),
+            }
+        }
         line.push('\n');
         line
     }
@@ -150,8 +160,10 @@ mod tests {
         let value: serde_json::Value = serde_json::from_str(&Object::new("entry").path(b"caf\xe9\n").line()).unwrap();
         assert_eq!(value["v"], 1);
         assert_eq!(STANDARD.decode(value["path_b64"].as_str().unwrap()).unwrap(), b"caf\xe9\n");
-        let plain = Object::new("entry").path("é\"\u{1b}".as_bytes()).line();
-        assert!(!plain.contains("path_b64") && !plain.contains('\u{1b}'));
+        let name = "é\"\u{1b}\u{7f}\u{9b}\u{202e}";
+        let plain = Object::new("entry").path(name.as_bytes()).line();
+        assert!(!plain.contains("path_b64") && !plain.contains(['\u{1b}', '\u{7f}', '\u{9b}', '\u{202e}']));
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&plain).unwrap()["path"], name);
         assert_eq!(plain.matches('\n').count(), 1);
     }
 

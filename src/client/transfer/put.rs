@@ -3,7 +3,7 @@
 use super::lost::{resumable, unrepeatable};
 use super::queue::{Left, Queue};
 use super::sender::{Job, Sender, What};
-use super::source::{Links, local, shown};
+use super::source::{Beneath, Links, local, shown};
 use super::tally::{Outcome, Tally};
 use crate::client::failure::{Exit, Failure};
 use crate::client::limits;
@@ -14,12 +14,15 @@ use crate::client::retry::Context;
 use crate::client::stop::Stop;
 use crate::client::target::Target;
 use crate::proto::{EntryKind, RemotePath};
+use nix::fcntl::OFlag;
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::fs::FileType;
+use std::fs::{File, FileType};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use walkdir::{DirEntry, WalkDir};
 
@@ -169,8 +172,7 @@ impl<'a> Planner<'a> {
                 let text = format!("{} is a directory; -r puts it with all that is in it", shown(source));
                 return Err(Failure::new(Exit::Usage, text));
             }
-            self.tree(source, &remote);
-            return Ok(());
+            return self.tree(source, &remote);
         }
         if !found.is_file() {
             return Err(Failure::new(Exit::Local, format!("{} is not a regular file", shown(source))));
@@ -179,14 +181,17 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
-    fn tree(&mut self, source: &Path, remote: &RemotePath) {
+    /// Plans a directory. The walk goes by names, which somebody may turn into links meanwhile; so what it finds counts only if
+    /// it can be reached from the directory, held open, without a link.
+    fn tree(&mut self, source: &Path, remote: &RemotePath) -> Result<(), Failure> {
+        let root = Arc::new(OwnedFd::from(File::open(source).map_err(|why| local(source, &why))?));
         // The slash makes a link that the user named be followed.
         for found in WalkDir::new(source.join("")).sort_by_file_name() {
             if self.context.stop.asked() {
-                return;
+                return Ok(());
             }
             let planned = match &found {
-                Ok(entry) => self.entry(entry, source, remote),
+                Ok(entry) => self.entry(entry, source, &root, remote),
                 Err(why) => Err(walk_failure(source, why)),
             };
             if let Err(failure) = planned {
@@ -197,9 +202,16 @@ impl<'a> Planner<'a> {
                 self.fail(name.as_os_str().as_bytes(), &failure);
             }
         }
+        Ok(())
     }
 
-    fn entry(&mut self, entry: &DirEntry, source: &Path, remote: &RemotePath) -> Result<(), Failure> {
+    fn entry(
+        &mut self,
+        entry: &DirEntry,
+        source: &Path,
+        root: &Arc<OwnedFd>,
+        remote: &RemotePath,
+    ) -> Result<(), Failure> {
         let path = entry.path();
         let kind = entry.file_type();
         if let Some(why) = not_sent(kind) {
@@ -211,14 +223,17 @@ impl<'a> Planner<'a> {
         for component in tail.components() {
             name = below(&name, component.as_os_str().as_bytes())?;
         }
+        let way = Beneath { root: root.clone(), tail: tail.to_owned() };
         if kind.is_dir() {
+            // Its name would be sent as well.
+            way.open(OFlag::O_PATH | OFlag::O_DIRECTORY).map_err(|why| local(path, &why))?;
             if !name.is_root() {
                 self.dirs.push(Job::new(u64::MAX, name, What::Dir));
             }
             return Ok(());
         }
         let size = entry.metadata().map_err(|why| walk_failure(path, &why))?.len();
-        self.job(name, What::File { path: path.to_owned(), size, links: Links::Refuse });
+        self.job(name, What::File { path: path.to_owned(), size, links: Links::Refuse(way) });
         Ok(())
     }
 

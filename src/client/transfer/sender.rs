@@ -27,7 +27,7 @@ pub enum What {
         path: PathBuf,
         /// Its size when it was found.
         size: u64,
-        /// Whether it may be a link.
+        /// Whether links may lead to it.
         links: Links,
     },
     /// A file with the bytes of standard input.
@@ -187,7 +187,7 @@ impl<'a> Sender<'a> {
     /// Sends a whole small file without waiting for anything.
     fn send_small(&mut self, connection: &mut Connection, mut job: Job) -> Result<(), Failure> {
         let What::File { path, links, .. } = &job.what else { return Ok(()) };
-        let (source, content) = match read_small(path, *links) {
+        let (source, content) = match read_small(path, links) {
             Ok(read) => read,
             Err(failure) => {
                 self.announce(&mut job, None);
@@ -220,7 +220,11 @@ impl<'a> Sender<'a> {
     fn take_answer(&mut self, connection: &mut Connection, retry: &mut Retry, answer: Answer) -> Result<(), Failure> {
         let Some(mut sent) = self.sent.pop_front() else { return Err(connection.unexpected(&answer)) };
         match (&sent.content, answer) {
-            (Some(_), Answer::Ready(_)) if !sent.ready => {
+            (Some(_), Answer::Ready(fields)) if !sent.ready => {
+                // The whole file was sent after the request: no other beginning makes sense.
+                if fields.number("offset").map_err(|why| connection.broken(why))? != 0 {
+                    return Err(connection.broken("the server resumes an upload that was not to be resumed"));
+                }
                 sent.ready = true;
                 self.sent.push_front(sent);
                 return Ok(());
@@ -262,7 +266,7 @@ impl<'a> Sender<'a> {
 
     fn begin_big(&mut self, mut job: Job) {
         let input = match &job.what {
-            What::File { path, links, .. } => Source::open(path, *links).map(Input::File),
+            What::File { path, links, .. } => Source::open(path, links).map(Input::File),
             _ => Stdin::new().map(Input::Stdin),
         };
         let size = match &input {
@@ -318,7 +322,7 @@ impl<'a> Sender<'a> {
 }
 
 /// Reads a file that was small when it was found. One that is being written to is read once more before it counts as changed.
-fn read_small(path: &std::path::Path, links: Links) -> Result<(Source, Vec<u8>), Failure> {
+fn read_small(path: &std::path::Path, links: &Links) -> Result<(Source, Vec<u8>), Failure> {
     let once = || {
         let mut source = Source::open(path, links)?;
         // One byte more than there should be, to see a file that grew.

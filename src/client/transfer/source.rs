@@ -5,7 +5,7 @@ use crate::client::failure::{Exit, Failure};
 use crate::client::limits;
 use crate::client::stop::Stop;
 use crate::proto::{Digest, Mtime};
-use nix::fcntl::OFlag;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use sha2::{Digest as _, Sha256};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -13,15 +13,37 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-/// Whether a link may stand where a file is meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Whether links may lead to a file.
+#[derive(Debug, Clone)]
 pub enum Links {
     /// The user named it: what it points to is meant.
     Follow,
-    /// A walk found it.
-    Refuse,
+    /// A walk found it below a directory that the user named: no link leads there.
+    Refuse(Beneath),
+}
+
+/// The way from a directory that is held open to something below it. Somebody may turn what lies on the way into a link while we
+/// walk; a path from the top would follow that.
+#[derive(Debug, Clone)]
+pub struct Beneath {
+    /// The directory that the user named.
+    pub root: Arc<OwnedFd>,
+    /// The way from there, empty for the directory itself.
+    pub tail: PathBuf,
+}
+
+impl Beneath {
+    /// Opens it if no link stands in its way (openat2(2), RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS).
+    pub fn open(&self, flags: OFlag) -> io::Result<File> {
+        let tail = if self.tail.as_os_str().is_empty() { Path::new(".") } else { &self.tail };
+        let how = OpenHow::new()
+            .flags(flags | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
+        Ok(openat2(&self.root, tail, how).map(File::from)?)
+    }
 }
 
 /// A local file that is being sent.
@@ -34,14 +56,13 @@ pub struct Source {
 
 impl Source {
     /// Opens a regular file.
-    pub fn open(path: &Path, links: Links) -> Result<Self, Failure> {
+    pub fn open(path: &Path, links: &Links) -> Result<Self, Failure> {
         // O_NONBLOCK: a pipe that took the file's place must not hold us up.
-        let mut flags = OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-        if links == Links::Refuse {
-            flags |= OFlag::O_NOFOLLOW;
-        }
-        let file =
-            OpenOptions::new().read(true).custom_flags(flags.bits()).open(path).map_err(|why| local(path, &why))?;
+        let opened = match links {
+            Links::Follow => OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path),
+            Links::Refuse(way) => way.open(OFlag::O_RDONLY | OFlag::O_NONBLOCK),
+        };
+        let file = opened.map_err(|why| local(path, &why))?;
         let was = file.metadata().map_err(|why| local(path, &why))?;
         if !was.is_file() {
             return Err(Failure::new(Exit::Local, format!("{} is not a regular file", shown(path))));

@@ -288,7 +288,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (path, content) = (dir.path().join("a"), vec![7; 1_500_000]);
         std::fs::write(&path, &content).unwrap();
-        let input = Input::File(Source::open(&path, Links::Refuse).unwrap());
+        let input = Input::File(Source::open(&path, &Links::Follow).unwrap());
         let mut upload = Upload::new(0, "a".parse().unwrap(), input);
         let around = Surroundings { stop: &Stop::deaf(), report: &Silent };
         let begin = |upload: &mut Upload, there: usize| {
