@@ -4,7 +4,7 @@ mod common;
 
 use common::raw::{body_bytes, field};
 use common::tree::noise;
-use common::{PATIENCE, Raw, Server, home};
+use common::{PATIENCE, Raw, Server, give, home};
 use dfos::proto::Access;
 use dfos::proto::verb::{TABLE, Verb};
 use std::collections::BTreeMap;
@@ -172,6 +172,7 @@ fn the_same_requests_do_change_the_tree_of_a_full_account() {
         for request in requests(row.verb) {
             fs::remove_dir_all(&root).unwrap();
             fill(&root);
+            give(&root);
             let before = pictures(&root);
             let mut raw = server.login("alice");
             exchange(&mut raw, request);

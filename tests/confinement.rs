@@ -94,7 +94,9 @@ fn before_login_a_session_has_the_storage_the_users_and_the_right_to_chroot() {
         held.sort();
         assert_eq!(
             held,
-            ["/dev/null", "/dev/null", "/memfd:dfos-users (deleted)", &storage].map(str::to_owned).as_slice(),
+            ["/dev/null", "/dev/null", "/memfd:dfos-limits (deleted)", "/memfd:dfos-users (deleted)", &storage]
+                .map(str::to_owned)
+                .as_slice(),
             "{start:?}"
         );
         assert_eq!(limits(pid, "Max cpu time")[0], "10");

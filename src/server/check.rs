@@ -166,6 +166,11 @@ fn storage(options: &ServeOptions, findings: &mut Findings) -> Option<ServiceUse
 
 /// What confines a session here, tried as the user that the server would run as.
 fn layers(options: &ServeOptions, service: Option<ServiceUser>, findings: &mut Findings) {
+    // Any directory will do to try them on. As the server does, it is opened before root is left.
+    let dir = File::open(&options.dir).or_else(|_| File::open("/"));
+    let Some(dir) = findings.take(dir.map_err(|why| format!("cannot open {}: {why}", options.dir.display()))) else {
+        return;
+    };
     if let Some(service) = service {
         if findings.take(service.become_it()).is_none() {
             return;
@@ -178,11 +183,6 @@ fn layers(options: &ServeOptions, service: Option<ServiceUser>, findings: &mut F
     } else if Uid::effective().is_root() {
         return; // nobody to run as: refused above
     }
-    // Any directory will do to try them on.
-    let dir = File::open(&options.dir).or_else(|_| File::open(std::env::temp_dir()));
-    let Some(dir) = findings.take(dir.map_err(|why| format!("cannot open {}: {why}", options.dir.display()))) else {
-        return;
-    };
     let walls = confine::wanted(options).and_then(|wanted| {
         confine::Walls::found(wanted, dir.as_fd()).map_err(|why| format!("cannot try what confines a session: {why}"))
     });

@@ -14,6 +14,7 @@ from dfos_speaker import PATIENCE, Speaker
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("DFOS_BIN", ROOT / "target/debug"))
+SERVICE = 65534
 LONG = bool(os.environ.get("DFOS_TEST_LONG"))
 
 # What no line of a log may hold, its LF apart: C0, DEL, C1 as UTF-8, the marks that turn the direction of text, and what cannot be
@@ -35,13 +36,20 @@ class House:
         (self.storage / "bob").mkdir(parents=True)
         (self.storage / "bob/private").write_text("bob's alone")
         (self.home / "outside").write_text("nobody's")
+        if os.geteuid() == 0:
+            self.give_away()
         command = [BIN / "dfos-forkd", "--listen", "tcp://127.0.0.1:0", "--dir", self.storage]
-        command += ["--users", self.home / "users", "--max-clients", "64", *options]
+        command += ["--users", self.home / "users", "--max-clients", "64", "--max-penalty", "0", *options]
         with open(self.log_file, "wb") as log:
             self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, cwd=self.home)
         line = self.process.stdout.readline().decode()
         assert line.startswith("listening tcp://"), line
         self.port = int(line.rsplit(":", 1)[1])
+
+    def give_away(self):
+        """A server that root starts runs as the owner of the storage."""
+        for path in [self.storage, *self.storage.rglob("*")]:
+            os.chown(path, SERVICE, SERVICE)
 
     def speaker(self):
         return Speaker(self.port)
