@@ -497,3 +497,27 @@ fn who_is_turned_away_hears_that_it_is_the_servers_will() {
     drop(first);
     server.stop();
 }
+
+#[test]
+fn whoever_stands_still_in_a_handshake_makes_room() {
+    let server = Server::start(&[&LISTEN[..], &["--max-logins", "2"]].concat());
+    let half = hello()[..100].to_vec();
+    let mut held = Vec::new();
+    for bytes in [&half, &hello()] {
+        let mut socket = TcpStream::connect(server.tls_address()).unwrap();
+        socket.write_all(bytes).unwrap();
+        held.push(socket);
+        eventually("its session", || server.sessions().len() == held.len());
+    }
+    std::thread::sleep(dfos::proto::limits::STRANGER + std::time::Duration::from_millis(100)); // nobody younger is sent away
+    // The room is full: who has stood there longest goes, and the newcomer logs in.
+    let mut raw = TlsRaw::connect(server.tls_address());
+    raw.demand("LOGIN alice secret", "OK welcome");
+    let mut first = held.remove(0);
+    first.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert_eq!(first.read_to_end(&mut Vec::new()).unwrap_or(0), 0);
+    server.logged("sent away");
+    assert_eq!(server.sessions().len(), 2);
+    drop((raw, held));
+    server.stop();
+}
