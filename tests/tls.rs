@@ -460,7 +460,7 @@ fn a_start_that_is_not_safe_is_refused() {
         |certificate: &str, key: &str| refused(&[&LISTEN[..], &["--tls-cert", certificate, "--tls-key", key]].concat());
     assert!(tls(&pair[0], &other[1]).contains("do not go together"));
     assert!(tls("/nonexistent", &pair[1]).contains("/nonexistent"));
-    let open = fs::Permissions::from(std::os::unix::fs::PermissionsExt::from_mode(0o644));
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o644);
     fs::set_permissions(&pair[1], open).unwrap();
     assert!(tls(&pair[0], &pair[1]).contains("chmod o-r"));
 

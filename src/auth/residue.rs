@@ -4,7 +4,7 @@
 use zeroize::Zeroize;
 
 /// Bytes of stack that a handshake or a login can have used: a few deep calls of a cryptographic library.
-const DEPTH: usize = 256 * 1024;
+const DEPTH: usize = 64 * 1024;
 
 /// Covers the stack below the caller with zeros: to be called where a handshake or a login was called.
 #[inline(never)]
