@@ -69,12 +69,16 @@ class FakeServer:
         self.requests, self.faults, self.peers = [], [], []
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=16)
         self.url = f"tcp://127.0.0.1:{self.listener.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True).start()
+        self.accepting = threading.Thread(target=self._accept, daemon=True)
+        self.accepting.start()
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
+        # Closed under a thread that is about to accept, its number could be the next server's by then.
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.accepting.join()
         self.listener.close()
         for peer in self.peers:
             peer.socket.close()
