@@ -171,6 +171,31 @@ fn while_it_ends_nobody_new_is_served() {
 }
 
 #[test]
+fn who_knocks_in_the_moment_of_the_end_does_no_harm() {
+    let mut server = Server::start(&["--grace", "60"]);
+    let mut member = server.login("alice");
+    let bytes = noise(4, 300_000);
+    member.send([b"UPLOAD f\n", &*pieces(&bytes[..100_000])].concat());
+    member.expect("READY");
+    // The request to end comes while the listener has its hands full with a queue of connections.
+    server.signal(Signal::SIGSTOP);
+    eventually("the listener stands still", || common::process(server.pid().as_raw()).is_some_and(|p| p.state == 'T'));
+    let mut queue: Vec<_> = (0..200).map(|_| common::Raw::silent(server.address())).collect();
+    server.signal(Signal::SIGCONT);
+    queue[0].expect("OK dfos/1");
+    server.signal(Signal::SIGINT);
+    server.logged("ending: ");
+    member.send(pieces(&bytes[100_000..]));
+    member.send(format!("END sha256={}\n", sha256(&bytes)));
+    member.expect("OK size=300000");
+    member.expect("ERR shutting-down");
+    drop((member, queue));
+    assert_eq!(server.wait(), 0);
+    server.nobody_is_left();
+    server.no_alarm();
+}
+
+#[test]
 fn when_the_listener_is_killed_sessions_finish_what_they_hold_and_another_can_start_at_once() {
     let mut server = Server::start(&["--grace", "60"]);
     let (mut busy, mut idle) = (server.login("alice"), server.login("bob"));

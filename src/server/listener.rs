@@ -225,7 +225,9 @@ impl Listener {
 
     /// Accepts a connection from a socket, and forks a session for it or turns it away. Returns in the child only.
     fn accept(&mut self, at: usize) -> io::Result<Option<(Brief, SigSet)>> {
-        let (socket, peer) = match self.sockets[at].accept() {
+        // A request to end that was heard after the wait has closed them: whoever knocked just then has come too late.
+        let Some(listening) = self.sockets.get(at) else { return Ok(None) };
+        let (socket, peer) = match listening.accept() {
             Ok(Some(accepted)) => accepted,
             Ok(None) => return Ok(None),
             Err(error) => {
