@@ -177,6 +177,26 @@ fn guesses_are_not_free_for_who_has_an_account() {
     server.stop();
 }
 
+#[test]
+fn guesses_are_not_free_for_who_has_an_account_and_no_session_left_or_no_directory() {
+    for (limits, answer) in [("[default]\nsessions = 1\n", "ERR busy"), ("[default]\naccess = \"read-only\"\n", "ERR not-found")] {
+        let server = Server::limited(limits, &PENALTIES);
+        let seat = answer.contains("busy").then(|| server.login("alice"));
+        for _ in 0..3 {
+            let mut raw = server.client();
+            raw.send("LOGIN bob guess\nLOGIN bob another\nLOGIN alice secret\n");
+            raw.expect("ERR login-refused");
+            raw.expect("ERR login-refused");
+            raw.expect(answer);
+            drop(raw);
+            eventually("it has gone", || server.sessions().len() == usize::from(seat.is_some()) && server.zombies() == 0);
+        }
+        is_refused(Raw::silent(server.address()), "too many failures");
+        drop(seat);
+        server.wait_idle();
+    }
+}
+
 /// CVE-2016-6515: a very long password kept the hash busy.
 #[test]
 fn a_password_that_is_too_long_is_refused_before_it_is_hashed() {

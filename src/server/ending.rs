@@ -55,7 +55,9 @@ impl Ending {
     /// guessed all the same; so has, perhaps, who then logged in with an account of their own.
     pub fn after_a_guess(self, logged_in: bool) -> Ending {
         match self {
-            Ending::Vanished | Ending::LoggedOut | Ending::TimedOut if logged_in => Ending::GuessedFirst,
+            Ending::Vanished | Ending::LoggedOut | Ending::TimedOut | Ending::Turned | Ending::Failed if logged_in => {
+                Ending::GuessedFirst
+            }
             Ending::Vanished | Ending::LoggedOut | Ending::LoginTimedOut | Ending::SentAway if !logged_in => {
                 Ending::Guessed
             }

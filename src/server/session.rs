@@ -106,7 +106,8 @@ pub fn run(brief: Brief, stop: StopPipe) -> Ending {
         Err(trouble) => {
             brief.log.line(Level::of(trouble.code()), format!("no session for {user}: {trouble}"));
             talk.farewell(trouble.code(), &trouble.to_string());
-            return if trouble.code() == Code::Busy { Ending::Turned } else { Ending::Failed };
+            let ending = if trouble.code() == Code::Busy { Ending::Turned } else { Ending::Failed };
+            return answer_for(&talk, ending);
         }
     };
     let policy = policy(brief.policy, &limits);
@@ -114,7 +115,8 @@ pub fn run(brief: Brief, stop: StopPipe) -> Ending {
         Ok(tree) => tree,
         Err(trouble) => {
             talk.farewell(trouble.code(), &format!("your directory cannot be used: {trouble}"));
-            return failed(&brief.log, &format!("{user}'s directory cannot be used: {trouble}"));
+            let ending = failed(&brief.log, &format!("{user}'s directory cannot be used: {trouble}"));
+            return answer_for(&talk, ending);
         }
     };
     let mut member = Member::new(talk, tree, brief.log, brief.tally, brief.times.idle);
@@ -123,7 +125,7 @@ pub fn run(brief: Brief, stop: StopPipe) -> Ending {
         Ok(()) => Ending::LoggedOut,
         Err(cut) => part(&mut member, &cut),
     };
-    let ending = if member.talk.guessed { ending.after_a_guess(true) } else { ending };
+    let ending = answer_for(&member.talk, ending);
     member.log.line(Level::Debug, format!("ends: {ending}"));
     ending
 }
@@ -141,6 +143,11 @@ fn enter(walls: &Walls, storage: OwnedFd, user: &str, policy: Policy, pulse: &mu
 fn policy(base: Policy, limits: &Limits) -> Policy {
     let quota = Allowance { bytes: limits.quota, files: limits.files };
     Policy { quota, largest: limits.largest_file, read_only: limits.access == Access::ReadOnly, ..base }
+}
+
+/// How a session of a user ends that may have begun with a guess at another's password.
+fn answer_for(talk: &Talk, ending: Ending) -> Ending {
+    if talk.guessed { ending.after_a_guess(true) } else { ending }
 }
 
 fn failed(log: &Log, why: &str) -> Ending {
