@@ -1,6 +1,7 @@
 //! What travels to the scribe: one record a datagram, over a socket on which the kernel names the sender. No session can
 //! speak for another.
 
+use crate::auth::UserName;
 use crate::proto::Code;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -87,7 +88,8 @@ impl Record {
             }
             b'C' => Some(Record::Closed(Pid::from_raw(rest.parse().ok()?))),
             b'E' => Some(Record::End),
-            b'U' => Some(Record::User(rest.into())),
+            // It stands in every line of the session from then on: what is no name of a user could forge others.
+            b'U' => rest.parse::<UserName>().ok().map(|_| Record::User(rest.into())),
             _ => Some(Record::Line(Level::from_byte(kind)?, rest.into())),
         }
     }
@@ -174,7 +176,8 @@ mod tests {
         ] {
             assert_eq!(Record::decode(record.encode().as_bytes()), Some(record));
         }
-        for rubbish in [&b""[..], b"O", b"Ox y", b"C", b"9x", b"\xff", "é".as_bytes()] {
+        let forged = b"Ux\n2026-01-01T00:00:00.000000Z dfos-forkd[1] info bob";
+        for rubbish in [&b""[..], b"O", b"Ox y", b"C", b"9x", b"\xff", "é".as_bytes(), b"U", forged, b"U\x1b[2J"] {
             assert_eq!(Record::decode(rubbish), None, "{rubbish:?}");
         }
     }
