@@ -179,7 +179,9 @@ fn guesses_are_not_free_for_who_has_an_account() {
 
 #[test]
 fn guesses_are_not_free_for_who_has_an_account_and_no_session_left_or_no_directory() {
-    for (limits, answer) in [("[default]\nsessions = 1\n", "ERR busy"), ("[default]\naccess = \"read-only\"\n", "ERR not-found")] {
+    for (limits, answer) in
+        [("[default]\nsessions = 1\n", "ERR busy"), ("[default]\naccess = \"read-only\"\n", "ERR not-found")]
+    {
         let server = Server::limited(limits, &PENALTIES);
         let seat = answer.contains("busy").then(|| server.login("alice"));
         for _ in 0..3 {
@@ -189,7 +191,9 @@ fn guesses_are_not_free_for_who_has_an_account_and_no_session_left_or_no_directo
             raw.expect("ERR login-refused");
             raw.expect(answer);
             drop(raw);
-            eventually("it has gone", || server.sessions().len() == usize::from(seat.is_some()) && server.zombies() == 0);
+            eventually("it has gone", || {
+                server.sessions().len() == usize::from(seat.is_some()) && server.zombies() == 0
+            });
         }
         is_refused(Raw::silent(server.address()), "too many failures");
         drop(seat);
@@ -705,4 +709,35 @@ fn five_thousand_silent_connections_from_many_networks_do_not_keep_a_user_out() 
 fn five_thousand_sessions_that_never_log_in_do_not_keep_a_user_out() {
     let limits = ["--max-clients", "6000", "--max-clients-per-ip", "6000", "--max-clients-per-net", "6000"];
     flood(&[&limits[..], &["--max-logins", "5000"]].concat(), 5000, &["127.0.0.1".to_owned()], Duration::from_secs(10));
+}
+
+/// Who connects again and again keeps no connection long enough to be sent away for being silent: still one network cannot have the
+/// whole room.
+#[test]
+fn a_network_that_never_pauses_to_connect_does_not_keep_a_user_of_another_out() {
+    let server = Server::start(&["--max-logins", "40"]);
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut held = std::collections::VecDeque::new();
+                while !over.load(SeqCst) {
+                    held.push_back(connect_from("127.0.0.1", server.address()));
+                    if held.len() > 100 {
+                        held.pop_front();
+                    }
+                }
+            });
+        }
+        let _over = Over(&over);
+        eventually("the room is full", || server.log().iter().any(|line| line.contains("turned away")));
+        for n in 0..20 {
+            let mut raw = Raw::silent_from("127.9.9.9", server.address());
+            let line = raw.line();
+            assert!(line.starts_with("OK dfos/1"), "attempt {n}: {line}");
+            raw.login("alice");
+        }
+    });
+    server.wait_idle();
+    server.stop();
 }

@@ -77,6 +77,10 @@ pub const RETRY: Duration = Duration::from_secs(5);
 /// A stranger is not sent away for a newcomer before this age: `dfos-client` logs in faster, over a satellite too.
 pub const STRANGER: Duration = Duration::from_secs(1);
 
+/// A network that has more than one in so many of the places of strangers loses even those that are younger than [`STRANGER`] to
+/// newcomers of networks that have fewer: who connects again and again never has an old one.
+pub const FAIR_SHARE: u32 = 4;
+
 /// A session that has been sent away and still runs after this time is killed.
 pub const OBEDIENCE: Duration = Duration::from_secs(10);
 

@@ -3,7 +3,8 @@
 //! Strangers, between connecting and login, have a room of their own, so that they cannot take the places of users. From half of
 //! it on a newcomer may be refused at random (as OpenSSH's `MaxStartups`), so that an attacker cannot be sure to get
 //! the last place. But before anybody is refused for want of room, the stranger who has waited longest in the busiest network is
-//! sent away: a true client logs in within a second, so those who hold places in silence lose them to those who do not.
+//! sent away: a true client logs in within a second, so those who hold places in silence lose them to those who do not. Who
+//! comes again and again is never old enough for that: a network with more than its share loses the young as well.
 
 use super::block::Block;
 use super::refusal::Refusal;
@@ -92,13 +93,13 @@ impl Room {
         let (origin, block) = (peer.origin(), block_of(peer));
         // The narrowest limit first: whoever goes for that one makes room under the others as well.
         let (refusal, stranger) = if self.by_origin.of(&origin) >= self.limits.per_ip {
-            (Refusal::Address, self.ripe(now, |guest| guest.origin == origin))
+            (Refusal::Address, self.ripe(block, now, |guest| guest.origin == origin))
         } else if block.is_some_and(|block| self.by_block.of(&block) >= self.limits.per_net) {
-            (Refusal::Network, self.ripe(now, |guest| guest.block == block))
+            (Refusal::Network, self.ripe(block, now, |guest| guest.block == block))
         } else if self.count() >= self.limits.clients {
-            (Refusal::Full, self.ripe(now, |_| true))
+            (Refusal::Full, self.ripe(block, now, |_| true))
         } else if self.loses(dice) {
-            (Refusal::Logins, self.ripe(now, |_| true))
+            (Refusal::Logins, self.ripe(block, now, |_| true))
         } else {
             return Ok(None);
         };
@@ -113,17 +114,21 @@ impl Room {
         strangers >= full || strangers > half && u64::from(dice()) * (full - half) < (strangers - half) << 32
     }
 
-    /// Of the strangers who may go and are not too young, the one who has waited longest in the network with most strangers. `None`
-    /// too while so many are leaving that their processes would become too many.
-    fn ripe(&self, now: Instant, may_go: impl Fn(&Guest) -> bool) -> Option<Pid> {
+    /// Of the strangers who may go for somebody from `block`, the one who has waited longest in the network with most strangers. Who is
+    /// too young stays, but where a network has more than its share and the newcomer's has not. `None` too while so many are
+    /// leaving that their processes would become too many.
+    fn ripe(&self, block: Option<Block>, now: Instant, may_go: impl Fn(&Guest) -> bool) -> Option<Pid> {
         if self.leaving >= self.limits.logins {
             return None;
         }
         let mut crowds: HashMap<Option<Block>, usize> = HashMap::new();
         let strangers = || self.strangers.iter().filter_map(|pid| Some((pid, self.guests.get(pid)?)));
         strangers().for_each(|(_, guest)| *crowds.entry(guest.block).or_default() += 1);
-        let ripe = strangers()
-            .filter(|(_, guest)| now.saturating_duration_since(guest.since) > limits::STRANGER && may_go(guest));
+        let share = (self.limits.logins / limits::FAIR_SHARE).max(1) as usize;
+        let is_greedy = |block| crowds.get(&block).is_some_and(|crowd| *crowd > share);
+        let is_old = |guest: &Guest| now.saturating_duration_since(guest.since) > limits::STRANGER;
+        let gives_way = |guest: &Guest| is_old(guest) || is_greedy(guest.block) && !is_greedy(block);
+        let ripe = strangers().filter(|(_, guest)| gives_way(guest) && may_go(guest));
         // Of equals max_by_key gives the last: hence from the latest to the first.
         let ripe: Vec<_> = ripe.collect();
         ripe.into_iter().rev().max_by_key(|(_, guest)| crowds.get(&guest.block)).map(|(pid, _)| *pid)
@@ -290,7 +295,7 @@ mod tests {
         for _ in 0..3 {
             party.enter("192.0.2.1", 0).unwrap();
         }
-        assert_eq!(party.ask("198.51.100.1", 0, LUCKY), Err(Refusal::Logins));
+        assert_eq!(party.ask("192.0.2.2", 0, LUCKY), Err(Refusal::Logins));
         party.log_in(2);
         assert_eq!(party.ask("198.51.100.1", 0, LUCKY), Ok(None), "a user takes no place among the strangers");
     }
@@ -308,7 +313,7 @@ mod tests {
             for _ in 0..strangers {
                 party.enter("192.0.2.1", 0).unwrap();
             }
-            let refused = (0..10_000).filter(|_| party.ask("198.51.100.1", 0, dice()).is_err()).count();
+            let refused = (0..10_000).filter(|_| party.ask("192.0.2.2", 0, dice()).is_err()).count();
             let share = refused as f64 / 10_000.0;
             assert!((share - due).abs() < 0.02, "{strangers} strangers: {share}");
         }
@@ -319,7 +324,7 @@ mod tests {
         let mut party = Party::new(100, 100, 100, 4);
         party.enter("198.51.100.1", 0).unwrap(); // waits longest, but alone
         let busy: Vec<i32> = (1..=3).map(|n| party.enter(&format!("192.0.2.{n}"), n).unwrap()).collect();
-        assert_eq!(party.ask("203.0.113.1", 1000, LUCKY), Err(Refusal::Logins), "all are young");
+        assert_eq!(party.ask("192.0.2.9", 1000, LUCKY), Err(Refusal::Logins), "all are young");
         assert_eq!(party.ask("203.0.113.1", 1002, LUCKY), Ok(Some(busy[0])));
         party.log_in(busy[0]);
         party.enter("203.0.113.1", 1002).unwrap();
@@ -328,6 +333,25 @@ mod tests {
         party.room.leave(Pid::from_raw(1));
         assert_eq!(party.ask("203.0.113.2", 1005, 0), Ok(Some(busy[1])));
         assert_eq!(party.ask("203.0.113.2", 1005, LUCKY), Ok(None));
+    }
+
+    #[test]
+    fn a_network_with_more_than_its_share_loses_even_the_young_to_another() {
+        let mut party = Party::new(100, 100, 100, 12);
+        let busy: Vec<i32> = (0..9).map(|_| party.enter("192.0.2.1", 0).unwrap()).collect();
+        for _ in 0..3 {
+            party.enter("198.51.100.1", 0).unwrap(); // just its share
+        }
+        assert_eq!(party.ask("192.0.2.1", 0, LUCKY), Err(Refusal::Logins), "not to its own");
+        assert_eq!(party.ask("203.0.113.1", 0, LUCKY), Ok(Some(busy[0])));
+        assert_eq!(party.ask("uid:1", 0, LUCKY), Ok(Some(busy[0])));
+        for pid in &busy[..7] {
+            party.room.leave(Pid::from_raw(*pid));
+        }
+        for n in 1..=7 {
+            party.enter(&format!("203.0.{n}.1"), 0).unwrap();
+        }
+        assert_eq!(party.ask("203.0.113.1", 0, LUCKY), Err(Refusal::Logins), "nobody has more");
     }
 
     #[test]
