@@ -9,6 +9,7 @@ use dfos::net::dial::dial;
 use dfos::net::{Address, Cut, Until, Waiter};
 use nix::poll::PollFlags;
 use nix::sys::signal::{Signal, raise};
+use nix::sys::socket::{Backlog, listen};
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -50,7 +51,8 @@ fn connecting_is_interrupted() {
     let stop = Stop::listen().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("sock");
-    let _listener = UnixListener::bind(&path).unwrap();
+    let listener = UnixListener::bind(&path).unwrap();
+    listen(&listener, Backlog::new(8).unwrap()).unwrap(); // the usual 4096 are more than a process may have open
     let address = Address::Unix(path);
     let mut held = Vec::new();
     // Nobody accepts: when the queue is full, connecting waits.

@@ -76,6 +76,7 @@ fn reach(family: AddressFamily, address: &dyn SockaddrLike, end: Instant, waiter
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::sys::socket::{Backlog, listen};
     use std::net::TcpListener;
     use std::os::unix::net::UnixListener;
 
@@ -83,7 +84,8 @@ mod tests {
     fn a_socket_whose_queue_is_full_is_given_up_when_the_time_is_over() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("sock");
-        let _listener = UnixListener::bind(&path).unwrap();
+        let listener = UnixListener::bind(&path).unwrap();
+        listen(&listener, Backlog::new(8).unwrap()).unwrap(); // the usual 4096 are more than a process may have open
         let address = Address::Unix(path);
         let mut held = Vec::new();
         // Nobody accepts: sooner or later the queue is full, and a blocking connect would never return.
