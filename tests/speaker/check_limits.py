@@ -22,6 +22,7 @@ NOT_MET = {
     "PARTIAL_AGE": "a week, of files that the operator's clock dates: tests/resume.rs",
     "LEAST_MOVED": "tests/gate.rs, net/pace.rs: it is counted over a minute",
     "RETRY": "net/wire.rs: how often a full socket is tried",
+    "FAIR_SHARE": "tests/gate.rs, server/gate/room.rs",
     "STRANGER": "tests/gate.rs, server/gate/room.rs",
     "OBEDIENCE": "tests/gate.rs",
     "FORGIVEN": "server/gate/penalties.rs, tests/gate.rs",
