@@ -3,15 +3,15 @@
 mod common;
 
 use common::scram::Exchange;
-use common::tls::{Authority, Middle, Pair, TlsRaw, client_config};
+use common::tls::{Authority, Middle, Pair, TlsRaw, client_config, server_config};
 use common::{PATIENCE, Server, command, eventually, home};
 use dfos::net::tls::ALPN;
 use nix::sys::signal::Signal;
-use rustls::ClientConnection;
+use rustls::{ClientConnection, ServerConnection, StreamOwned};
 use std::collections::HashSet;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::Arc;
@@ -137,6 +137,26 @@ fn whoever_takes_the_binding_out_of_the_offer_is_told_nothing() {
         assert_eq!((middle.heard(), user.known()), (Vec::new(), String::new()));
     }
     server.stop();
+}
+
+#[test]
+fn who_does_not_name_the_protocol_is_told_nothing() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let other = std::thread::spawn(move || {
+        let mut config = server_config(&Pair::own("localhost"));
+        config.alpn_protocols.clear();
+        let (socket, _) = listener.accept().unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut stream = StreamOwned::new(ServerConnection::new(Arc::new(config)).unwrap(), socket);
+        stream.write_all(b"OK dfos/1 ready auth=SCRAM-SHA-256-PLUS\n").unwrap();
+        let mut heard = Vec::new();
+        let _ = stream.read(&mut [0; 256]).map(|n| heard.push(n));
+        heard
+    });
+    let said = User::new().ls(&url(&address), &[], 12);
+    assert!(said.contains("did not name the protocol dfos/1"), "{said}");
+    assert!(other.join().unwrap().iter().all(|n| *n == 0), "something was said");
 }
 
 #[test]

@@ -272,7 +272,12 @@ fn secure(wire: &mut Wire, target: &Target) -> Result<Option<Arc<Verifier>>, Fai
     let config = verifier.config().map_err(Cut::from);
     let tls = config.and_then(|config| Tls::client(config, &at.host)).map_err(|cut| cannot_connect(target, cut))?;
     match wire.start_tls(tls, Until::silent_for(target.silence)) {
-        Ok(()) => Ok(Some(verifier)),
+        Ok(()) if wire.tls().is_some_and(Tls::speaks_dfos) => Ok(Some(verifier)),
+        // Somebody else's service, to which a third party has led us: nothing is said to it (ALPACA, CVE-2021-3618).
+        Ok(()) => {
+            let text = format!("what listens at {} did not name the protocol {VERSION} by ALPN", target.address);
+            Err(Failure::new(Exit::Protocol, text))
+        }
         Err(Cut::Tls(why)) => Err(target.trusted.handshake_failed(&target.address, &why)),
         Err(Cut::TimedOut) => {
             let text = format!("the server said nothing for {} seconds", target.silence.as_secs());

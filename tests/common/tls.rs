@@ -220,7 +220,8 @@ impl Middle {
     }
 }
 
-fn server_config(pair: &Pair) -> ServerConfig {
+/// How somebody speaks TLS who has this certificate.
+pub fn server_config(pair: &Pair) -> ServerConfig {
     use rustls::pki_types::pem::PemObject;
     let chain = CertificateDer::pem_slice_iter(pair.certificate.as_bytes()).map(Result::unwrap).collect();
     let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
