@@ -105,17 +105,24 @@ impl KnownServers {
         self.path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
     }
 
+    /// A file beside this one. Its name is this one's and more: with another ending it could be a file of the user's, or this itself.
+    fn beside(&self, more: &str) -> PathBuf {
+        let mut path = self.path.as_os_str().to_owned();
+        path.push(more);
+        path.into()
+    }
+
     /// A lock of its own beside the file, since the file itself is replaced.
     fn lock(&self) -> io::Result<File> {
         DirBuilder::new().recursive(true).mode(0o700).create(self.directory())?;
-        let path = self.path.with_extension("lock");
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
+        let lock =
+            OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(self.beside(".lock"))?;
         lock.lock()?;
         Ok(lock)
     }
 
     fn write(&self, known: &[Known]) -> io::Result<()> {
-        let draft = self.path.with_extension("new"); // nobody else has the lock
+        let draft = self.beside(".new"); // nobody else has the lock
         let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&draft)?;
         writeln!(file, "# Keys of DFOS servers that dfos-client has met; 'dfos-client forget URL' takes one out.")?;
         for Known { address, pin } in known {
@@ -168,6 +175,19 @@ mod tests {
         assert_eq!(std::fs::metadata(servers.path()).unwrap().mode() & 0o777, 0o600);
         assert_eq!((servers.forget(&a).unwrap(), servers.forget(&a).unwrap()), (true, false));
         assert_eq!((servers.find(&a).unwrap(), servers.find(&b).unwrap()), (None, Some(pin(2))));
+    }
+
+    #[test]
+    fn no_other_file_of_the_user_is_touched() {
+        let dir = tempfile::tempdir().unwrap();
+        for other in ["servers.new", "servers.lock"] {
+            std::fs::write(dir.path().join(other), "dear to me").unwrap();
+        }
+        let servers = KnownServers::at(dir.path().join("servers.txt"));
+        servers.remember(&address("tls://a"), pin(1)).unwrap();
+        for other in ["servers.new", "servers.lock"] {
+            assert_eq!(std::fs::read_to_string(dir.path().join(other)).unwrap(), "dear to me");
+        }
     }
 
     #[test]
