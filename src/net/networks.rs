@@ -21,7 +21,10 @@ impl FromStr for Network {
     fn from_str(text: &str) -> Result<Self, BadNetwork> {
         let network = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
         // 10.0.0.1/8 may mean 10.0.0.1 or 10.0.0.0/8: whoever wrote it must say which.
-        network.filter(|network| network.trunc() == *network).map(Network).ok_or_else(|| BadNetwork(text.into()))
+        // An IPv4 network written as IPv6 would hold nobody: addresses are compared as what they are.
+        let is_mapped = |network: &IpNet| matches!(network, IpNet::V6(v6) if v6.addr().to_ipv4_mapped().is_some());
+        let sound = network.filter(|network| network.trunc() == *network && !is_mapped(network));
+        sound.map(Network).ok_or_else(|| BadNetwork(text.into()))
     }
 }
 
@@ -77,6 +80,8 @@ mod tests {
             "1.2.3.4 ",
             "2001:db8::1/32",
             "10.0.0.0/08x",
+            "::ffff:192.0.2.1",
+            "::ffff:192.0.2.0/120",
         ] {
             assert!(text.parse::<Network>().is_err(), "{text}");
         }
