@@ -46,7 +46,7 @@ pub struct Options {
     /// Believe the server with this key and no other: the pin that its log and `dfos-forkd check` show
     #[arg(long, global = true, value_name = "SHA256")]
     pub pin: Option<Pin>,
-    /// Believe servers that these authorities vouch for (a PEM file) instead of the system's
+    /// Ask these authorities (a PEM file) instead of the system's; a server that they do not vouch for is known by its key
     #[arg(long, global = true, value_name = "FILE")]
     pub ca: Option<PathBuf>,
     /// Where the keys of servers that were met are kept [default: $XDG_STATE_HOME/dfos/known_servers, else

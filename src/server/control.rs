@@ -58,7 +58,7 @@ impl Control {
                 }
             }
         }
-        let text = format!("you have {seats} sessions, as many as you may; end one, or try again later");
+        let text = format!("you have as many sessions as you may ({seats}); end one, or try again later");
         Err(Trouble::new(Code::Busy, text))
     }
 

@@ -15,12 +15,13 @@ use crate::store::tree::Policy;
 use crate::sys::fork::exit_child;
 use crate::sys::signals::{self, StopPipe};
 use clap::Parser;
+use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::Uid;
-use std::fs::{DirBuilder, File};
+use nix::unistd::{Uid, geteuid};
+use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::ExitCode;
@@ -146,8 +147,13 @@ fn open_storage(path: &Path) -> Result<(OwnedFd, Option<Uid>), String> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
         Err(error) => return Err(why("make", error)),
     };
-    let opened = File::open(path).and_then(|dir| Ok((dir.metadata()?, dir)));
-    let (found, dir) = opened.map_err(|error| why("open", error))?;
+    // What was just made is given away below: it must be no link that somebody has put in its place meanwhile.
+    let flags = if made { OFlag::O_NOFOLLOW } else { OFlag::empty() };
+    let opened = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path);
+    let (found, dir) = opened.and_then(|dir| Ok((dir.metadata()?, dir))).map_err(|error| why("open", error))?;
+    if made && found.uid() != geteuid().as_raw() {
+        return Err(format!("{} was exchanged while it was made: name another storage directory", path.display()));
+    }
     if !found.is_dir() {
         return Err(format!("{} is not a directory: name the storage directory with --dir", path.display()));
     }

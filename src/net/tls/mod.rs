@@ -25,11 +25,16 @@ const EXPORTER: &[u8] = b"EXPORTER-Channel-Binding";
 /// Bytes of a piece that is read from a file to be encrypted: several records, and no more memory than a body costs elsewhere.
 pub(super) const PIECE: usize = 256 * 1024;
 
+/// Bytes without content that are taken in a row: a record is at most a quarter of that, and it has content.
+const NOTHING: usize = 64 * 1024;
+
 /// TLS of one connection.
 pub struct Tls {
     connection: Connection,
     /// Room to read a file into, made when the first file is sent.
     scratch: Vec<u8>,
+    /// Bytes that have arrived since the last that meant anything.
+    empty: usize,
 }
 
 /// What a handshake waits for.
@@ -90,14 +95,14 @@ pub fn warm_up() -> Result<(), Cut> {
 impl Tls {
     /// The server's end.
     pub fn server(config: Arc<ServerConfig>) -> Result<Tls, Cut> {
-        Ok(Tls { connection: ServerConnection::new(config)?.into(), scratch: Vec::new() })
+        Ok(Tls { connection: ServerConnection::new(config)?.into(), scratch: Vec::new(), empty: 0 })
     }
 
     /// The client's end, which expects `host`.
     pub fn client(config: Arc<ClientConfig>, host: &str) -> Result<Tls, Cut> {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| Cut::Io(io::Error::new(ErrorKind::InvalidInput, format!("'{host}' is no host name"))))?;
-        Ok(Tls { connection: ClientConnection::new(config, name)?.into(), scratch: Vec::new() })
+        Ok(Tls { connection: ClientConnection::new(config, name)?.into(), scratch: Vec::new(), empty: 0 })
     }
 
     /// Goes on with the handshake as far as it can go now.
@@ -135,16 +140,25 @@ impl Tls {
     }
 
     /// Reads bytes of the other end into `buffer`: 0 at the end, `None` if nothing more has arrived.
+    ///
+    /// A peer that goes on sending and never says anything, by empty records and new keys, is cut off: it would keep us here.
     pub(super) fn receive(&mut self, socket: BorrowedFd, buffer: &mut [u8]) -> Result<Option<usize>, Cut> {
         loop {
             match self.connection.reader().read(buffer) {
-                Ok(n) => return Ok(Some(n)),
+                Ok(n) => {
+                    self.empty = 0;
+                    return Ok(Some(n));
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(Some(0)),
                 Err(error) => return Err(error.into()),
             }
             match self.connection.read_tls(&mut Socket(socket)) {
-                Ok(_) => self.process(socket)?,
+                Ok(_) if self.empty > NOTHING => return Err(Cut::Protocol),
+                Ok(n) => {
+                    self.empty += n;
+                    self.process(socket)?;
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
                 Err(error) => return Err(error.into()),
             }
