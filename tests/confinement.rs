@@ -399,6 +399,47 @@ fn check_names_layers_listeners_and_faults_and_fails_for_what_would_be_refused()
 }
 
 #[test]
+fn check_does_not_take_a_storage_that_will_be_made_for_a_missing_layer() {
+    let home = home();
+    let (text, code) = check(home.path(), &["--require-sandbox"]);
+    assert!(text.contains("storage will be made"), "{text}");
+    assert!(code == Some(0) && !text.contains("is missing"), "{text}");
+}
+
+#[test]
+fn check_refuses_a_socket_without_a_directory_and_a_storage_that_cannot_be_written() {
+    let home = home();
+    let (text, code) = check(home.path(), &["--listen", "unix:/nonexistent/dfos.sock"]);
+    assert!(code == Some(1) && text.contains("the directory for this socket is missing"), "{text}");
+    let storage = home.path().join("storage");
+    fs::create_dir(&storage).unwrap();
+    fs::set_permissions(&storage, Permissions::from_mode(0o550)).unwrap();
+    let options: &[&str] = if geteuid().is_root() { &["--run-as", "nobody"] } else { &[] };
+    let (text, code) = check(home.path(), options);
+    assert!(code == Some(1) && text.contains("refused  the user that the server runs as cannot write"), "{text}");
+    assert!(refused(command(home.path(), options)).contains("the login secret in the storage directory"));
+    fs::set_permissions(&storage, Permissions::from_mode(0o750)).unwrap();
+}
+
+#[test]
+fn a_start_that_is_refused_says_why_and_nothing_else_and_makes_nothing() {
+    let home = home();
+    fs::remove_file(home.path().join("users")).unwrap();
+    let tls = ["--port", "0"];
+    let why = refused(command(home.path(), &tls));
+    assert!(why.starts_with("dfos-forkd: the users file cannot be used") && why.lines().count() == 1, "{why}");
+    assert!(!home.path().join("storage").exists());
+    fs::write(home.path().join("users"), "alice:secret\n").unwrap();
+    fs::write(home.path().join("user_limits.toml"), "[alice]\nquota = 'x'\nfiles = 'y'\n").unwrap();
+    let why = refused(command(home.path(), &tls));
+    assert!(why.lines().count() == 2 && why.lines().all(|line| line.starts_with("dfos-forkd: ")), "{why}");
+    assert!(!why.contains("pin"), "{why}");
+    let (text, _) = check(home.path(), &tls);
+    let limits = text.lines().filter(|line| line.contains("user_limits.toml"));
+    assert_eq!(limits.filter(|line| line.starts_with("refused ")).count(), 2, "{text}");
+}
+
+#[test]
 fn the_limit_of_processor_time_ends_with_the_login() {
     on_both(&[], |_, server| {
         let mut raw = server.login("alice");

@@ -388,7 +388,7 @@ fn a_user_who_is_gone_is_ended_in_the_middle_of_anything() {
     other.demand("PING", "OK pong");
     server.client().demand("LOGIN alice secret", "ERR login-refused");
     assert_eq!(server.partials("alice").len(), 1, "what had arrived is kept");
-    server.logged("alice is no longer a user: session");
+    server.logged("alice may no longer log in: session");
     drop(other);
     server.stop();
 }

@@ -63,7 +63,7 @@ pub fn load(source: &Source, out: &mut File) -> Result<Pin, String> {
         }
     };
     let pair = (read(&certificate)?, read_key(&key)?);
-    let unusable = |why| format!("{} and {}: {why}", certificate.display(), key.display());
+    let unusable = |why| format!("{} with {}: {why}", certificate.display(), key.display());
     let identity = Identity::from_pem(&pair.0, &pair.1).map_err(unusable)?;
     let pin = identity.pin().map_err(unusable)?;
     out.write_all(&identity.encode()).map_err(|why| why.to_string())?;

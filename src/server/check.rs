@@ -8,12 +8,14 @@ use super::program::EXPOSED;
 use super::{certificate, users};
 use crate::auth::{Limits, trust, users_file};
 use crate::net::Address;
+use crate::proto::limits::RESERVED;
 use crate::sys::sealed;
-use nix::unistd::Uid;
+use nix::fcntl::AtFlags;
+use nix::unistd::{AccessFlags, Uid, faccessat};
 use std::fmt;
 use std::fs::{self, File};
-use std::io::Write;
-use std::os::fd::AsFd;
+use std::io::{ErrorKind, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::process::ExitCode;
 
@@ -50,7 +52,7 @@ impl Findings {
 
     /// Adds what is refused, if it is.
     fn take<T>(&mut self, result: Result<T, String>) -> Option<T> {
-        result.map_err(|why| self.add(Grade::Refused, why)).ok()
+        result.map_err(|why| why.lines().for_each(|line| self.add(Grade::Refused, line))).ok()
     }
 
     /// The gravest.
@@ -84,10 +86,19 @@ fn listeners(options: &ServeOptions, findings: &mut Findings) {
                 let text = "can be reached from other machines and speaks plain text: files travel readable";
                 findings.add(Grade::Warning, format!("{address} {text}"));
             }
+            (false, _) if lacks_directory(&address) => {
+                findings.add(Grade::Refused, format!("{address}: the directory for this socket is missing"));
+            }
             (false, _) if address.is_local() => findings.add(Grade::Ok, format!("{address}: this machine only")),
             (false, _) => findings.add(Grade::Ok, format!("{address}: encrypted")),
         }
     }
+}
+
+/// Whether a socket has no directory to be made in.
+fn lacks_directory(address: &Address) -> bool {
+    let Address::Unix(path) = address else { return false };
+    path.parent().is_some_and(|dir| !dir.as_os_str().is_empty() && !dir.is_dir())
 }
 
 /// What clients would know the server by. Nothing is made: a server's own pair is, at its first start.
@@ -114,7 +125,7 @@ fn users_file(options: &ServeOptions, findings: &mut Findings) {
     let read = users_file::contents(&file).map_err(|why| format!("cannot read the users file: {why}"));
     let Some(bytes) = findings.take(read) else { return };
     let users = users_file::parse(&bytes);
-    findings.add(Grade::Ok, format!("{path}: {} users", users.entries.len()));
+    findings.add(Grade::Ok, format!("{path}: users: {}", users.entries.len()));
     for problem in &users.problems {
         findings.add(Grade::Warning, format!("{path} {problem}"));
     }
@@ -132,7 +143,7 @@ fn users_file(options: &ServeOptions, findings: &mut Findings) {
 fn limits_file(options: &ServeOptions, findings: &mut Findings) {
     let Some(path) = options.limits_file() else { return };
     if let Some(limits) = findings.take(users::load_limits(Some(&path), Limits::default())) {
-        findings.add(Grade::Ok, format!("{}: limits of {} users", path.display(), limits.users.len()));
+        findings.add(Grade::Ok, format!("{}: users with limits of their own: {}", path.display(), limits.users.len()));
     }
 }
 
@@ -164,10 +175,26 @@ fn storage(options: &ServeOptions, findings: &mut Findings) -> Option<ServiceUse
     service
 }
 
+/// Whether the server, which this process is by now as far as rights go, can keep its secret and the users' files in the storage. By
+/// descriptor, as the server does: the path may lead through directories that its user cannot enter.
+fn writable(storage: BorrowedFd, findings: &mut Findings) {
+    if faccessat(storage, ".", AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::empty()).is_ok() {
+        return;
+    }
+    // Where there is a secret already the server starts, and fails those who have no directory yet.
+    let begun = faccessat(storage, RESERVED, AccessFlags::F_OK, AtFlags::empty()).is_ok();
+    let text =
+        "the user that the server runs as cannot write to the storage directory: give it to that user with 'chown'";
+    findings.add(if begun { Grade::Warning } else { Grade::Refused }, text);
+}
+
 /// What confines a session here, tried as the user that the server would run as.
 fn layers(options: &ServeOptions, service: Option<ServiceUser>, findings: &mut Findings) {
-    // Any directory will do to try them on. As the server does, it is opened before root is left.
-    let dir = File::open(&options.dir).or_else(|_| File::open("/"));
+    // As the server does, it is opened before root is left. Where it will be made, any other will do to try them on, but not the root
+    // directory: what is beneath that is everything, and nothing would be out of reach.
+    let opened = File::open(&options.dir);
+    let made_later = opened.as_ref().is_err_and(|why| why.kind() == ErrorKind::NotFound);
+    let dir = if made_later { File::open(std::env::temp_dir()) } else { opened };
     let Some(dir) = findings.take(dir.map_err(|why| format!("cannot open {}: {why}", options.dir.display()))) else {
         return;
     };
@@ -182,6 +209,9 @@ fn layers(options: &ServeOptions, service: Option<ServiceUser>, findings: &mut F
         }
     } else if Uid::effective().is_root() {
         return; // nobody to run as: refused above
+    }
+    if !made_later {
+        writable(dir.as_fd(), findings);
     }
     let walls = confine::wanted(options).and_then(|wanted| {
         confine::Walls::found(wanted, dir.as_fd()).map_err(|why| format!("cannot try what confines a session: {why}"))

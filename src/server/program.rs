@@ -41,7 +41,9 @@ pub fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(why) => {
-            let _ = writeln!(std::io::stderr(), "dfos-forkd: {why}");
+            for line in why.lines() {
+                let _ = writeln!(std::io::stderr(), "dfos-forkd: {line}");
+            }
             ExitCode::FAILURE
         }
     }
@@ -58,6 +60,7 @@ fn serve_files(options: ServeOptions) -> Result<ExitCode, String> {
     if let Some(exposed) = options.addresses().iter().find(|at| at.is_exposed() && !options.channel.allow_plaintext) {
         return Err(format!("{exposed} {EXPOSED}"));
     }
+    drop(users::open(&options.users)?); // before anything is made
     let (storage, owner) = open_storage(&options.dir)?;
     let service = service_user::choose(options.run_as.as_deref(), &options.dir, owner)?
         .filter(|_| layers.has(Layer::ServiceUser));
@@ -75,10 +78,10 @@ fn serve_files(options: ServeOptions) -> Result<ExitCode, String> {
     };
     let loaded = users::load_now(&sources, storage.as_fd(), service.as_ref())
         .map_err(|why| format!("cannot load the users: {why}"))?;
-    let Loaded { users: Some(users), identity, mut notes } = loaded else { return Err(loaded.notes.join("\n")) };
+    let Loaded { users: Some(users), identity, mut notes } = loaded else { return Err(grave(loaded.notes)) };
     if wants_tls {
         if identity.is_none() {
-            return Err(notes.join("\n"));
+            return Err(grave(notes));
         }
         tls::warm_up().map_err(|why| format!("TLS cannot be used: {why}"))?;
     }
@@ -116,6 +119,11 @@ fn serve_files(options: ServeOptions) -> Result<ExitCode, String> {
             exit_child(u8::from(scribe.run().is_err()))
         }
     }
+}
+
+/// Of what a helper said, why there is no start.
+fn grave(notes: Vec<String>) -> String {
+    notes.into_iter().filter(|note| users::level_of(note) != Level::Info).collect::<Vec<_>>().join("\n")
 }
 
 /// The last thing that is done as root, if the server is root.

@@ -29,11 +29,13 @@ use zeroize::Zeroizing;
 const SECRET: &str = "login-secret";
 /// How much a note matters.
 pub fn level_of(note: &str) -> Level {
-    if note.starts_with(PIN) { Level::Info } else { Level::Warning }
+    if note.starts_with(PIN) || note.starts_with(MADE) { Level::Info } else { Level::Warning }
 }
 
 /// How a helper begins the note that says by what clients know the server.
 const PIN: &str = "the certificate's pin is sha256:";
+/// How a helper begins the note that says that the server has a key of its own now.
+const MADE: &str = "a key and a certificate were made in ";
 /// Bytes that a helper may say about a users file.
 const NOTES: usize = 60 * 1024;
 
@@ -154,8 +156,11 @@ impl Load {
         let own = limits.users.iter().map(|(name, limits, _)| (name.as_str(), limits));
         records::write(&limits.everybody, own, &mut self.limits)
             .map_err(|why| format!("cannot load the limits: {why}"))?;
-        let secret = secret(self.storage.as_fd())
-            .map_err(|why| format!("cannot keep the login secret in the storage: {why}"))?;
+        let secret = secret(self.storage.as_fd()).map_err(|why| {
+            format!(
+                "cannot keep the login secret in the storage directory, which must be writable for the server: {why}"
+            )
+        })?;
         table::write(&users, &secret, &mut self.table).map_err(|why| format!("cannot load the users: {why}"))?;
         tell_gone(&users, &limits, &self.asked, &mut self.gone)?;
         self.tell_problems(&users, &limits)
@@ -164,7 +169,9 @@ impl Load {
     /// A certificate that cannot be used is no reason not to load the users: the listener decides what that means.
     fn load_certificate(&mut self) -> Result<(), String> {
         let Some(source) = &self.sources.certificate else { return Ok(()) };
+        let is_new = !source.is_there();
         let note = match certificate::load(source, &mut self.identity) {
+            Ok(pin) if is_new => format!("{MADE}{source}\n{PIN}{pin}"),
             Ok(pin) => format!("{PIN}{pin}"),
             Err(why) => format!("the certificate cannot be used: {why}"),
         };

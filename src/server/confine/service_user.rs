@@ -36,7 +36,9 @@ pub struct ServiceUser {
 pub fn choose(asked: Option<&str>, path: &Path, owner: Option<Uid>) -> Result<Option<ServiceUser>, String> {
     if !geteuid().is_root() {
         return match asked.map(find).transpose()? {
-            Some(user) if user.uid != geteuid() => Err(format!("only root can run the server as {user} (--run-as)")),
+            Some(user) if user.uid != geteuid() => {
+                Err(format!("only root can run the server as {user}: start it as root, or leave --run-as out"))
+            }
             _ => Ok(None),
         };
     }

@@ -94,7 +94,7 @@ impl Listener {
         let members: Vec<_> = self.children.members().map(|(pid, user)| (pid, user.clone())).collect();
         for (pid, user) in members {
             if gone.contains(&user) {
-                self.log.line(Level::Info, format!("{user} is no longer a user: session {pid} is ended"));
+                self.log.line(Level::Info, format!("{user} may no longer log in: session {pid} is ended"));
             }
             if gone.contains(&user) || !asked.contains(&user) {
                 self.send_away(pid, USER_GONE, now);
