@@ -19,11 +19,12 @@ find_server() {
     line=$(grep -m 1 '^listening ' "$1" | tr -d '\r')
     URL=${line#listening }
     PORT=${URL##*:}
-    # The listener is the one whose parent is no server.
+    # The listener is the one whose parent is no server. (By the command line, which everybody may read; of a process that may not be
+    # traced only root reads which program it is.)
     for dir in /proc/[0-9]*; do
-        if look_at "${dir#/proc/}" && [[ $(readlink "$dir/exe") == "$BIN/dfos-forkd" ]] &&
-            [[ $(tr '\0' ' ' <"$dir/cmdline") == *"--dir $STORAGE "* ]] &&
-            [[ $(readlink "/proc/$PARENT/exe") != "$BIN/dfos-forkd" ]]; then
+        if look_at "${dir#/proc/}" &&
+            [[ $(tr '\0' ' ' <"$dir/cmdline") == "$BIN/dfos-forkd "*"--dir $STORAGE "* ]] &&
+            [[ $(tr '\0' ' ' <"/proc/$PARENT/cmdline") != "$BIN/dfos-forkd "* ]]; then
             SERVER_PID=${dir#/proc/}
         fi
     done 2>/dev/null
