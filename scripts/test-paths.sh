@@ -56,5 +56,5 @@ names_below_held_directories() {
 }
 
 start_server
-check "after its login a session names only what lies below directories that it holds open" names_below_held_directories root strace
+check "after its login a session names only what lies below directories that it holds open" names_below_held_directories trace
 finish
