@@ -64,7 +64,7 @@ fn run(cli: Cli) -> Exit {
 
 /// Whom to connect to. Ctrl+C is caught only from here on: before, it ends the program as it ends any other.
 fn prepare(options: &Options) -> Result<(Target, Stop), Failure> {
-    let address = options.address(std::env::var("DFOS_SERVER").ok().as_deref())?;
+    let address = options.address(std::env::var("DFOS_SERVER").ok().filter(|url| !url.is_empty()).as_deref())?;
     let trusted = options.trusted()?;
     let user = user(options)?;
     let secret = password::find(options, &format!("{user} at {address}"))?;
