@@ -16,8 +16,9 @@ pub struct GateOptions {
     /// Clients at a time from one network: an IPv4 /24 or an IPv6 /64
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_clients_per_net: u32,
+    // By default half of it is as many as one address may have: whoever comes with all of them at once is not refused by the dice.
     /// Clients at a time that have not logged in yet; from half of it on newcomers take the place of who has waited longest
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_logins: u32,
     /// The longest that an address is refused after failed logins and broken protocol, 0 for never
     #[arg(long, value_name = "SECS", default_value_t = 600)]
