@@ -27,17 +27,17 @@ use zeroize::Zeroizing;
 /// The file in the storage's reserved directory from which the salts of unknown users come. It lies there so that all servers that
 /// share a storage give the same.
 const SECRET: &str = "login-secret";
-/// How much a note matters.
-pub fn level_of(note: &str) -> Level {
-    if note.starts_with(PIN) || note.starts_with(MADE) { Level::Info } else { Level::Warning }
-}
-
 /// How a helper begins the note that says by what clients know the server.
 const PIN: &str = "the certificate's pin is sha256:";
 /// How a helper begins the note that says that the server has a key of its own now.
 const MADE: &str = "a key and a certificate were made in ";
 /// Bytes that a helper may say about a users file.
 const NOTES: usize = 60 * 1024;
+
+/// How much a note matters.
+pub fn level_of(note: &str) -> Level {
+    if note.starts_with(PIN) || note.starts_with(MADE) { Level::Info } else { Level::Warning }
+}
 
 /// The users, as the listener has them: a descriptor.
 #[derive(Debug)]
@@ -121,10 +121,11 @@ pub fn begin(
     let (table, limits, identity) = (table::create()?, records::create()?, sealed::create(c"dfos-identity")?);
     let gone = sealed::create(c"dfos-gone")?; // as long as it may be: a pipe that is full would stop the helper
     let (notes, pen) = io::pipe()?;
+    // All that can fail is done before the fork: a helper that came back with an error would be a second listener.
+    let (sources, storage, service) = (sources.clone(), storage.try_clone_to_owned()?, service.cloned());
     Ok(match fork()? {
         Fork::Parent(pid) => Begun::Parent(Loading { pid, asked, table, limits, identity, gone, notes }),
         Fork::Child => {
-            let (sources, storage, service) = (sources.clone(), storage.try_clone_to_owned()?, service.cloned());
             let load = Load { sources, storage, service, table, limits, identity, asked, gone, notes: pen };
             Begun::Helper(Box::new(load))
         }
