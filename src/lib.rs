@@ -5,6 +5,7 @@
 
 pub mod auth;
 pub mod client;
+pub mod hash;
 pub mod net;
 pub mod proto;
 pub mod server;

@@ -11,7 +11,7 @@ use crate::auth::Binding;
 use crate::net::dial::dial;
 use crate::net::tls::Tls;
 use crate::net::tls::verify::Verifier;
-use crate::net::wire::Filled;
+use crate::net::wire::{Filled, SendFile};
 use crate::net::{Address, Cut, Side, Until, Wire};
 use crate::proto::{Answer, Code};
 use std::fmt::Display;
@@ -136,6 +136,39 @@ impl Connection {
             self.wire.send(slice, until).map_err(|cut| self.cut_while_sending(cut))?;
         }
         Ok(())
+    }
+
+    /// Sends `length` bytes of `file` from `from` on as one piece, and what is queued before it. What the file fails to give is filled
+    /// with zeros, since it was announced: the inner result tells whether the file gave all.
+    pub fn send_piece_of(
+        &mut self,
+        file: BorrowedFd,
+        from: u64,
+        length: usize,
+    ) -> Result<std::io::Result<bool>, Failure> {
+        self.wire.queue_line(Answer::Data(length));
+        let mut at = i64::try_from(from).unwrap_or(i64::MAX);
+        let mut left = length;
+        let given = loop {
+            if left == 0 {
+                return Ok(Ok(true));
+            }
+            let until = self.patience();
+            match self.wire.send_file(file, &mut at, left, until) {
+                Ok(0) => break Ok(false),
+                Ok(n) => left -= n,
+                Err(SendFile::File(why)) => break Err(why.into()),
+                Err(SendFile::Cut(cut)) => return Err(self.cut_while_sending(cut)),
+            }
+        };
+        let zeros = [0; 4096];
+        while left > 0 {
+            let n = left.min(zeros.len());
+            let until = self.patience();
+            self.wire.send(&zeros[..n], until).map_err(|cut| self.cut_while_sending(cut))?;
+            left -= n;
+        }
+        Ok(given)
     }
 
     /// Sends what is queued and reads the next answer, passing over `WAIT`.

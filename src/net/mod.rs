@@ -3,6 +3,7 @@
 
 pub mod address;
 pub mod dial;
+pub mod inbox;
 pub mod listen;
 pub mod networks;
 pub mod pace;

@@ -1,6 +1,7 @@
 //! One connection: lines and bodies in, answers and bodies out, in plain text or in TLS. The socket never blocks by itself; all
 //! waiting is [`Waiter::wait`].
 
+use super::inbox::Inbox;
 use super::pace::Pace;
 use super::tls::{Need, Tls};
 use super::wait::{Cut, Until, Waiter};
@@ -13,6 +14,14 @@ use std::time::Instant;
 
 /// Bytes of input held at once; at least a line.
 const INPUT: usize = 2 * limits::LINE;
+/// So much of a body at once is a part of more: what follows is a short line and the next piece, which is not to be copied twice.
+const BULK: usize = 32 * 1024;
+/// Bytes in which that line fits.
+const SHORT: usize = 128;
+/// Bytes of a file that are read at once to be sent: several TLS records, and still in the processor's cache when they are encrypted.
+const PIECE: usize = 128 * 1024;
+/// Memory for output that a connection keeps when it rests.
+const LITTLE: usize = 4096;
 /// Answers that a client holds unread before it takes the server for mad: some 100,000 lines.
 const CLIENT_INPUT: usize = 16 << 20;
 
@@ -42,9 +51,12 @@ pub struct Wire {
     side: Side,
     /// Waits for this connection.
     pub waiter: Waiter,
-    input: Vec<u8>,
-    taken: usize,
+    input: Inbox,
+    /// The last bytes read were a large part of a body.
+    in_bulk: bool,
     output: Vec<u8>,
+    /// Room to read a file into that does not go out within the kernel, made when the first is sent.
+    piece: Vec<u8>,
     /// Whether what this end sends is read.
     outgoing: Pace,
     /// Sending broke off within a line or a piece: whatever is sent after it would be taken for the rest.
@@ -62,9 +74,10 @@ impl Wire {
             tls: None,
             side,
             waiter,
-            input: Vec::new(),
-            taken: 0,
+            input: Inbox::default(),
+            in_bulk: false,
             output: Vec::new(),
+            piece: Vec::new(),
             outgoing: Pace::default(),
             torn: false,
         })
@@ -97,35 +110,42 @@ impl Wire {
 
     /// What has been read and not yet taken.
     pub fn buffered(&self) -> &[u8] {
-        &self.input[self.taken..]
+        self.input.bytes()
     }
 
     /// Drops `n` of the buffered bytes.
     pub fn take(&mut self, n: usize) {
-        self.taken += n;
-        debug_assert!(self.taken <= self.input.len());
-        if self.taken == self.input.len() {
-            self.input.clear();
-            self.taken = 0;
-        }
+        self.input.take(n);
     }
 
     /// Reads what has arrived, without waiting.
     pub fn fill(&mut self) -> Result<Filled, Cut> {
         let limit = if self.side == Side::Client { CLIENT_INPUT } else { INPUT };
-        if self.buffered().len() >= limit {
+        let held = self.buffered().len();
+        if held >= limit {
             return Err(Cut::Line(line::BadLine::TooLong));
         }
-        self.input.drain(..self.taken);
-        self.taken = 0;
-        let held = self.input.len();
-        self.input.resize(held + INPUT.min(limit - held), 0);
-        let got = receive(self.socket.as_fd(), self.tls.as_deref_mut(), &mut self.input[held..]);
-        self.input.truncate(held + got.as_ref().ok().copied().flatten().unwrap_or(0));
-        match got? {
+        let most = if std::mem::take(&mut self.in_bulk) { SHORT } else { INPUT.min(limit - held) };
+        let room = self.input.room(most);
+        match receive(self.socket.as_fd(), self.tls.as_deref_mut(), room)? {
             Some(0) => Err(Cut::Closed),
-            Some(_) => Ok(Filled::More),
+            Some(n) => {
+                self.input.arrived(n);
+                Ok(Filled::More)
+            }
             None => Ok(Filled::Nothing),
+        }
+    }
+
+    /// Gives back the memory that the last transfer took: a connection that is idle holds little.
+    pub fn rest(&mut self) {
+        self.input.shrink();
+        if self.output.is_empty() {
+            self.output.shrink_to(LITTLE);
+        }
+        self.piece = Vec::new();
+        if let Some(tls) = &mut self.tls {
+            tls.rest();
         }
     }
 
@@ -166,7 +186,10 @@ impl Wire {
         }
         match receive(self.socket.as_fd(), self.tls.as_deref_mut(), buffer)? {
             Some(0) => Err(Cut::Closed),
-            other => Ok(other),
+            other => {
+                self.in_bulk = other.is_some_and(|n| n >= BULK);
+                Ok(other)
+            }
         }
     }
 
@@ -201,12 +224,17 @@ impl Wire {
         self.send_all(bytes, until)
     }
 
-    fn send_all(&mut self, mut bytes: &[u8], until: Until) -> Result<(), Cut> {
+    fn send_all(&mut self, bytes: &[u8], until: Until) -> Result<(), Cut> {
+        self.send_before(bytes, MsgFlags::empty(), until)
+    }
+
+    /// Sends all of `bytes`; `more` may be MSG_MORE (send(2)): what follows at once goes into the same packet.
+    fn send_before(&mut self, mut bytes: &[u8], more: MsgFlags, until: Until) -> Result<(), Cut> {
         if self.torn {
             return Err(Cut::Closed);
         }
         while !bytes.is_empty() {
-            match self.send_some(bytes)? {
+            match self.send_some(bytes, more)? {
                 Some(n) => bytes = &bytes[n..],
                 None => self.wait_writable(until)?,
             }
@@ -215,7 +243,7 @@ impl Wire {
     }
 
     /// Sends some of `bytes`, or encrypts them to be sent by [`Wire::push`]; `None` if there is no room at present.
-    fn send_some(&mut self, bytes: &[u8]) -> Result<Option<usize>, Cut> {
+    fn send_some(&mut self, bytes: &[u8], more: MsgFlags) -> Result<Option<usize>, Cut> {
         if let Some(tls) = &mut self.tls {
             let taken = tls.take(bytes)?;
             let pushed = tls.push(self.socket.as_fd())?;
@@ -223,7 +251,7 @@ impl Wire {
             return Ok((taken > 0 || pushed.all).then_some(taken));
         }
         loop {
-            match send(self.socket.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL) {
+            match send(self.socket.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL | more) {
                 Ok(n) => {
                     self.outgoing.moved(n);
                     return Ok(Some(n));
@@ -293,15 +321,14 @@ impl Wire {
         count: usize,
         until: Until,
     ) -> Result<usize, SendFile> {
-        self.flush(until)?;
-        if let Some(tls) = &mut self.tls {
-            let mut piece = tls.scratch();
-            let sent = self.send_piece(file, offset, count, &mut piece, until);
-            if let Some(tls) = &mut self.tls {
-                tls.keep(piece);
-            }
-            return sent;
+        if self.tls.is_some() {
+            return self.send_piece(file, offset, count, until);
         }
+        let output = std::mem::take(&mut self.output);
+        let announced = self.send_before(&output, more(), until);
+        self.output = output;
+        self.output.clear();
+        announced?;
         loop {
             match nix::sys::sendfile::sendfile64(&self.socket, file, Some(offset), count) {
                 Ok(n) => {
@@ -310,6 +337,10 @@ impl Wire {
                 }
                 Err(Errno::EAGAIN) => self.wait_writable(until)?,
                 Err(Errno::EINTR) => {}
+                // A file system that cannot: the bytes take the way through this process.
+                Err(Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP) => {
+                    return self.send_piece(file, offset, count, until);
+                }
                 Err(error @ (Errno::EPIPE | Errno::ECONNRESET | Errno::ENOTCONN | Errno::ETIMEDOUT)) => {
                     return Err(SendFile::Cut(error.into()));
                 }
@@ -325,24 +356,42 @@ impl Wire {
         self.push(until)
     }
 
-    /// Reads a piece of `file` and sends it encrypted.
+    /// Reads a piece of `file` and sends it, in one go with what is queued before it.
     fn send_piece(
         &mut self,
         file: BorrowedFd,
         offset: &mut i64,
         count: usize,
-        piece: &mut [u8],
         until: Until,
     ) -> Result<usize, SendFile> {
-        let room = count.min(piece.len());
+        let mut piece = std::mem::take(&mut self.piece);
+        let sent = self.read_and_send(file, offset, count.min(PIECE), &mut piece, until);
+        self.piece = piece;
+        sent
+    }
+
+    fn read_and_send(
+        &mut self,
+        file: BorrowedFd,
+        offset: &mut i64,
+        count: usize,
+        piece: &mut Vec<u8>,
+        until: Until,
+    ) -> Result<usize, SendFile> {
+        let head = self.output.len();
+        if piece.len() < head + count {
+            piece.resize(head + count, 0);
+        }
+        piece[..head].copy_from_slice(&self.output);
         let n = loop {
-            match nix::sys::uio::pread(file, &mut piece[..room], *offset) {
+            match nix::sys::uio::pread(file, &mut piece[head..head + count], *offset) {
                 Err(Errno::EINTR) => {}
                 Err(error) => return Err(SendFile::File(error)),
                 Ok(n) => break n,
             }
         };
-        self.send_all(&piece[..n], until)?;
+        self.output.clear();
+        self.send_all(&piece[..head + n], until)?;
         *offset += n as i64;
         Ok(n)
     }
@@ -351,7 +400,7 @@ impl Wire {
     pub fn hang_up(&mut self) {
         if !self.torn {
             let output = std::mem::take(&mut self.output);
-            let _ = self.send_some(&output);
+            let _ = self.send_some(&output, MsgFlags::empty());
             if let Some(tls) = &mut self.tls {
                 tls.say_goodbye();
                 let _ = tls.push(self.socket.as_fd());
@@ -379,6 +428,11 @@ impl Wire {
             }
         }
     }
+}
+
+/// MSG_MORE of send(2), which nix does not name.
+fn more() -> MsgFlags {
+    MsgFlags::from_bits_retain(nix::libc::MSG_MORE)
 }
 
 /// Why [`Wire::send_file`] stopped.

@@ -1,14 +1,14 @@
 //! Digests: computing them, and keeping them with files so that a download need not read twice.
 
 use super::meta::Meta;
-use super::{Pulse, Result, Trouble};
-use crate::proto::{Code, Digest, limits};
+use super::{Pulse, Result};
+use crate::hash;
+use crate::proto::Digest;
 use crate::sys::xattr;
-use sha2::{Digest as _, Sha256};
+use sha2::Sha256;
 use std::ffi::CStr;
 use std::fs::File;
 use std::os::fd::BorrowedFd;
-use std::os::unix::fs::FileExt;
 
 /// The extended attribute that holds a digest. Where a file system has none, digests are computed each time.
 const ATTRIBUTE: &CStr = c"user.dfos.sha256";
@@ -33,32 +33,12 @@ fn note(meta: &Meta, digest: Digest) -> String {
 
 /// Adds the first `length` bytes of `file` to `hasher`.
 pub fn absorb(hasher: &mut Sha256, file: &File, length: u64, pulse: &mut dyn Pulse) -> Result<()> {
-    let mut buffer = vec![0; limits::BUFFER];
-    let mut at = 0;
-    while at < length {
-        pulse.check()?;
-        let want = usize::try_from(length - at).unwrap_or(usize::MAX).min(buffer.len());
-        match file.read_at(&mut buffer[..want], at) {
-            Ok(0) => return Err(Trouble::new(Code::Changed, "the file became shorter while it was read")),
-            Ok(n) => {
-                hasher.update(&buffer[..n]);
-                at += n as u64;
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
-}
-
-/// What a hasher has come to.
-pub fn finish(hasher: Sha256) -> Digest {
-    Digest(hasher.finalize().into())
+    hash::absorb(hasher, file, 0, length, || pulse.check())
 }
 
 /// The digest of the first `length` bytes of `file`.
 pub fn compute(file: &File, length: u64, pulse: &mut dyn Pulse) -> Result<Digest> {
-    let mut hasher = Sha256::new();
+    let mut hasher = Sha256::default();
     absorb(&mut hasher, file, length, pulse)?;
-    Ok(finish(hasher))
+    Ok(hash::finish(hasher))
 }

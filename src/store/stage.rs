@@ -4,7 +4,9 @@ use super::meta::{Meta, meta_at};
 use super::reserved::Reserved;
 use super::spool::Spool;
 use super::{Pulse, Result, Tree, Trouble, Weight, beneath, digest, leftover};
+use crate::hash::Running;
 use crate::proto::{Code, Digest, EntryKind, Mtime, RemotePath, limits};
+use crate::sys::writeback::write_back;
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, fchmod, fstat, futimens};
 use nix::sys::time::TimeSpec;
@@ -35,8 +37,10 @@ pub struct Staged {
     pub(super) spool: Spool,
     pub(super) wanted: Wanted,
     pub(super) parent: Rc<OwnedFd>,
-    hasher: Sha256,
+    hash: Running,
     written: u64,
+    /// Up to where the disk has been told to begin.
+    under_way: u64,
     /// Bytes that the quota holds for this upload, beside the one file that it is.
     pub(super) charged: u64,
 }
@@ -69,7 +73,7 @@ impl Tree {
         };
         // The account stays locked until the file is there: whoever counts next finds what has been reserved.
         match Spool::create(&reserved, &wanted.path, wanted.size) {
-            Ok(spool) => Ok(Staged { spool, wanted, parent, hasher: Sha256::new(), written: 0, charged: size }),
+            Ok(spool) => Ok(Staged::new(spool, wanted, parent, size)),
             Err(trouble) => {
                 self.settle(account, Weight::one(size));
                 Err(trouble)
@@ -96,7 +100,9 @@ impl Tree {
             }
             staged
         };
-        let absorbed = digest::absorb(&mut staged.hasher, &staged.spool.file, length, pulse);
+        let mut hasher = Sha256::new();
+        let absorbed = digest::absorb(&mut hasher, &staged.spool.file, length, pulse);
+        staged.hash = Running::after(length, hasher);
         staged.written = length;
         if let Err(trouble) = absorbed.and_then(|()| Ok(staged.spool.file.seek(SeekFrom::Start(length)).map(drop)?)) {
             self.keep(staged, pulse);
@@ -121,7 +127,7 @@ impl Tree {
             self.settle(account, Weight::bytes(missing));
             return Err(trouble);
         }
-        Ok(Staged { spool: left, wanted, parent, hasher: Sha256::new(), written: 0, charged: length + missing })
+        Ok(Staged::new(left, wanted, parent, length + missing))
     }
 
     /// What must hold before any byte is taken: the directory is there, and the name can be had.
@@ -201,22 +207,26 @@ fn check_room(parent: &OwnedFd, size: u64) -> Result<()> {
 }
 
 impl Staged {
+    fn new(spool: Spool, wanted: Wanted, parent: Rc<OwnedFd>, charged: u64) -> Staged {
+        Staged { spool, wanted, parent, hash: Running::new(), written: 0, under_way: 0, charged }
+    }
+
     /// Bytes there are so far, those of an earlier attempt included.
     pub fn written(&self) -> u64 {
         self.written
     }
 
-    /// The digest of the bytes there are so far.
-    pub fn digest_so_far(&self) -> Digest {
-        digest::finish(self.hasher.clone())
+    /// The digest of the bytes that an earlier attempt left, before new ones come.
+    pub fn digest_so_far(&self) -> Option<Digest> {
+        self.hash.so_far()
     }
 
     /// Throws away what there is and begins at nothing.
     pub fn restart(&mut self) -> Result<()> {
         self.spool.file.set_len(0)?;
         self.spool.file.rewind()?;
-        self.hasher = Sha256::new();
-        self.written = 0;
+        self.hash = Running::new();
+        (self.written, self.under_way) = (0, 0);
         Ok(())
     }
 
@@ -232,22 +242,30 @@ impl Staged {
         tree.check_size(after)?; // what was announced may be a lie, or nothing
         tree.cover(&mut self.charged, after, pulse)?;
         self.spool.file.write_all(bytes)?;
-        self.hasher.update(bytes);
+        self.hash.passed(bytes, Some(&self.spool.file))?;
         self.written = after;
+        self.put_under_way();
         Ok(())
+    }
+
+    /// Has the disk begin with what there is, so that the flush at the end is short. If it cannot, the flush says so.
+    fn put_under_way(&mut self) {
+        if self.written - self.under_way >= limits::UNDER_WAY {
+            let _ = write_back(self.spool.file.as_fd(), self.under_way, self.written - self.under_way);
+            self.under_way = self.written;
+        }
     }
 
     /// Checks the whole body and dresses the file as it will be published: mode, time, digest. The caller discards a staged
     /// file that is refused here; that is why it comes back.
-    pub fn finish(self, tree: &Tree, claimed: Option<Digest>) -> std::result::Result<Complete, (Trouble, Box<Staged>)> {
-        let digest = digest::finish(self.hasher.clone());
-        match tree
-            .check_size(self.written)
-            .and_then(|()| self.check(claimed, digest))
-            .and_then(|()| self.dress(tree.file_mode, digest))
-        {
+    pub fn finish(
+        mut self,
+        tree: &Tree,
+        claimed: Option<Digest>,
+    ) -> std::result::Result<Complete, (Trouble, Box<Staged>)> {
+        match self.verify(tree, claimed) {
             Err(trouble) => Err((trouble, Box::new(self))),
-            Ok(()) => Ok(Complete {
+            Ok(digest) => Ok(Complete {
                 spool: self.spool,
                 wanted: self.wanted,
                 parent: self.parent,
@@ -256,6 +274,14 @@ impl Staged {
                 digest,
             }),
         }
+    }
+
+    fn verify(&mut self, tree: &Tree, claimed: Option<Digest>) -> Result<Digest> {
+        let digest = std::mem::take(&mut self.hash).finish()?;
+        tree.check_size(self.written)?;
+        self.check(claimed, digest)?;
+        self.dress(tree.file_mode, digest)?;
+        Ok(digest)
     }
 
     fn check(&self, claimed: Option<Digest>, digest: Digest) -> Result<()> {
@@ -361,7 +387,7 @@ mod tests {
         assert_eq!(home.staged(), 0);
         let known = tree.known_digest(&"f".parse().unwrap());
         if known.is_some() {
-            assert_eq!(known, Some(digest::finish(Sha256::new_with_prefix(b"abc"))));
+            assert_eq!(known, Some(crate::hash::finish(Sha256::new_with_prefix(b"abc"))));
             std::fs::write(home.path("f"), b"xyz").unwrap();
             assert_eq!(tree.known_digest(&"f".parse().unwrap()), None, "a stale digest was believed");
         }
@@ -376,7 +402,7 @@ mod tests {
         tree.keep(staged, &mut Patient);
         let staged = home.tree().stage_again(wanted("f", Some(6)), &mut Patient).unwrap();
         assert_eq!(staged.written(), 3);
-        assert_eq!(staged.digest_so_far(), digest::finish(Sha256::new_with_prefix(b"abc")));
+        assert_eq!(staged.digest_so_far(), Some(crate::hash::finish(Sha256::new_with_prefix(b"abc"))));
         publish(&mut tree, staged, b"def").unwrap();
         assert_eq!(std::fs::read(home.path("f")).unwrap(), b"abcdef");
         assert_eq!(home.staged(), 0);

@@ -92,6 +92,9 @@ impl From<Errno> for Trouble {
 
 impl From<io::Error> for Trouble {
     fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            return Trouble::new(Code::Changed, "the file became shorter while it was read");
+        }
         Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)).into()
     }
 }

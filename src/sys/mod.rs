@@ -14,4 +14,5 @@ pub mod sealed;
 pub mod shared;
 pub mod signals;
 pub mod statx;
+pub mod writeback;
 pub mod xattr;

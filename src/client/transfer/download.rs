@@ -2,7 +2,7 @@
 
 use super::folder::Folder;
 use super::part::{self, Part, Unfinished, Version};
-use super::source::{digest, hash_on, local};
+use super::source::{hash_on, local};
 use crate::client::connection::Connection;
 use crate::client::display::escape::escape;
 use crate::client::display::output::cannot_write;
@@ -11,13 +11,14 @@ use crate::client::limits;
 use crate::client::report::Event;
 use crate::client::retry::{Context, Retry};
 use crate::client::stop::Stop;
+use crate::hash::Running;
 use crate::proto::answer::{BadAnswer, Fields};
 use crate::proto::{Answer, Code, Digest, Mtime, RemotePath};
 use nix::errno::Errno;
 use nix::fcntl::AtFlags;
 use nix::libc::PIPE_BUF;
 use nix::sys::stat::{fstat, fstatat};
-use sha2::{Digest as _, Sha256};
+use sha2::Sha256;
 use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -46,6 +47,16 @@ enum Sink {
     Part(Part),
 }
 
+impl Sink {
+    /// The file that it is.
+    fn file(&self) -> Option<&std::fs::File> {
+        match self {
+            Sink::Stdout => None,
+            Sink::Part(part) => Some(part.file()),
+        }
+    }
+}
+
 /// A download with what it must know to go on after a lost connection.
 pub struct Download {
     /// Its number in reports.
@@ -65,7 +76,7 @@ pub struct Download {
     sink: Option<Sink>,
     /// Bytes that the sink holds, and their hash.
     at: u64,
-    hasher: Sha256,
+    hash: Running,
     /// The digest was wrong: the server is to read the file anew.
     fresh: bool,
     /// The file changed under our hands; that is accepted once.
@@ -98,7 +109,7 @@ impl Download {
             folder: None,
             sink: None,
             at: 0,
-            hasher: Sha256::new(),
+            hash: Running::new(),
             fresh: false,
             restarted: false,
         }
@@ -115,8 +126,10 @@ impl Download {
         let beginning = part::beginning(context.target, &self.remote);
         let Some((mut part, length)) = Part::find(&folder, &beginning, self.version) else { return Ok(()) };
         let path = part.path();
-        if let Some(hasher) = hash_on(Sha256::new(), part.file(), length, context.stop, |why| local(&path, &why))? {
-            (self.at, self.hasher) = (length, hasher);
+        let hasher = hash_on(Sha256::default(), part.file(), (0, length), context.stop, |why| local(&path, &why))?;
+        if let Some(hasher) = hasher {
+            part.cut(length)?;
+            (self.at, self.hash) = (length, Running::after(length, hasher));
             self.sink = Some(Sink::Part(part));
         }
         Ok(())
@@ -258,7 +271,10 @@ impl Download {
                 connection.abandon();
                 return stuck.map(Err);
             }
-            self.hasher.update(bytes);
+            if let Err(why) = self.hash.passed(bytes, self.sink.as_ref().and_then(Sink::file)) {
+                connection.abandon();
+                return self.stuck(&why).map(Err);
+            }
             left -= n;
             self.at += n as u64;
             self.moved += n as u64;
@@ -285,7 +301,10 @@ impl Download {
 
     /// All bytes are there: are they the right ones?
     fn settle(&mut self, theirs: Digest) -> Settled {
-        let ours = digest(self.hasher.clone());
+        let ours = match std::mem::take(&mut self.hash).finish() {
+            Ok(ours) => ours,
+            Err(why) => return self.unreadable(&why),
+        };
         if ours != theirs {
             let wrong = format!("{}: the bytes received do not have the digest that the server states", self.shown());
             if self.fresh || !self.start_over() {
@@ -327,7 +346,7 @@ impl Download {
             Some(Sink::Stdout) => self.at == 0,
             None => true,
         };
-        (self.at, self.hasher) = (0, Sha256::new());
+        (self.at, self.hash) = (0, Running::new());
         gone
     }
 
@@ -347,6 +366,15 @@ impl Download {
             Some(Errno::EROFS) => Err(failure),
             _ => Ok(failure),
         }
+    }
+
+    /// What was written does not read back.
+    fn unreadable(&mut self, why: &io::Error) -> Settled {
+        let failure = match self.stuck(why) {
+            Ok(failure) | Err(failure) => failure,
+        };
+        self.start_over();
+        Settled::Failed(failure)
     }
 
     fn shown(&self) -> String {

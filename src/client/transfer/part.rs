@@ -124,8 +124,8 @@ impl Part {
     }
 
     /// The open file.
-    pub fn file(&mut self) -> &mut File {
-        &mut self.file
+    pub fn file(&self) -> &File {
+        &self.file
     }
 
     /// Where it lies, as the user knows it.

@@ -4,11 +4,12 @@ use crate::client::display::escape::escape;
 use crate::client::failure::{Exit, Failure};
 use crate::client::limits;
 use crate::client::stop::Stop;
-use crate::proto::{Digest, Mtime};
+use crate::hash;
+use crate::proto::Mtime;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
-use sha2::{Digest as _, Sha256};
+use sha2::Sha256;
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -70,6 +71,16 @@ impl Source {
         Ok(Source { path: path.to_owned(), file, was })
     }
 
+    /// The open file.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// The failure of this file for a reason that the kernel gave.
+    pub fn failure(&self, why: &io::Error) -> Failure {
+        local(&self.path, why)
+    }
+
     /// Its size when it was opened.
     pub fn size(&self) -> u64 {
         self.was.len()
@@ -87,14 +98,8 @@ impl Source {
 
     /// Hashes on from `from`, before which `hasher` has seen all, up to `to`, where the file then stands; `None` if it ends
     /// before.
-    pub fn hash(&mut self, from: u64, hasher: Sha256, to: u64, stop: &Stop) -> Result<Option<Sha256>, Failure> {
-        self.file.seek(SeekFrom::Start(from)).map_err(|why| local(&self.path, &why))?;
-        hash_on(hasher, &mut self.file, to.saturating_sub(from), stop, |why| local(&self.path, &why))
-    }
-
-    /// Goes back to the beginning.
-    pub fn rewind(&mut self) -> Result<(), Failure> {
-        self.file.seek(SeekFrom::Start(0)).map(drop).map_err(|why| local(&self.path, &why))
+    pub fn hash(&self, from: u64, hasher: Sha256, to: u64, stop: &Stop) -> Result<Option<Sha256>, Failure> {
+        hash_on(hasher, &self.file, (from, to), stop, |why| local(&self.path, &why))
     }
 
     /// Fails if the file has changed since it was opened: what was sent is then neither the old nor the new content.
@@ -152,7 +157,8 @@ impl Stdin {
     }
 }
 
-fn cannot_read(why: &io::Error) -> Failure {
+/// The failure of standard input.
+pub fn cannot_read(why: &io::Error) -> Failure {
     Failure::new(Exit::Local, format!("cannot read standard input: {why}"))
 }
 
@@ -170,33 +176,33 @@ fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(held)
 }
 
-/// Feeds the next `length` bytes of `file` to `hasher`; `None` if it ends before.
+/// Feeds the bytes of `file` from `from` up to `to` to `hasher`; `None` if it ends before.
 pub fn hash_on(
     mut hasher: Sha256,
-    file: &mut File,
-    length: u64,
+    file: &File,
+    (from, to): (u64, u64),
     stop: &Stop,
     failed: impl Fn(io::Error) -> Failure,
 ) -> Result<Option<Sha256>, Failure> {
-    let mut left = length;
-    let mut buffer = vec![0; limits::PIECE];
-    while left > 0 {
-        stop.check()?;
-        let want = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        let piece = buffer.get_mut(..want).unwrap_or_default();
-        let n = fill(file, piece).map_err(&failed)?;
-        if n == 0 {
-            return Ok(None);
-        }
-        hasher.update(&piece[..n]);
-        left -= n as u64;
+    let absorbed = hash::absorb(&mut hasher, file, from, to, || stop.check().map_err(Halt::Stop));
+    match absorbed {
+        Ok(()) => Ok(Some(hasher)),
+        Err(Halt::File(why)) if why.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(Halt::File(why)) => Err(failed(why)),
+        Err(Halt::Stop(failure)) => Err(failure),
     }
-    Ok(Some(hasher))
 }
 
-/// The digest of what a hasher has been fed.
-pub fn digest(hasher: Sha256) -> Digest {
-    Digest(hasher.finalize().into())
+/// Why hashing a file came to no end.
+enum Halt {
+    File(io::Error),
+    Stop(Failure),
+}
+
+impl From<io::Error> for Halt {
+    fn from(why: io::Error) -> Halt {
+        Halt::File(why)
+    }
 }
 
 /// A file's time as the protocol tells it.

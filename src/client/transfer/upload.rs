@@ -1,6 +1,6 @@
 //! One upload that is worth resuming: a big file, or standard input.
 
-use super::source::{Source, Stdin, digest};
+use super::source::{Source, Stdin, cannot_read};
 use crate::client::connection::Connection;
 use crate::client::display::escape::escape;
 use crate::client::failure::{Exit, Failure};
@@ -8,8 +8,11 @@ use crate::client::limits;
 use crate::client::report::{Event, Report};
 use crate::client::retry::Retry;
 use crate::client::stop::Stop;
+use crate::hash::{self, Running};
 use crate::proto::{Answer, Code, Digest, RemotePath};
-use sha2::{Digest as _, Sha256};
+use sha2::Sha256;
+use std::io;
+use std::os::fd::AsFd;
 
 /// Where the bytes come from.
 pub enum Input {
@@ -17,15 +20,6 @@ pub enum Input {
     File(Source),
     /// Standard input: cannot.
     Stdin(Stdin),
-}
-
-impl Input {
-    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
-        match self {
-            Input::File(source) => source.read(buffer),
-            Input::Stdin(stdin) => stdin.read(buffer),
-        }
-    }
 }
 
 /// An upload with what it must know to go on after a lost connection.
@@ -55,6 +49,15 @@ pub struct Surroundings<'a> {
     pub stop: &'a Stop,
     /// Who is told.
     pub report: &'a dyn Report,
+}
+
+/// What became of a body.
+enum Body {
+    Whole,
+    /// The server has answered before its end.
+    Refused(Answer),
+    /// It cannot be read on.
+    Failed(Failure),
 }
 
 /// How an attempt ended when the connection did not.
@@ -141,71 +144,122 @@ impl Upload {
 
     /// Where to begin, and the hash of what stands before: at the server's offset if our own first bytes have its digest.
     fn begin(&mut self, there: u64, theirs: Option<Digest>, around: &Surroundings) -> Result<(u64, Sha256), Failure> {
-        let Input::File(source) = &mut self.input else { return Ok((0, Sha256::new())) };
+        let Input::File(source) = &self.input else { return Ok((0, Sha256::default())) };
         if there > 0 && there <= source.size() {
             let (from, hasher) = match self.hashed.take() {
                 Some(known) if known.0 <= there && source.check_unchanged().is_ok() => known,
-                _ => (0, Sha256::new()),
+                _ => (0, Sha256::default()),
             };
             if let Some(ours) = source.hash(from, hasher, there, around.stop)? {
                 self.hashed = Some((there, ours.clone()));
-                if theirs == Some(digest(ours.clone())) {
+                if theirs == Some(hash::finish(ours.clone())) {
                     return Ok((there, ours));
                 }
             }
         }
-        source.rewind()?;
-        Ok((0, Sha256::new()))
+        Ok((0, Sha256::default()))
     }
 
     fn body(
         &mut self,
         connection: &mut Connection,
-        mut at: u64,
-        mut hasher: Sha256,
+        at: u64,
+        hasher: Sha256,
         around: &Surroundings,
     ) -> Result<Settled, Failure> {
+        let mut hash = Running::after(at, hasher);
+        let body = match &self.input {
+            Input::File(_) => self.file_body(connection, &mut hash, around),
+            Input::Stdin(_) => self.stdin_body(connection, &mut hash, around),
+        };
+        match body? {
+            Body::Whole => {}
+            Body::Refused(answer) => return self.refusal(connection, answer),
+            Body::Failed(failure) => return self.give_up(connection, failure),
+        }
+        let size = hash.at();
+        match hash.finish() {
+            Ok(digest) => self.end(connection, size, digest, around),
+            Err(why) => {
+                let failure = self.unreadable(&why);
+                self.give_up(connection, failure)
+            }
+        }
+    }
+
+    /// Sends the rest of the file, piece by piece, and hashes it in step with that.
+    fn file_body(
+        &mut self,
+        connection: &mut Connection,
+        hash: &mut Running,
+        around: &Surroundings,
+    ) -> Result<Body, Failure> {
+        let Input::File(source) = &self.input else { return Ok(Body::Whole) };
+        while hash.at() < source.size() {
+            if let Err(failure) = around.stop.check() {
+                return Ok(Body::Failed(failure));
+            }
+            let length = usize::try_from(source.size() - hash.at()).unwrap_or(usize::MAX).min(limits::PIECE);
+            let sent = connection.send_piece_of(source.file().as_fd(), hash.at(), length)?;
+            self.moved += length as u64;
+            self.reached = hash.at() + length as u64;
+            let hashed = sent.map_err(|why| source.failure(&why)).and_then(|whole| match whole {
+                true => hash.reached(self.reached, source.file()).map_err(|why| source.failure(&why)),
+                false => Err(source.changed()),
+            });
+            if let Err(failure) = hashed {
+                return Ok(Body::Failed(failure));
+            }
+            around.report.event(Event::Advanced { file: self.file, bytes: length as u64 });
+            if let Some(answer) = connection.answer_if_there()? {
+                return Ok(Body::Refused(answer));
+            }
+        }
+        Ok(source.check_unchanged().map_or_else(Body::Failed, |()| Body::Whole))
+    }
+
+    /// Sends standard input up to its end.
+    fn stdin_body(
+        &mut self,
+        connection: &mut Connection,
+        hash: &mut Running,
+        around: &Surroundings,
+    ) -> Result<Body, Failure> {
+        let Input::Stdin(stdin) = &mut self.input else { return Ok(Body::Whole) };
         let mut buffer = vec![0; limits::PIECE];
         loop {
             if let Err(failure) = around.stop.check() {
-                return self.give_up(connection, failure);
+                return Ok(Body::Failed(failure));
             }
-            if let Input::Stdin(stdin) = &self.input
-                && let Some(answer) = await_input(stdin, connection, around)?
-            {
-                return self.refusal(connection, answer);
+            if let Some(answer) = await_input(stdin, connection, around)? {
+                return Ok(Body::Refused(answer));
             }
-            let piece = match self.input.read(&mut buffer) {
+            let piece = match stdin.read(&mut buffer) {
+                Ok(0) => return Ok(Body::Whole),
                 Ok(n) => &buffer[..n],
-                Err(failure) => return self.give_up(connection, failure),
+                Err(failure) => return Ok(Body::Failed(failure)),
             };
-            if piece.is_empty() {
-                break;
+            if let Err(why) = hash.passed(piece, None) {
+                return Ok(Body::Failed(cannot_read(&why)));
             }
-            at += piece.len() as u64;
-            if let Input::File(source) = &self.input
-                && at > source.size()
-            {
-                let failure = source.changed();
-                return self.give_up(connection, failure);
-            }
-            hasher.update(piece);
             connection.send_piece(piece)?;
             self.moved += piece.len() as u64;
-            self.reached = at;
+            self.reached = hash.at();
             around.report.event(Event::Advanced { file: self.file, bytes: piece.len() as u64 });
             // A server that refuses in mid-body says so at once, and reads the rest only to throw it away.
             if let Some(answer) = connection.answer_if_there()? {
-                return self.refusal(connection, answer);
+                return Ok(Body::Refused(answer));
             }
         }
-        if let Input::File(source) = &self.input {
-            let short = if at < source.size() { Err(source.changed()) } else { Ok(()) };
-            if let Err(failure) = short.and_then(|()| source.check_unchanged()) {
-                return self.give_up(connection, failure);
-            }
+    }
+
+    /// The failure of input that does not read.
+    fn unreadable(&self, why: &io::Error) -> Failure {
+        match &self.input {
+            Input::File(source) if why.kind() == io::ErrorKind::UnexpectedEof => source.changed(),
+            Input::File(source) => source.failure(why),
+            Input::Stdin(_) => cannot_read(why),
         }
-        self.end(connection, at, digest(hasher), around)
     }
 
     fn end(
@@ -297,12 +351,12 @@ mod tests {
         assert_eq!(begin(&mut upload, 900_000), 900_000);
         // More is there now: only the rest is hashed, so a hash put in the place of the first part spoils the whole.
         assert_eq!(begin(&mut upload, 1_000_000), 1_000_000);
-        upload.hashed = Some((900_000, Sha256::new()));
+        upload.hashed = Some((900_000, Sha256::default()));
         assert_eq!(begin(&mut upload, 1_000_000), 0);
         // Less is there, or the file is another one: all anew.
-        upload.hashed = Some((900_000, Sha256::new()));
+        upload.hashed = Some((900_000, Sha256::default()));
         assert_eq!(begin(&mut upload, 800_000), 800_000);
-        upload.hashed = Some((800_000, Sha256::new()));
+        upload.hashed = Some((800_000, Sha256::default()));
         std::fs::write(&path, &content).unwrap();
         assert_eq!(begin(&mut upload, 900_000), 900_000);
     }

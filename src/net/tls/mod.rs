@@ -5,6 +5,7 @@ pub mod identity;
 pub mod pin;
 pub mod verify;
 
+use super::inbox::Inbox;
 use super::wait::Cut;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv, send};
@@ -22,8 +23,8 @@ pub const ALPN: &[u8] = b"dfos/1";
 pub const TURNED_AWAY: &[u8] = &[21, 3, 3, 0, 2, 2, 49];
 /// The label of the channel's own bytes, RFC 9266.
 const EXPORTER: &[u8] = b"EXPORTER-Channel-Binding";
-/// Bytes of a piece that is read from a file to be encrypted: several records, and no more memory than a body costs elsewhere.
-pub(super) const PIECE: usize = 256 * 1024;
+/// Bytes received at once. The library itself asks for a quarter of a record at a time.
+const ARRIVING: usize = 128 * 1024;
 
 /// Bytes without content that are taken in a row: a record is at most a quarter of that, and it has content.
 const NOTHING: usize = 64 * 1024;
@@ -31,8 +32,8 @@ const NOTHING: usize = 64 * 1024;
 /// TLS of one connection.
 pub struct Tls {
     connection: Connection,
-    /// Room to read a file into, made when the first file is sent.
-    scratch: Vec<u8>,
+    /// Records, as far as they have arrived.
+    incoming: Inbox,
     /// Bytes that have arrived since the last that meant anything.
     empty: usize,
 }
@@ -95,14 +96,18 @@ pub fn warm_up() -> Result<(), Cut> {
 impl Tls {
     /// The server's end.
     pub fn server(config: Arc<ServerConfig>) -> Result<Tls, Cut> {
-        Ok(Tls { connection: ServerConnection::new(config)?.into(), scratch: Vec::new(), empty: 0 })
+        Ok(Tls::over(ServerConnection::new(config)?.into()))
     }
 
     /// The client's end, which expects `host`.
     pub fn client(config: Arc<ClientConfig>, host: &str) -> Result<Tls, Cut> {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| Cut::Io(io::Error::new(ErrorKind::InvalidInput, format!("'{host}' is no host name"))))?;
-        Ok(Tls { connection: ClientConnection::new(config, name)?.into(), scratch: Vec::new(), empty: 0 })
+        Ok(Tls::over(ClientConnection::new(config, name)?.into()))
+    }
+
+    fn over(connection: Connection) -> Tls {
+        Tls { connection, incoming: Inbox::default(), empty: 0 }
     }
 
     /// Goes on with the handshake as far as it can go now.
@@ -114,16 +119,30 @@ impl Tls {
             if !self.connection.is_handshaking() {
                 return Ok(Need::Nothing);
             }
-            match self.connection.read_tls(&mut Socket(socket)) {
-                Ok(0) => return Err(Cut::Closed),
-                Ok(_) => self.process(socket)?,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Need::Read),
-                Err(error) => return Err(error.into()),
+            match self.pull(socket)? {
+                Some(0) => return Err(Cut::Closed),
+                Some(_) => {}
+                None => return Ok(Need::Read),
             }
         }
     }
 
-    /// Takes in what has arrived. What is wrong with it the other end is told by an alert, if it can be told at once.
+    /// Takes in what has arrived, or a part of it: how many bytes, 0 at the end; `None` if nothing more has arrived.
+    fn pull(&mut self, socket: BorrowedFd) -> Result<Option<usize>, Cut> {
+        if self.incoming.is_empty() {
+            match uninterrupted(|| recv(socket.as_raw_fd(), self.incoming.room(ARRIVING), MsgFlags::empty())) {
+                Ok(n) => self.incoming.arrived(n),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let taken = self.connection.read_tls(&mut self.incoming.bytes())?;
+        self.incoming.take(taken);
+        self.process(socket)?;
+        Ok(Some(taken))
+    }
+
+    /// Looks at what has been taken in. What is wrong with it the other end is told by an alert, if it can be told at once.
     fn process(&mut self, socket: BorrowedFd) -> Result<(), Cut> {
         match self.connection.process_new_packets() {
             // A peer that says goodbye before it has said anything: nothing more will come, so waiting would turn in a circle.
@@ -143,24 +162,26 @@ impl Tls {
     ///
     /// A peer that goes on sending and never says anything, by empty records and new keys, is cut off: it would keep us here.
     pub(super) fn receive(&mut self, socket: BorrowedFd, buffer: &mut [u8]) -> Result<Option<usize>, Cut> {
+        let mut got = 0;
         loop {
-            match self.connection.reader().read(buffer) {
+            match self.connection.reader().read(&mut buffer[got..]) {
+                Ok(0) => return Ok(Some(got)),
                 Ok(n) => {
                     self.empty = 0;
-                    return Ok(Some(n));
+                    got += n;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(Some(0)),
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(Some(got)),
                 Err(error) => return Err(error.into()),
             }
-            match self.connection.read_tls(&mut Socket(socket)) {
-                Ok(_) if self.empty > NOTHING => return Err(Cut::Protocol),
-                Ok(n) => {
-                    self.empty += n;
-                    self.process(socket)?;
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
-                Err(error) => return Err(error.into()),
+            // Many records make one large write to a file; but nobody waits for more than is here.
+            if got == buffer.len() || got > 0 && self.incoming.is_empty() {
+                return Ok(Some(got));
+            }
+            match self.pull(socket)? {
+                Some(_) if self.empty > NOTHING => return Err(Cut::Protocol),
+                Some(n) => self.empty += n,
+                None => return Ok(None),
             }
         }
     }
@@ -188,16 +209,9 @@ impl Tls {
         self.connection.send_close_notify();
     }
 
-    /// Room for a piece of a file, to be given back with [`keep`](Self::keep).
-    pub(super) fn scratch(&mut self) -> Vec<u8> {
-        let mut scratch = std::mem::take(&mut self.scratch);
-        scratch.resize(PIECE, 0);
-        scratch
-    }
-
-    /// Keeps the room for the next piece.
-    pub(super) fn keep(&mut self, scratch: Vec<u8>) {
-        self.scratch = scratch;
+    /// Gives back the memory of the last transfer.
+    pub(super) fn rest(&mut self) {
+        self.incoming.shrink();
     }
 
     /// Whether the other end named this protocol.
@@ -211,14 +225,8 @@ impl Tls {
     }
 }
 
-/// A connected socket, as rustls reads and writes it.
+/// A connected socket, as rustls writes to it.
 struct Socket<'a>(BorrowedFd<'a>);
-
-impl Read for Socket<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        uninterrupted(|| recv(self.0.as_raw_fd(), buffer, MsgFlags::empty()))
-    }
-}
 
 impl Write for Socket<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

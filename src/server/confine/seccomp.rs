@@ -75,6 +75,7 @@ const ALWAYS: &[Group] = &[
             (libc::SYS_fsync, ANY),
             (libc::SYS_fdatasync, ANY),
             (libc::SYS_syncfs, ANY),
+            (libc::SYS_sync_file_range, ANY),
             (libc::SYS_fstat, ANY),
             (libc::SYS_fstatfs, ANY),
             (libc::SYS_fchmod, ANY),

@@ -1,9 +1,10 @@
 //! DOWNLOAD: a file in pieces, then the digest of the whole.
 //!
-//! Where the digest is known beforehand, the bytes go from the file to the socket within the kernel; otherwise they pass
-//! through this process and are hashed on the way.
+//! The bytes go from the file to the socket within the kernel. Where the digest is not known beforehand, the file is hashed in step
+//! with that.
 
 use super::Stop;
+use crate::hash::Running;
 use crate::net::wire::SendFile;
 use crate::net::{Cut, Until};
 use crate::proto::{Answer, Code, Digest, Fields, Refusal, Request, limits};
@@ -14,7 +15,6 @@ use crate::store::digest as store_digest;
 use crate::store::read::Reading;
 use crate::store::trouble::{Trouble, code_of};
 use nix::errno::Errno;
-use sha2::{Digest as _, Sha256};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
@@ -43,10 +43,7 @@ pub(super) fn download(member: &mut Member, request: &Request) -> Result<(), Sto
     let fields = Fields::new().with("size", reading.meta.size).with("mtime", reading.meta.mtime);
     let fields = fields.with("offset", range.offset).with("length", range.length).maybe("sha256", digest);
     member.answer(Answer::Ready(fields))?;
-    let sent = match digest {
-        Some(digest) => send_known(member, &reading, &range, digest),
-        None => send_hashing(member, &reading, range.length),
-    };
+    let sent = send(member, &reading, &range, Sum::new(digest));
     let sent = sent.inspect_err(|cut| member.tell(Level::Info, began, format!("DOWNLOAD {path} broke off: {cut}")))?;
     match sent {
         Sent::Whole(digest) => {
@@ -104,9 +101,29 @@ fn pace(member: &mut Member, count: usize, last: u64) -> Result<Option<Sent>, Cu
     }
 }
 
-fn send_known(member: &mut Member, reading: &Reading, range: &Range, digest: Digest) -> Result<Sent, Cut> {
+/// The digest of the file that goes out.
+enum Sum {
+    Known(Digest),
+    /// Of what has gone out so far, from the beginning on.
+    Running(Running),
+}
+
+impl Sum {
+    fn new(known: Option<Digest>) -> Sum {
+        known.map_or_else(|| Sum::Running(Running::new()), Sum::Known)
+    }
+
+    fn finish(self) -> io::Result<Digest> {
+        match self {
+            Sum::Known(digest) => Ok(digest),
+            Sum::Running(running) => running.finish(),
+        }
+    }
+}
+
+fn send(member: &mut Member, reading: &Reading, range: &Range, mut sum: Sum) -> Result<Sent, Cut> {
     if range.length <= member.grant_down(limits::OUTPUT) as u64 {
-        return send_small(member, reading, range, digest);
+        return send_small(member, reading, range, sum);
     }
     let mut offset = range.offset as i64;
     let end = offset + range.length as i64;
@@ -126,8 +143,22 @@ fn send_known(member: &mut Member, reading: &Reading, range: &Range, digest: Dig
             return Ok(broken(&trouble, good as u64));
         }
         last = piece as u64;
+        if let Sum::Running(running) = &mut sum
+            && let Err(error) = running.reached(offset as u64, &reading.file)
+        {
+            return Ok(broken(&error, last));
+        }
     }
-    Ok(if reading.is_unchanged() { Sent::Whole(digest) } else { Sent::Broken(Code::Changed, last, CHANGED) })
+    Ok(whole(reading, sum, last))
+}
+
+/// The end of a body that has gone out whole, if it is the file's content still.
+fn whole(reading: &Reading, sum: Sum, last: u64) -> Sent {
+    match sum.finish() {
+        Ok(digest) if reading.is_unchanged() => Sent::Whole(digest),
+        Ok(_) => Sent::Broken(Code::Changed, last, CHANGED),
+        Err(error) => broken(&error, last),
+    }
 }
 
 /// Sends a piece of the file from `offset` on; what the file does not give is filled with zeros. Returns how much was good, and
@@ -147,16 +178,6 @@ fn send_piece(
                 good += n;
                 continue;
             }
-            // A file system that cannot sendfile: the bytes take the way through this process.
-            Err(SendFile::File(Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP)) => {
-                match copy_some(member, reading, offset, piece - good)? {
-                    Ok(n) => {
-                        good += n;
-                        continue;
-                    }
-                    Err(error) => error,
-                }
-            }
             Err(SendFile::File(errno)) => errno.into(),
             Err(SendFile::Cut(cut)) => return Err(cut),
         };
@@ -172,25 +193,15 @@ fn send_piece(
     Ok((good, None))
 }
 
-/// Sends some bytes from `offset` on by reading them.
-fn copy_some(member: &mut Member, reading: &Reading, offset: &mut i64, most: usize) -> Result<io::Result<usize>, Cut> {
-    let mut buffer = vec![0; limits::BUFFER.min(most)];
-    match reading.file.read_at(&mut buffer, *offset as u64) {
-        Ok(0) => Ok(Err(io::ErrorKind::UnexpectedEof.into())),
-        Ok(n) => {
-            member.talk.wire.send(&buffer[..n], Until::silent_for(limits::STALL))?;
-            *offset += n as i64;
-            Ok(Ok(n))
-        }
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Ok(0)),
-        Err(error) => Ok(Err(error)),
-    }
-}
-
 /// A small file goes out together with the lines around it.
-fn send_small(member: &mut Member, reading: &Reading, range: &Range, digest: Digest) -> Result<Sent, Cut> {
+fn send_small(member: &mut Member, reading: &Reading, range: &Range, mut sum: Sum) -> Result<Sent, Cut> {
     let mut bytes = vec![0; range.length as usize];
     if let Err(error) = reading.file.read_exact_at(&mut bytes, range.offset) {
+        return Ok(broken(&error, 0));
+    }
+    if let Sum::Running(running) = &mut sum
+        && let Err(error) = running.passed(&bytes, None)
+    {
         return Ok(broken(&error, 0));
     }
     if let Some(broken) = pace(member, bytes.len(), 0)? {
@@ -201,38 +212,7 @@ fn send_small(member: &mut Member, reading: &Reading, range: &Range, digest: Dig
         member.talk.wire.queue(&bytes);
         member.tally.add(Figure::BytesOut, range.length);
     }
-    Ok(if reading.is_unchanged() { Sent::Whole(digest) } else { Sent::Broken(Code::Changed, range.length, CHANGED) })
-}
-
-/// Sends the whole file and hashes it on the way. A piece is announced when it has been read: there is never anything to fill.
-fn send_hashing(member: &mut Member, reading: &Reading, length: u64) -> Result<Sent, Cut> {
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; (limits::BUFFER as u64).min(length) as usize];
-    let (mut at, mut last) = (0, 0);
-    while at < length {
-        if member.talk.wire.waiter.must_stop() {
-            return Ok(Sent::Broken(Code::ShuttingDown, last, "the session is ending; resume later"));
-        }
-        let want = member.grant_down((length - at).min(buffer.len() as u64) as usize);
-        match reading.file.read_at(&mut buffer[..want], at) {
-            Ok(0) => return Ok(Sent::Broken(Code::Changed, last, CHANGED)),
-            Ok(n) => {
-                hasher.update(&buffer[..n]);
-                if let Some(broken) = pace(member, n, last)? {
-                    return Ok(broken);
-                }
-                member.talk.say(Answer::Data(n))?;
-                member.talk.wire.send(&buffer[..n], Until::silent_for(limits::STALL))?;
-                member.tally.add(Figure::BytesOut, n as u64);
-                at += n as u64;
-                last = n as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Ok(broken(&error, last)),
-        }
-    }
-    let digest = store_digest::finish(hasher);
-    Ok(if reading.is_unchanged() { Sent::Whole(digest) } else { Sent::Broken(Code::Changed, last, CHANGED) })
+    Ok(whole(reading, sum, range.length))
 }
 
 fn broken(error: &io::Error, last: u64) -> Sent {

@@ -48,7 +48,7 @@ fn stage(member: &mut Member, request: &Request) -> Result<Staged, Stop> {
 /// Says READY, and with `resume` hears from where on the body will come. `None` if the client breaks off here.
 fn agree(member: &mut Member, request: &Request, mut staged: Staged) -> Result<Option<Staged>, Cut> {
     let offset = staged.written();
-    let digest = (offset > 0).then(|| staged.digest_so_far());
+    let digest = if offset > 0 { staged.digest_so_far() } else { None };
     let told = member.ready(Fields::new().with("offset", offset).maybe("sha256", digest));
     let from = match told {
         Ok(()) if !request.flag("resume") => return Ok(Some(staged)),

@@ -1,0 +1,273 @@
+//! Hashing files: what lies there, and what grows while it is sent or received.
+//!
+//! A file that is large is hashed by a thread of its own, which reads back from the page cache what the transfer has just moved: hashing
+//! costs more than all else of a transfer, and this way it runs beside it. Reading back copies once more; handing buffers over copies
+//! less and was slower, since the two threads then wait for each other's buffers (docs/PERFORMANCE.md).
+
+#![forbid(unsafe_code)]
+
+use crate::proto::Digest;
+use sha2::{Digest as _, Sha256};
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::FileExt;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+
+/// Bytes read at once: they stay in the processor's cache from the copy to the hash.
+const BLOCK: usize = 128 * 1024;
+
+/// Where a thread of its own begins to pay.
+const WORTH_A_THREAD: u64 = 1 << 20;
+
+/// Steps that the transfer may be ahead of the thread: what is to be read back is still in memory then, and the end of the transfer
+/// never waits for long.
+const AHEAD: usize = 64;
+
+/// What a hasher has come to.
+pub fn finish(hasher: Sha256) -> Digest {
+    Digest(hasher.finalize().into())
+}
+
+/// Feeds the bytes of `file` from `from` up to `to` to `hasher`; `go_on` is asked before each block. The file ending before `to` is
+/// [`ErrorKind::UnexpectedEof`].
+pub fn absorb<E: From<io::Error>>(
+    hasher: &mut Sha256,
+    file: &File,
+    from: u64,
+    to: u64,
+    mut go_on: impl FnMut() -> Result<(), E>,
+) -> Result<(), E> {
+    let mut at = from;
+    let mut buffer = vec![0; BLOCK.min(usize::try_from(to.saturating_sub(from)).unwrap_or(BLOCK))];
+    while at < to {
+        go_on()?;
+        let want = usize::try_from(to - at).unwrap_or(usize::MAX).min(buffer.len());
+        match file.read_at(&mut buffer[..want], at) {
+            Ok(0) => return Err(io::Error::from(ErrorKind::UnexpectedEof).into()),
+            Ok(n) => {
+                hasher.update(&buffer[..n]);
+                at += n as u64;
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// The digest of bytes that go by, in the order in which they stand in their file.
+pub struct Running {
+    /// How many bytes have gone by.
+    at: u64,
+    hashing: Hashing,
+}
+
+enum Hashing {
+    /// As they go by.
+    Here(Sha256),
+    /// Beside the transfer.
+    Beside(Follower),
+    /// It came to an error, told already.
+    Broken,
+}
+
+impl Running {
+    /// Nothing has gone by yet.
+    pub fn new() -> Running {
+        Running::after(0, Sha256::new())
+    }
+
+    /// The first `at` bytes have been hashed by `hasher`.
+    pub fn after(at: u64, hasher: Sha256) -> Running {
+        Running { at, hashing: Hashing::Here(hasher) }
+    }
+
+    /// How many bytes have gone by.
+    pub fn at(&self) -> u64 {
+        self.at
+    }
+
+    /// The digest so far; `None` once a thread has it.
+    pub fn so_far(&self) -> Option<Digest> {
+        match &self.hashing {
+            Hashing::Here(hasher) => Some(finish(hasher.clone())),
+            _ => None,
+        }
+    }
+
+    /// `bytes` go by, and stand in `file` now, if there is one, where the ones before them end.
+    pub fn passed(&mut self, bytes: &[u8], file: Option<&File>) -> io::Result<()> {
+        if let (Hashing::Here(hasher), true) = (&mut self.hashing, file.is_none() || self.at < WORTH_A_THREAD) {
+            hasher.update(bytes);
+            self.at += bytes.len() as u64;
+            return Ok(());
+        }
+        match file {
+            Some(file) => self.reached(self.at + bytes.len() as u64, file),
+            None => Err(io::Error::other("a digest that was begun with a file goes on with none")),
+        }
+    }
+
+    /// The bytes of `file` up to `to` have gone by, without being seen here.
+    pub fn reached(&mut self, to: u64, file: &File) -> io::Result<()> {
+        if let Hashing::Here(hasher) = &mut self.hashing {
+            if to <= WORTH_A_THREAD {
+                let absorbed = absorb(hasher, file, self.at, to, || io::Result::Ok(()));
+                match absorbed {
+                    Ok(()) => self.at = to,
+                    Err(_) => self.hashing = Hashing::Broken,
+                }
+                return absorbed;
+            }
+            self.hashing = Hashing::Beside(Follower::start(file, self.at, std::mem::take(hasher))?);
+        }
+        let followed = match &mut self.hashing {
+            Hashing::Beside(follower) => follower.reach(to),
+            _ => false,
+        };
+        if !followed {
+            return Err(self.failure());
+        }
+        self.at = to;
+        Ok(())
+    }
+
+    /// The digest of all that has gone by.
+    pub fn finish(mut self) -> io::Result<Digest> {
+        match std::mem::replace(&mut self.hashing, Hashing::Broken) {
+            Hashing::Here(hasher) => Ok(finish(hasher)),
+            Hashing::Beside(follower) => follower.finish().map(finish),
+            Hashing::Broken => Err(ErrorKind::UnexpectedEof.into()),
+        }
+    }
+
+    /// Why the thread went no further.
+    fn failure(&mut self) -> io::Error {
+        match std::mem::replace(&mut self.hashing, Hashing::Broken) {
+            Hashing::Beside(follower) => follower.finish().err(),
+            _ => None,
+        }
+        .unwrap_or_else(|| ErrorKind::UnexpectedEof.into())
+    }
+}
+
+impl Default for Running {
+    fn default() -> Self {
+        Running::new()
+    }
+}
+
+/// What reads a file behind a transfer.
+struct Behind {
+    file: File,
+    at: u64,
+    hasher: Sha256,
+}
+
+impl Behind {
+    fn catch_up(&mut self, to: u64) -> io::Result<()> {
+        absorb(&mut self.hasher, &self.file, self.at, to, || io::Result::Ok(()))?;
+        self.at = to;
+        Ok(())
+    }
+}
+
+/// Hashes a file in step with its transfer: in a thread, or here where none can be had.
+enum Follower {
+    Thread(SyncSender<u64>, JoinHandle<io::Result<Sha256>>),
+    Here(Behind),
+}
+
+impl Follower {
+    fn start(file: &File, at: u64, hasher: Sha256) -> io::Result<Follower> {
+        let mut behind = Behind { file: file.try_clone()?, at, hasher: hasher.clone() };
+        let (tell, steps) = sync_channel::<u64>(AHEAD);
+        let body = move || {
+            for to in steps {
+                behind.catch_up(to)?;
+            }
+            Ok(behind.hasher)
+        };
+        match thread::Builder::new().stack_size(64 * 1024).spawn(body) {
+            Ok(thread) => Ok(Follower::Thread(tell, thread)),
+            Err(_) => Ok(Follower::Here(Behind { file: file.try_clone()?, at, hasher })),
+        }
+    }
+
+    /// The file is there up to `to`. `false`: it could not be read.
+    fn reach(&mut self, to: u64) -> bool {
+        match self {
+            Follower::Thread(tell, _) => tell.send(to).is_ok(),
+            Follower::Here(behind) => behind.catch_up(to).is_ok(),
+        }
+    }
+
+    fn finish(self) -> io::Result<Sha256> {
+        match self {
+            Follower::Thread(tell, thread) => {
+                drop(tell);
+                thread.join().unwrap_or_else(|_| Err(io::Error::other("the hashing thread died")))
+            }
+            Follower::Here(behind) => Ok(behind.hasher),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn content(length: usize) -> Vec<u8> {
+        (0..length).map(|n| (n * 7 / 3) as u8).collect()
+    }
+
+    fn digest_of(bytes: &[u8]) -> Digest {
+        finish(Sha256::new_with_prefix(bytes))
+    }
+
+    #[test]
+    fn the_digest_is_that_of_all_bytes_whichever_way_they_went_by() {
+        let whole = content(3 * WORTH_A_THREAD as usize + 17);
+        for step in [1, 4096, BLOCK + 1, whole.len()] {
+            let length = if step == 1 { 5000 } else { whole.len() };
+            let bytes = &whole[..length];
+            let mut file = tempfile::tempfile().unwrap();
+            let (mut in_file, mut alone, mut unseen) = (Running::new(), Running::new(), Running::new());
+            for part in bytes.chunks(step) {
+                file.write_all(part).unwrap();
+                in_file.passed(part, Some(&file)).unwrap();
+                alone.passed(part, None).unwrap();
+                unseen.reached(unseen.at() + part.len() as u64, &file).unwrap();
+            }
+            assert_eq!(in_file.at(), length as u64);
+            for running in [in_file, alone, unseen] {
+                assert_eq!(running.finish().unwrap(), digest_of(bytes), "in steps of {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn it_goes_on_where_an_earlier_attempt_ended() {
+        let bytes = content(2 * WORTH_A_THREAD as usize);
+        let (first, rest) = bytes.split_at(1_500_000);
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&bytes).unwrap();
+        let mut running = Running::after(first.len() as u64, Sha256::new_with_prefix(first));
+        running.passed(rest, Some(&file)).unwrap();
+        assert_eq!(running.finish().unwrap(), digest_of(&bytes));
+    }
+
+    #[test]
+    fn a_file_that_becomes_shorter_is_an_error_and_no_digest() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&content(1000)).unwrap();
+        let mut running = Running::new();
+        let told = running.reached(2000, &file).and_then(|()| running.finish().map(drop));
+        assert_eq!(told.unwrap_err().kind(), ErrorKind::UnexpectedEof);
+        let mut running = Running::new();
+        while running.reached(running.at() + 2000, &file).is_ok() {}
+        assert!(running.finish().is_err());
+    }
+}
