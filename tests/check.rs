@@ -274,6 +274,7 @@ fn each_finding_is_told_with_its_grade() {
         let (text, code) = check(command(*who, home.path(), "check", options));
         let found = text.lines().filter(|found| found.starts_with(&in_place(line, home.path()))).count();
         assert_eq!(found, 1, "{who:?} {options:?}: '{line}' in\n{text}");
+        assert!(text.matches("No such file").count() <= 1, "what is missing is told once:\n{text}");
         let is_refused = text.lines().any(|line| line.starts_with("refused "));
         assert_eq!(code, Some(i32::from(is_refused)), "{line}\n{text}");
         if !line.starts_with("refused ") {
@@ -283,6 +284,18 @@ fn each_finding_is_told_with_its_grade() {
         // What check refuses, a start refuses, too.
         assert_eq!(start(command(*who, home.path(), "serve", options)), Some(1), "{line}");
     }
+}
+
+#[test]
+fn a_place_without_faults_is_found_to_be_one() {
+    let home = home();
+    storage(home.path(), 0o750);
+    fs::write(home.path().join("users"), common::scram::entry("alice", "secret")).unwrap();
+    mode(home.path().join("users"), 0o640);
+    fs::write(home.path().join(LIMITS), "[alice]\nfiles = 1\n").unwrap();
+    Pair::own("x").write(home.path(), "server");
+    let (text, code) = check(command(Anybody, home.path(), "check", &[&PAIR[..], &["--require-sandbox"]].concat()));
+    assert!(code == Some(0) && text.lines().all(|line| line.starts_with("ok ")), "{text}");
 }
 
 #[test]

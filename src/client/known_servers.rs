@@ -158,7 +158,6 @@ fn parse(line: &str) -> Option<Known> {
 mod tests {
     use super::*;
     use std::os::unix::fs::MetadataExt;
-    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
     fn pin(byte: u8) -> Pin {
         hex::encode([byte; 32]).parse().unwrap()
@@ -205,20 +204,19 @@ mod tests {
         servers.remember(&address("tls://first"), pin(0)).unwrap();
         // What a client leaves that was killed while it wrote.
         std::fs::write(servers.beside(".new"), "tls://half sha2").unwrap();
-        let learning = AtomicUsize::new(8);
         std::thread::scope(|scope| {
-            for client in 0..8 {
-                let (servers, learning) = (servers.clone(), &learning);
-                scope.spawn(move || {
+            let learn = |client: u8| {
+                let servers = &servers;
+                move || {
                     for n in 0..8 {
                         servers.remember(&address(&format!("tls://s{n}.c{client}")), pin(1 + client * 8 + n)).unwrap();
                     }
-                    learning.fetch_sub(1, SeqCst);
-                });
-            }
+                }
+            };
+            let clients: Vec<_> = (0..8).map(|client| scope.spawn(learn(client))).collect();
             // Killed at whatever moment, a client leaves what another sees then.
             let mut least = 1;
-            while learning.load(SeqCst) > 0 {
+            while !clients.iter().all(|client| client.is_finished()) {
                 let known = servers.all().unwrap().len();
                 assert!(known >= least, "{known} after {least}");
                 least = known;

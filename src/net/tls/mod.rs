@@ -25,7 +25,9 @@ const EXPORTER: &[u8] = b"EXPORTER-Channel-Binding";
 /// Bytes of a piece that is read from a file to be encrypted: several records, and no more memory than a body costs elsewhere.
 pub(super) const PIECE: usize = 256 * 1024;
 
-/// Bytes without content that are taken in a row: a record is at most a quarter of that, and it has content.
+/// Bytes without content that are taken in a row: a record is at most a quarter of that, and it has content. The library bears 32
+/// empty records in a row and 32 changes of key, but each of the two begins the count of the other anew; a server's tickets it does
+/// not count at all.
 const NOTHING: usize = 64 * 1024;
 
 /// TLS of one connection.
