@@ -56,6 +56,20 @@ fn limits(pid: Pid, name: &str) -> [String; 2] {
     [words.next().unwrap(), words.next().unwrap()]
 }
 
+/// The limits that hold from before the first byte on. The hard ones too: the soft ones alone it could lift by itself.
+#[track_caller]
+fn has_the_limits_of_a_session(pid: Pid) {
+    for (name, value) in [
+        ("Max core file size", "0"),
+        ("Max address space", "1073741824"),
+        ("Max open files", "576"),
+        ("Max locked memory", "0"),
+        ("Max msgqueue size", "0"),
+    ] {
+        assert_eq!(limits(pid, name), [value; 2], "{name}");
+    }
+}
+
 #[track_caller]
 fn is_the_service_user(pid: Pid) {
     let status = status(pid);
@@ -99,7 +113,8 @@ fn before_login_a_session_has_the_storage_the_users_and_the_right_to_chroot() {
                 .as_slice(),
             "{start:?}"
         );
-        assert_eq!(limits(pid, "Max cpu time")[0], "10");
+        has_the_limits_of_a_session(pid);
+        assert_eq!(limits(pid, "Max cpu time"), ["10", "unlimited"]);
         drop(raw);
         server.stop();
     });
@@ -127,16 +142,8 @@ fn after_login_a_session_has_its_connection_its_root_the_log_and_nothing_else() 
             held.iter().filter(|(number, target)| **number > 2 && !target.starts_with("socket:")).collect();
         assert_eq!(rest.len(), 1, "{held:?}");
         assert_eq!(Path::new(rest[0].1), root);
-        for (name, value) in [
-            ("Max cpu time", "unlimited"),
-            ("Max core file size", "0"),
-            ("Max address space", "1073741824"),
-            ("Max open files", "576"),
-            ("Max locked memory", "0"),
-            ("Max msgqueue size", "0"),
-        ] {
-            assert_eq!(limits(pid, name)[0], value, "{name}");
-        }
+        has_the_limits_of_a_session(pid);
+        assert_eq!(limits(pid, "Max cpu time")[0], "unlimited");
         drop(raw);
         server.stop();
     });

@@ -3,9 +3,9 @@
 mod common;
 
 use common::raw::{connect_from, pieces};
-use common::{PATIENCE, Raw, Server, command, eventually, home};
+use common::{PATIENCE, Raw, Server, command, eventually, home, scram};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -349,7 +349,7 @@ fn a_session_that_does_not_go_when_sent_away_is_killed_and_its_address_does_not_
     let server = Server::start(&["--max-penalty", "600", "--max-logins", "1"]);
     let stuck = server.client();
     let pid = server.sessions()[0].pid;
-    nix::sys::signal::kill(pid, Signal::SIGSTOP).unwrap();
+    kill(pid, Signal::SIGSTOP).unwrap();
     std::thread::sleep(Duration::from_millis(1100));
     let mut user = server.login("alice"); // at once, in its place
     server.logged(&format!("session {pid} was sent away and did not go: it is killed"));
@@ -391,6 +391,38 @@ fn a_user_who_is_gone_is_ended_in_the_middle_of_anything() {
     server.logged("alice may no longer log in: session");
     drop(other);
     server.stop();
+}
+
+#[test]
+fn a_login_with_users_of_yesterday_does_not_outlive_the_reload() {
+    let home = home();
+    let file = home.path().join("users");
+    // Her password takes half a second to check: time to stop the session in the middle of it.
+    let users = fs::read_to_string(&file).unwrap() + &scram::entry_with("dora", "secret", 2_000_000);
+    fs::write(&file, &users).unwrap();
+    let server = Server::start_in(home, &[]);
+    let mut raw = server.client();
+    let pid = server.sessions()[0].pid;
+    raw.send("LOGIN dora secret\n");
+    eventually("the password is being checked", || ticks(pid) >= 5);
+    kill(pid, Signal::SIGSTOP).unwrap();
+    fs::write(&file, users.replace("dora:", "# dora:")).unwrap();
+    server.signal(Signal::SIGHUP);
+    server.logged("users reloaded");
+    kill(pid, Signal::SIGCONT).unwrap();
+    // What it was asked to do as a stranger is nothing to it any more; but the listener knows which users it has seen.
+    let said = raw.rest();
+    assert!(said.last().is_some_and(|line| line.starts_with("ERR login-refused your login is no longer")), "{said:?}");
+    server.logged("login of dora");
+    server.wait_idle();
+    server.stop();
+}
+
+/// Clock ticks of processor time that a process has used.
+fn ticks(pid: Pid) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let words: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    words[11].parse::<u64>().unwrap() + words[12].parse::<u64>().unwrap()
 }
 
 // --- time ---

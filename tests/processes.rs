@@ -3,12 +3,14 @@
 mod common;
 
 use common::tree::noise;
-use common::{Raw, Server, eventually, process};
+use common::{Raw, SERVICE, Server, eventually, process};
 use nix::sys::signal::{Signal, kill};
 use std::collections::HashSet;
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 #[test]
 fn a_thousand_children_that_die_at_once_are_all_reaped() {
@@ -117,6 +119,37 @@ fn a_dead_scribe_is_replaced_and_the_log_goes_on() {
     assert_eq!(server.wait(), 0);
     server.nobody_is_left();
     server.logged(" ended: 2 connections");
+}
+
+#[test]
+fn a_reload_for_which_descriptors_are_short_leaves_one_listener() {
+    if !nix::unistd::geteuid().is_root() {
+        return eprintln!("skipped: needs root, to see the descriptors of a process that is not dumpable");
+    }
+    let server = Server::start(&[]);
+    let count = |text: &str| server.log().iter().filter(|line| line.contains(text)).count();
+    let (pid, outcomes) = (server.pid().to_string(), || count("users reloaded") + count("reload failed"));
+    server.logged("listening on");
+    eventually("the scribe", || server.processes().len() == 2);
+    let held: HashSet<i32> = fs::read_dir(format!("/proc/{pid}/fd"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap())
+        .collect();
+    let free = (0..).filter(|number| !held.contains(number));
+    // With one descriptor more each time, whatever a reload needs is what it lacks once.
+    for limit in free.take(20) {
+        let arguments = ["--pid", &pid, &format!("--nofile={limit}:")];
+        let mut prlimit = Command::new("prlimit");
+        assert!(prlimit.args(arguments).uid(SERVICE).gid(SERVICE).status().unwrap().success());
+        let before = outcomes();
+        server.signal(Signal::SIGHUP);
+        eventually("the reload", || outcomes() > before);
+        eventually(&format!("one listener, with descriptors below {limit}"), || server.processes().len() == 2);
+        assert_eq!(outcomes(), before + 1, "told by one process");
+    }
+    assert!(count("reload failed") >= 7 && count("users reloaded") > 0, "{:#?}", server.log());
+    server.login("alice").demand("PING", "OK pong");
+    server.stop();
 }
 
 /// The sockets that a process holds, by inode.

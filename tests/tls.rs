@@ -376,6 +376,21 @@ fn what_is_no_handshake_ends_the_session_and_burns_no_processor() {
 }
 
 #[test]
+fn whoever_sends_records_that_say_nothing_is_cut_off() {
+    let server = start();
+    let mut raw = TlsRaw::hollow(server.tls_address());
+    raw.demand("LOGIN alice secret", "OK welcome");
+    for _ in 0..4 {
+        raw.say_nothing(48 * 1024);
+        raw.demand("PING", "OK pong"); // which begins the count anew
+    }
+    raw.say_nothing(128 * 1024);
+    assert_eq!(raw.rest_after("PING\n"), "", "it was read to its end");
+    server.wait_idle();
+    server.stop();
+}
+
+#[test]
 fn what_siblings_draw_differs() {
     let server = Server::start(&[&LISTEN[..], &["--listen", "tcp://127.0.0.1:0"]].concat());
     let (mut drawn, mut writing) = (HashSet::new(), Vec::new());

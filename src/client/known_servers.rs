@@ -4,6 +4,7 @@
 use super::failure::{Exit, Failure};
 use crate::net::Address;
 use crate::net::tls::pin::Pin;
+use nix::fcntl::OFlag;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -112,18 +113,24 @@ impl KnownServers {
         path.into()
     }
 
-    /// A lock of its own beside the file, since the file itself is replaced.
+    /// A lock of its own beside the file, since the file itself is replaced. `--known-servers` may name a place where others can
+    /// put links: none is followed.
     fn lock(&self) -> io::Result<File> {
         DirBuilder::new().recursive(true).mode(0o700).create(self.directory())?;
-        let lock =
-            OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(self.beside(".lock"))?;
+        let mut lock = OpenOptions::new();
+        lock.create(true).truncate(false).write(true).mode(0o600).custom_flags(OFlag::O_NOFOLLOW.bits());
+        let lock = lock.open(self.beside(".lock"))?;
         lock.lock()?;
         Ok(lock)
     }
 
     fn write(&self, known: &[Known]) -> io::Result<()> {
         let draft = self.beside(".new"); // nobody else has the lock
-        let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&draft)?;
+        match std::fs::remove_file(&draft) {
+            Err(why) if why.kind() != ErrorKind::NotFound => return Err(why),
+            _ => {} // one that a killed client has left, or a link that somebody has put there
+        }
+        let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&draft)?;
         writeln!(file, "# Keys of DFOS servers that dfos-client has met; 'dfos-client forget URL' takes one out.")?;
         for Known { address, pin } in known {
             writeln!(file, "{address} sha256:{pin}")?;
@@ -188,6 +195,52 @@ mod tests {
         for other in ["servers.new", "servers.lock"] {
             assert_eq!(std::fs::read_to_string(dir.path().join(other)).unwrap(), "dear to me");
         }
+    }
+
+    #[test]
+    fn what_many_learn_at_the_same_instant_stays_and_the_file_is_whole_at_any_moment() {
+        let dir = tempfile::tempdir().unwrap();
+        let servers = KnownServers::at(dir.path().join("known_servers"));
+        servers.remember(&address("tls://first"), pin(0)).unwrap();
+        // What a client leaves that was killed while it wrote.
+        std::fs::write(servers.beside(".new"), "tls://half sha2").unwrap();
+        std::thread::scope(|scope| {
+            let learn = |client: u8| {
+                let servers = &servers;
+                move || {
+                    for n in 0..8 {
+                        servers.remember(&address(&format!("tls://s{n}.c{client}")), pin(1 + client * 8 + n)).unwrap();
+                    }
+                }
+            };
+            let clients: Vec<_> = (0..8).map(|client| scope.spawn(learn(client))).collect();
+            // Killed at whatever moment, a client leaves what another sees then.
+            let mut least = 1;
+            while !clients.iter().all(|client| client.is_finished()) {
+                let known = servers.all().unwrap().len();
+                assert!(known >= least, "{known} after {least}");
+                least = known;
+            }
+        });
+        assert_eq!(servers.all().unwrap().len(), 1 + 8 * 8);
+    }
+
+    #[test]
+    fn planted_links_are_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let servers = KnownServers::at(dir.path().join("known_servers"));
+        let victim = dir.path().join("victim");
+        std::fs::write(&victim, "dear to me").unwrap();
+        std::os::unix::fs::symlink(&victim, servers.beside(".new")).unwrap();
+        servers.remember(&address("tls://a"), pin(1)).unwrap();
+        assert_eq!(servers.find(&address("tls://a")).unwrap(), Some(pin(1)));
+        assert!(std::fs::symlink_metadata(servers.path()).unwrap().is_file());
+        assert_eq!(std::fs::read_to_string(&victim).unwrap(), "dear to me");
+        let elsewhere = dir.path().join("elsewhere");
+        std::fs::remove_file(servers.beside(".lock")).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, servers.beside(".lock")).unwrap();
+        let failure = servers.remember(&address("tls://b"), pin(2)).unwrap_err();
+        assert!(failure.text.starts_with("cannot lock ") && !elsewhere.exists(), "{failure}");
     }
 
     #[test]

@@ -5,8 +5,9 @@ use super::confine::service_user::{self, ServiceUser};
 use super::confine::{self, Layer, ruleset};
 use super::options::ServeOptions;
 use super::program::EXPOSED;
+use super::users::Sources;
 use super::{certificate, users};
-use crate::auth::{Limits, trust, users_file};
+use crate::auth::{Limits, ParsedUsers, trust, users_file};
 use crate::net::Address;
 use crate::proto::limits::RESERVED;
 use crate::sys::sealed;
@@ -66,8 +67,8 @@ pub fn run(options: &ServeOptions) -> ExitCode {
     let mut findings = Findings::default();
     listeners(options, &mut findings);
     certificate(options, &mut findings);
-    users_file(options, &mut findings);
-    limits_file(options, &mut findings);
+    let users = users_file(options, &mut findings);
+    limits_file(options, users.as_ref(), &mut findings);
     let service = storage(options, &mut findings);
     layers(options, service, &mut findings); // the last: it leaves root
     let mut out = std::io::stdout().lock();
@@ -101,9 +102,13 @@ fn lacks_directory(address: &Address) -> bool {
     path.parent().is_some_and(|dir| !dir.as_os_str().is_empty() && !dir.is_dir())
 }
 
+fn speaks_tls(options: &ServeOptions) -> bool {
+    options.addresses().iter().any(|address| matches!(address, Address::Tls(_)))
+}
+
 /// What clients would know the server by. Nothing is made: a server's own pair is, at its first start.
 fn certificate(options: &ServeOptions, findings: &mut Findings) {
-    if !options.addresses().iter().any(|address| matches!(address, Address::Tls(_))) {
+    if !speaks_tls(options) {
         return;
     }
     match findings.take(options.channel.source()) {
@@ -119,11 +124,11 @@ fn certificate(options: &ServeOptions, findings: &mut Findings) {
 }
 
 /// Whether the users can be loaded, and what is wrong with single lines.
-fn users_file(options: &ServeOptions, findings: &mut Findings) {
+fn users_file(options: &ServeOptions, findings: &mut Findings) -> Option<ParsedUsers> {
     let path = options.users.display();
-    let Some(file) = findings.take(users::open(&options.users)) else { return };
+    let file = findings.take(users::open(&options.users))?;
     let read = users_file::contents(&file).map_err(|why| format!("cannot read the users file: {why}"));
-    let Some(bytes) = findings.take(read) else { return };
+    let bytes = findings.take(read)?;
     let users = users_file::parse(&bytes);
     findings.add(Grade::Ok, format!("{path}: users: {}", users.entries.len()));
     for problem in &users.problems {
@@ -137,13 +142,17 @@ fn users_file(options: &ServeOptions, findings: &mut Findings) {
         findings
             .add(Grade::Warning, format!("{path} can be read by every user of this machine: run 'chmod o-rwx' on it"));
     }
+    Some(users)
 }
 
-/// Whether the limits of users can be understood.
-fn limits_file(options: &ServeOptions, findings: &mut Findings) {
-    let Some(path) = options.limits_file() else { return };
-    if let Some(limits) = findings.take(users::load_limits(Some(&path), Limits::default())) {
-        findings.add(Grade::Ok, format!("{}: users with limits of their own: {}", path.display(), limits.users.len()));
+/// Whether the limits of users can be understood, and whose they are.
+fn limits_file(options: &ServeOptions, users: Option<&ParsedUsers>, findings: &mut Findings) {
+    let Some(file) = options.limits_file() else { return };
+    let Some(limits) = findings.take(users::load_limits(Some(&file), Limits::default())) else { return };
+    let path = file.display();
+    findings.add(Grade::Ok, format!("{path}: users with limits of their own: {}", limits.users.len()));
+    for stranger in users.into_iter().flat_map(|users| users::strangers(users, &limits)) {
+        findings.add(Grade::Warning, format!("{path} {stranger}"));
     }
 }
 
@@ -188,6 +197,20 @@ fn writable(storage: BorrowedFd, findings: &mut Findings) {
     findings.add(if begun { Grade::Warning } else { Grade::Refused }, text);
 }
 
+/// Which files the user that the server runs as, which this process is by now, cannot read again on SIGHUP.
+fn read_again(options: &ServeOptions, findings: &mut Findings) {
+    let pair = options.channel.source().ok().filter(|_| speaks_tls(options));
+    let (users, limits) = (options.users.clone(), options.limits_file());
+    let sources = Sources { users, limits, base: Limits::default(), certificate: pair };
+    for why in sources.read_again().filter_map(|path| trust::open(path).err()) {
+        // What is missing is refused above.
+        if !why.is_missing() {
+            findings
+                .add(Grade::Warning, format!("{why}: read at the start all the same, but SIGHUP cannot load it again"));
+        }
+    }
+}
+
 /// What confines a session here, tried as the user that the server would run as.
 fn layers(options: &ServeOptions, service: Option<ServiceUser>, findings: &mut Findings) {
     // As the server does, it is opened before root is left. Where it will be made, any other will do to try them on, but not the root
@@ -203,10 +226,7 @@ fn layers(options: &ServeOptions, service: Option<ServiceUser>, findings: &mut F
             return;
         }
         findings.add(Grade::Ok, format!("the server would run as {service}"));
-        if let Err(why) = trust::open(&options.users) {
-            findings
-                .add(Grade::Warning, format!("{why}: started all the same, but SIGHUP could not load the users again"));
-        }
+        read_again(options, findings);
     } else if Uid::effective().is_root() {
         return; // nobody to run as: refused above
     }

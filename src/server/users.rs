@@ -215,7 +215,7 @@ impl Load {
 
 impl Sources {
     /// The files that are read again on SIGHUP.
-    fn read_again(&self) -> impl Iterator<Item = &Path> {
+    pub fn read_again(&self) -> impl Iterator<Item = &Path> {
         let pair = match &self.certificate {
             Some(certificate::Source::Files { certificate, key }) => vec![certificate.as_path(), key.as_path()],
             _ => Vec::new(),
@@ -289,7 +289,7 @@ pub fn load_limits(path: Option<&Path>, base: Limits) -> Result<LimitsFile, Stri
 }
 
 /// Tables of the limits file for whom there is no user: most likely a name that is misspelt, and limits that do not hold.
-fn strangers<'a>(users: &'a ParsedUsers, limits: &'a LimitsFile) -> impl Iterator<Item = String> + 'a {
+pub fn strangers<'a>(users: &'a ParsedUsers, limits: &'a LimitsFile) -> impl Iterator<Item = String> + 'a {
     let known: HashSet<_> = users.entries.iter().map(|entry| entry.name.as_str()).collect();
     let strange = limits.users.iter().filter(move |(name, ..)| !known.contains(name.as_str()));
     strange.map(|(name, _, line)| format!("line {line}: [{name}] has limits and is no user"))

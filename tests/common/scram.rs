@@ -18,7 +18,12 @@ fn salted(password: &str, salt: &[u8], iterations: u32) -> [u8; 32] {
 
 /// A line of a users file.
 pub fn entry(user: &str, password: &str) -> String {
-    let (salt, iterations) = (Sha256::digest(user), 4096);
+    entry_with(user, password, 4096)
+}
+
+/// The same with so many iterations.
+pub fn entry_with(user: &str, password: &str, iterations: u32) -> String {
+    let salt = Sha256::digest(user);
     let salt = &salt[..16];
     let salted = salted(password, salt, iterations);
     let stored = Sha256::digest(hmac(&salted, b"Client Key"));

@@ -4,10 +4,16 @@ use super::PATIENCE;
 use dfos::net::tls::{ALPN, provider};
 use rcgen::{CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::cipher::{
+    AeadKey, Iv, MessageDecrypter, MessageEncrypter, OutboundChunks, OutboundOpaqueMessage, OutboundPlainMessage,
+    Tls13AeadAlgorithm, UnsupportedOperationError,
+};
+use rustls::crypto::{CryptoProvider, aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, Error, ServerConfig, ServerConnection, SignatureScheme,
-    StreamOwned, version,
+    CipherSuiteCommon, ClientConfig, ClientConnection, ConnectionTrafficSecrets, ContentType, DigitallySignedStruct,
+    Error, ServerConfig, ServerConnection, SignatureScheme, StreamOwned, SupportedCipherSuite, Tls13CipherSuite,
+    version,
 };
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -52,10 +58,62 @@ impl ServerCertVerifier for Gullible {
 }
 
 pub fn client_config(alpn: &[&[u8]]) -> ClientConfig {
-    let builder = ClientConfig::builder_with_provider(provider()).with_protocol_versions(&[&version::TLS13]).unwrap();
+    client_config_with(provider(), alpn)
+}
+
+fn client_config_with(provider: Arc<CryptoProvider>, alpn: &[&[u8]]) -> ClientConfig {
+    let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&version::TLS13]).unwrap();
     let mut config = builder.dangerous().with_custom_certificate_verifier(Arc::new(Gullible)).with_no_client_auth();
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     config
+}
+
+/// What [`Hollow`] sends as a record without content. No test sends this byte alone for its own sake.
+const HOLLOW: &[u8] = b"\0";
+
+/// A cipher that can send records of data without content: they are lawful, but the library never makes one.
+struct Hollow(&'static dyn Tls13AeadAlgorithm);
+
+struct HollowEncrypter(Box<dyn MessageEncrypter>);
+
+impl Hollow {
+    fn provider() -> Arc<CryptoProvider> {
+        let SupportedCipherSuite::Tls13(suite) = TLS13_AES_128_GCM_SHA256;
+        let hollow = Tls13CipherSuite {
+            common: CipherSuiteCommon { ..suite.common },
+            hkdf_provider: suite.hkdf_provider,
+            aead_alg: Box::leak(Box::new(Hollow(suite.aead_alg))),
+            quic: None,
+        };
+        let suites = vec![SupportedCipherSuite::Tls13(Box::leak(Box::new(hollow)))];
+        Arc::new(CryptoProvider { cipher_suites: suites, ..CryptoProvider::clone(&provider()) })
+    }
+}
+
+impl Tls13AeadAlgorithm for Hollow {
+    fn encrypter(&self, key: AeadKey, iv: Iv) -> Box<dyn MessageEncrypter> {
+        Box::new(HollowEncrypter(self.0.encrypter(key, iv)))
+    }
+    fn decrypter(&self, key: AeadKey, iv: Iv) -> Box<dyn MessageDecrypter> {
+        self.0.decrypter(key, iv)
+    }
+    fn key_len(&self) -> usize {
+        self.0.key_len()
+    }
+    fn extract_keys(&self, key: AeadKey, iv: Iv) -> Result<ConnectionTrafficSecrets, UnsupportedOperationError> {
+        self.0.extract_keys(key, iv)
+    }
+}
+
+impl MessageEncrypter for HollowEncrypter {
+    fn encrypt(&mut self, message: OutboundPlainMessage, seq: u64) -> Result<OutboundOpaqueMessage, Error> {
+        let is_hollow = message.typ == ContentType::ApplicationData && message.payload.to_vec() == HOLLOW;
+        let payload = if is_hollow { OutboundChunks::Single(&[]) } else { message.payload };
+        self.0.encrypt(OutboundPlainMessage { payload, ..message }, seq)
+    }
+    fn encrypted_payload_len(&self, length: usize) -> usize {
+        self.0.encrypted_payload_len(length)
+    }
 }
 
 type Inner = StreamOwned<ClientConnection, TcpStream>;
@@ -81,6 +139,30 @@ impl TlsRaw {
         let name = ServerName::try_from("localhost").unwrap();
         let connection = ClientConnection::new(Arc::new(client_config(alpn)), name).unwrap();
         TlsRaw { stream: BufReader::new(StreamOwned::new(connection, socket)) }
+    }
+
+    /// Connects, reads the greeting, and can [`say_nothing`](Self::say_nothing).
+    pub fn hollow(address: &str) -> TlsRaw {
+        let mut raw = TlsRaw::silent(address, &[ALPN]);
+        let config = Arc::new(client_config_with(Hollow::provider(), &[ALPN]));
+        raw.stream.get_mut().conn = ClientConnection::new(config, ServerName::try_from("localhost").unwrap()).unwrap();
+        raw.line();
+        raw
+    }
+
+    /// Sends that many bytes, or a few more, of lawful records that say nothing: by turns one of data without content, and one that
+    /// changes the key. The library bears 32 of either in a row; each begins the count of the other anew.
+    pub fn say_nothing(&mut self, bytes: usize) {
+        let Inner { conn, sock } = self.stream.get_mut();
+        let mut nothing = Vec::new();
+        while nothing.len() < bytes {
+            conn.writer().write_all(HOLLOW).unwrap();
+            conn.refresh_traffic_keys().unwrap();
+            while conn.wants_write() {
+                conn.write_tls(&mut nothing).unwrap();
+            }
+        }
+        let _ = sock.write_all(&nothing); // it may have been closed meanwhile
     }
 
     pub fn socket(&self) -> &TcpStream {
@@ -122,6 +204,15 @@ impl TlsRaw {
         let line = self.ask(request);
         assert!(line.starts_with(beginning), "'{request}': due was '{beginning}', came '{line}'");
         line
+    }
+
+    /// Sends `bytes`, if that can still be done, and returns all that comes until the connection ends in whatever way.
+    pub fn rest_after(&mut self, bytes: &str) -> String {
+        let _ = self.stream.get_mut().write_all(bytes.as_bytes()).and_then(|()| self.stream.get_mut().flush());
+        let _ = self.socket().shutdown(std::net::Shutdown::Write);
+        let mut rest = Vec::new();
+        let _ = self.stream.read_to_end(&mut rest);
+        String::from_utf8(rest).unwrap()
     }
 
     pub fn read_exact(&mut self, length: usize) -> Vec<u8> {

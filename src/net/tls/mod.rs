@@ -26,7 +26,9 @@ const EXPORTER: &[u8] = b"EXPORTER-Channel-Binding";
 /// Bytes received at once. The library itself asks for a quarter of a record at a time.
 const ARRIVING: usize = 128 * 1024;
 
-/// Bytes without content that are taken in a row: a record is at most a quarter of that, and it has content.
+/// Bytes without content that are taken in a row: a record is at most a quarter of that, and it has content. The library bears 32
+/// empty records in a row and 32 changes of key, but each of the two begins the count of the other anew; a server's tickets it does
+/// not count at all.
 const NOTHING: usize = 64 * 1024;
 
 /// TLS of one connection.
