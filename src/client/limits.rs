@@ -79,6 +79,14 @@ pub const BENCH_KEPT_BYTES: u64 = 1 << 30;
 /// Files that each client puts before the time of a load test begins, where some have to be there.
 pub const BENCH_PREPARED: usize = 16;
 
+/// How long the operations of a load test that are in hand at Ctrl+C may take to end properly, so that the server keeps nothing of
+/// them to be resumed.
+pub const BENCH_GRACE: Duration = Duration::from_secs(2);
+
+/// How often the removal of what a load test has put is tried again, a tenth of a second apart, while the server still ends
+/// uploads that were cut off.
+pub const BENCH_REMOVALS: u32 = 30;
+
 /// Clients of a load test that log in at the same time: the server lets only so many in that have not said who they are.
 pub const BENCH_LOGINS: usize = 8;
 

@@ -168,10 +168,11 @@ fn run(
     live.clear();
     // What the first client used is used again to clean up; the others take their leave.
     for (worker, ()) in done {
-        match (worker.into_session(), &console.session) {
-            (Some(session), None) => console.session = Some(session),
-            (Some(session), _) => drop(session.logout()),
-            (None, _) => {}
+        let Some(mut session) = worker.into_session() else { continue };
+        session.forget_stop();
+        match &console.session {
+            None => console.session = Some(session),
+            Some(_) => drop(session.logout()), // nothing stands behind the answer
         }
     }
     took
@@ -207,12 +208,18 @@ fn together<'a, T: Send>(
 fn clean_up(console: &mut Console, place: &RemotePath) -> Result<(), Failure> {
     console.stop.forget();
     if let Some(remote) = &mut console.session {
+        remote.connection.set_grace(Duration::ZERO);
         remote.forget_stop();
-        if !remote.usable() {
-            console.session = None;
-        }
     }
-    console.ask_to_remove(|remote| remote.rmdir(place, Recursion::Recursive).map(drop))
+    let mut left = limits::BENCH_REMOVALS;
+    loop {
+        match console.ask_to_remove(|remote| remote.rmdir(place, Recursion::Recursive).map(drop)) {
+            // A session that was cut off has just finished a file there.
+            Err(failure) if failure.code == Some(Code::NotEmpty) && left > 0 => left -= 1,
+            done => return done,
+        }
+        console.stop.sleep(Duration::from_millis(100))?;
+    }
 }
 
 /// A client takes eight descriptors (its socket, and what Ctrl+C wakes it with); the usual 1,024 are too few for many of them, and

@@ -8,6 +8,7 @@ use crate::client::display::escape::escape;
 use crate::client::failure::{Exit, Failure};
 use crate::client::limits;
 use crate::client::remote::{Recursion, Remote};
+use crate::client::stop::{Stop, interrupted};
 use crate::client::transfer::source::digest;
 use crate::client::transfer::upload::stored_wrongly;
 use crate::proto::{Answer, Digest, EntryKind, RemotePath};
@@ -17,12 +18,14 @@ use std::collections::HashSet;
 /// Told of bytes as they pass.
 pub type Passed<'a> = &'a dyn Fn(u64);
 
-/// Uploads `body`; the digest that both ends agree on.
+/// Uploads `body`; the digest that both ends agree on. After Ctrl+C the body ends before its end, of which the server keeps nothing
+/// (of a connection that is cut it would keep what has come, to be resumed).
 pub fn put(
     connection: &mut Connection,
     path: &RemotePath,
     body: &Body,
     stuff: &Stuff,
+    stop: &Stop,
     passed: Passed,
 ) -> Result<Digest, Failure> {
     let mut buffer = buffer(body.size);
@@ -41,6 +44,9 @@ pub fn put(
         }
         passed(n as u64);
         at += n as u64;
+        if at < body.size && stop.asked() {
+            return Err(call_off(connection, path, ready));
+        }
         // A server that refuses in mid-body says so at once, and reads the rest only to throw it away.
         if at < body.size
             && let Some(answer) = connection.answer_if_there()?
@@ -64,6 +70,21 @@ pub fn put(
     if (size, stored) == (body.size, ours) { Ok(ours) } else { Err(stored_wrongly(path)) }
 }
 
+/// Ends an upload in mid-body; the failure says that this was the user's wish.
+fn call_off(connection: &mut Connection, path: &RemotePath, ready: bool) -> Failure {
+    let answers = if ready { 1 } else { 2 };
+    connection.queue("END");
+    for _ in 0..answers {
+        match connection.answer() {
+            Ok(Answer::Ready(_)) => {}
+            Ok(Answer::Err(code, text)) => drop(connection.refused(path.as_bytes(), code, &text)),
+            Ok(other) => drop(connection.unexpected(&other)),
+            Err(_) => {} // the grace is over: the connection is cut after all
+        }
+    }
+    interrupted()
+}
+
 /// That an upload may begin, from its first byte.
 fn check_ready(connection: &mut Connection, path: &RemotePath, answer: Answer, before: bool) -> Result<(), Failure> {
     match answer {
@@ -77,7 +98,13 @@ fn check_ready(connection: &mut Connection, path: &RemotePath, answer: Answer, b
 }
 
 /// Downloads `file` and compares what comes with what was put.
-pub fn get(connection: &mut Connection, path: &RemotePath, file: &File, passed: Passed) -> Result<(), Failure> {
+pub fn get(
+    connection: &mut Connection,
+    path: &RemotePath,
+    file: &File,
+    stop: &Stop,
+    passed: Passed,
+) -> Result<(), Failure> {
     let mut buffer = buffer(file.body.size);
     let (mut hasher, mut left) = (Sha256::new(), file.body.size);
     let ready = match connection.ask(format_args!("DOWNLOAD {path}"))? {
@@ -94,6 +121,10 @@ pub fn get(connection: &mut Connection, path: &RemotePath, file: &File, passed: 
             Answer::Data(n) if n as u64 <= left => {
                 receive(connection, n, &mut buffer, &mut hasher, passed)?;
                 left -= n as u64;
+                if left > 0 && stop.asked() {
+                    connection.abandon(); // the one way to end a download
+                    return Err(interrupted());
+                }
             }
             Answer::End(fields) if left == 0 => {
                 let theirs: Digest = fields.value("sha256").map_err(|why| connection.broken(why))?;
@@ -181,7 +212,6 @@ mod tests {
     use super::super::random::Random;
     use super::*;
     use crate::client::fake::{Fake, Peer, digest_of};
-    use crate::client::stop::Stop;
     use crate::proto::Code;
 
     const PATH: &str = "d/f1";
@@ -221,7 +251,7 @@ mod tests {
             answer(peer, bytes);
         };
         let path = PATH.parse().unwrap();
-        with(script, |remote| put(&mut remote.connection, &path, &file.body, &stuff, &|_| ()))
+        with(script, |remote| put(&mut remote.connection, &path, &file.body, &stuff, &Stop::deaf(), &|_| ()))
     }
 
     fn get_from(size: u64, script: impl FnOnce(&mut Peer, Vec<u8>) + Send + 'static) -> Result<(), Failure> {
@@ -231,7 +261,7 @@ mod tests {
             script(peer, bytes);
         };
         let path = PATH.parse().unwrap();
-        with(script, |remote| get(&mut remote.connection, &path, &file, &|_| ()))
+        with(script, |remote| get(&mut remote.connection, &path, &file, &Stop::deaf(), &|_| ()))
     }
 
     #[test]
@@ -280,6 +310,27 @@ mod tests {
         }
         let short = get_from(5000, |peer, bytes| peer.send(&bytes[1..], 0)).unwrap_err();
         assert_eq!(short.exit, Exit::Integrity);
+    }
+
+    #[test]
+    fn an_upload_that_is_called_off_ends_so_that_the_server_keeps_nothing_and_the_connection_goes_on() {
+        let (stuff, file, _) = subject(3 * limits::PIECE as u64);
+        let script = |peer: &mut Peer| {
+            peer.line();
+            peer.say("READY offset=0\n");
+            let (bytes, end) = peer.body();
+            assert_eq!((bytes.len(), end.as_str()), (limits::PIECE, "END"));
+            peer.say("ERR bad-request the body has another size\n");
+            assert_eq!(peer.line(), "PING");
+            peer.say("OK pong\n");
+        };
+        with(script, |remote| {
+            let (stop, path) = (Stop::deaf(), PATH.parse().unwrap());
+            stop.ask();
+            let called_off = put(&mut remote.connection, &path, &file.body, &stuff, &stop, &|_| ());
+            assert_eq!(called_off.unwrap_err().exit, Exit::Interrupted);
+            assert!(remote.ping().is_ok());
+        });
     }
 
     #[test]

@@ -65,19 +65,25 @@ impl<'a> Worker<'a> {
         if self.session.is_none() && !self.log_in() {
             return false;
         }
+        if let Some(remote) = &mut self.session {
+            remote.connection.set_grace(limits::BENCH_GRACE);
+        }
         let directory = self.directory.clone();
         let made = self.remote().and_then(|remote| remote.mkdir(&directory, Parents::Existing));
         if !self.settle(Operation::Put, made) {
             return false;
         }
         while self.common.plan.needs_files() && self.shelf.len() < limits::BENCH_PREPARED && !self.shelf.is_full() {
+            if self.common.stop.asked() {
+                return false;
+            }
             let result = self.put();
             if !self.settle(Operation::Put, result.map(drop)) {
                 return false;
             }
         }
         self.common.counter.takes_part(self.number);
-        true
+        !self.common.stop.asked()
     }
 
     /// Does operations until the plan is done or the user has had enough. `end` is when the time is up.
@@ -138,9 +144,9 @@ impl<'a> Worker<'a> {
         let body = Body { seed: self.random.next(), size: self.common.plan.sizes.draw(&mut self.random) };
         let number = self.shelf.reserve();
         let path = operations::path(&self.directory, number)?;
-        let (stuff, counter) = (self.common.stuff, self.common.counter);
+        let Common { stuff, counter, stop, .. } = self.common;
         let passed = |bytes| counter.passed(Direction::Put, bytes);
-        let digest = operations::put(&mut self.remote()?.connection, &path, &body, stuff, &passed)?;
+        let digest = operations::put(&mut self.remote()?.connection, &path, &body, stuff, stop, &passed)?;
         self.shelf.put(File { number, body, digest });
         Ok(body.size)
     }
@@ -149,9 +155,9 @@ impl<'a> Worker<'a> {
     fn get(&mut self) -> Result<u64, Failure> {
         let Some(file) = self.shelf.any(&mut self.random) else { return Ok(0) };
         let path = operations::path(&self.directory, file.number)?;
-        let counter = self.common.counter;
+        let Common { counter, stop, .. } = self.common;
         let passed = |bytes| counter.passed(Direction::Get, bytes);
-        operations::get(&mut self.remote()?.connection, &path, &file, &passed)?;
+        operations::get(&mut self.remote()?.connection, &path, &file, stop, &passed)?;
         Ok(file.body.size)
     }
 
@@ -173,7 +179,8 @@ impl<'a> Worker<'a> {
             (Remote::connect(common.target, common.stop), begun.elapsed())
         });
         match result {
-            Ok(remote) => {
+            Ok(mut remote) => {
+                remote.connection.set_grace(limits::BENCH_GRACE);
                 common.counter.login(took);
                 (self.session, self.locked_out) = (Some(remote), 0);
             }
