@@ -17,6 +17,7 @@
 use super::figures::{Figures, Kind, SLOT, Share, Slot, Timing};
 use super::machine::Machine;
 use super::plan::{Operation, Plan};
+use super::units::several;
 use crate::auth::UserName;
 use crate::client::display::listing;
 use crate::client::failure::{Exit, Failure};
@@ -263,7 +264,7 @@ impl Account {
             [one] if self.operations == 0 => exit_of(one.exit),
             _ => Exit::Partial,
         };
-        Err(Failure::new(exit, format!("{} failed", super::units::several(self.failed, "operation"))))
+        Err(Failure::new(exit, format!("{} in all, logins included", several(self.failed, "failure"))))
     }
 }
 

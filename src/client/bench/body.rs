@@ -29,7 +29,7 @@ impl Stuff {
     pub fn new(random: &mut Random) -> Self {
         let mut block = Vec::with_capacity(limits::BENCH_BLOCK);
         while block.len() < limits::BENCH_BLOCK {
-            block.extend_from_slice(&random.next().to_le_bytes());
+            block.extend_from_slice(&random.number().to_le_bytes());
         }
         Stuff { block }
     }
@@ -44,7 +44,7 @@ impl Stuff {
         let (head, tail) = buffer.split_at_mut(first);
         copy(from, head);
         copy(&self.block, tail);
-        let stamp = [random.next().to_le_bytes(), random.next().to_le_bytes()].concat();
+        let stamp = [random.number().to_le_bytes(), random.number().to_le_bytes()].concat();
         let stamped = buffer.len().min(STAMP);
         copy(&stamp, buffer.split_at_mut(stamped).0);
     }

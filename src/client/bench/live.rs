@@ -73,20 +73,29 @@ impl Live {
 }
 
 fn line(figures: &Figures, elapsed: Duration, time_limit: Option<Duration>) -> String {
-    let of = time_limit.map(|limit| format!(" of {}", span(limit))).unwrap_or_default();
+    let of = time_limit.map(|limit| format!(" of {}", brief(limit))).unwrap_or_default();
     let recent = recent(&figures.slots, elapsed);
     let seconds = (SLOT * RECENT as u32).as_secs_f64().min(elapsed.as_secs_f64()).max(SLOT.as_secs_f64());
     let each = |number: u64| number as f64 / seconds;
     let p99 = figures.all_times().filter(|all| !all.is_empty()).map(|all| all.value_at_quantile(0.99));
     let p99 = p99.map_or("-".to_owned(), |micros| time(micros as f64 / 1e6));
     let errors = several(figures.troubles.values().map(|trouble| trouble.count).sum(), "error");
+    // What matters most stands first: a narrow terminal cuts the end off.
     format!(
-        "{}{of}  up {}  down {}  {} ops/s  p99 {p99}  {errors}",
-        span(elapsed),
+        "{}{of}  {errors}  up {}  down {}  {} ops/s  p99 {p99}",
+        brief(elapsed),
         rate(each(recent.up)),
         rate(each(recent.down)),
         per_second(each(recent.operations)),
     )
+}
+
+/// A time without fractions, for a line that is short.
+fn brief(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..120 => format!("{seconds} s"),
+        _ => span(time),
+    }
 }
 
 /// What passed in the last whole slots: the one that has just begun would make the rates seem to fall.
@@ -108,8 +117,8 @@ mod tests {
         figures.slots = (0..10).map(|n| Slot { up: n << 20, operations: 5, ..Slot::default() }).collect();
         let text = line(&figures, SLOT * 9, Some(Duration::from_secs(10)));
         // Of ten slots nine are whole, and 5 + 6 + 7 + 8 MiB are in the last second of them.
-        assert_eq!(text, "2.2 s of 10.0 s  up 26.0 MiB/s  down 0 B/s  20.0 ops/s  p99 -  no errors");
-        assert!(line(&figures, Duration::ZERO, None).starts_with("0.0 s  up "));
+        assert_eq!(text, "2 s of 10 s  no errors  up 26.0 MiB/s  down 0 B/s  20.0 ops/s  p99 -");
+        assert!(line(&figures, Duration::ZERO, None).starts_with("0 s  no errors  up "));
     }
 
     #[test]

@@ -152,7 +152,7 @@ fn run(
     let common = Common { plan, target: &console.target, stop: &console.stop, counter, stuff, turnstile: &turnstile };
     let workers = (0..plan.clients).filter_map(|number| {
         let directory = place.join(format!("c{number}").as_bytes()).ok()?;
-        Some(Worker::new(common, number, directory, Random::from_seed(random.next()), first.take()))
+        Some(Worker::new(common, number, directory, Random::from_seed(random.number()), first.take()))
     });
     let prepared = together(workers.collect(), |worker| worker.prepare(), || live.preparing(counter));
     let ready = prepared.into_iter().filter_map(|(worker, ready)| ready.then_some(worker)).collect::<Vec<_>>();

@@ -63,14 +63,14 @@ fn cards(account: &Account) -> String {
     };
     let times = account.times;
     let failed = if account.failed > 0 { "bad" } else { "" };
-    let clients = format!("{} of {}", account.took_part, account.clients);
+    let clients = format!("failures; {} of {} clients took part", account.took_part, account.clients);
     let all: String = [
         card("up", &rate(account.up.rate), "up, to the server"),
         card("down", &rate(account.down.rate), "down, from the server"),
         card("", &per_second(account.operations_per_second), "operations per second"),
         card("", &time(times.p50), "half of the operations took no longer"),
         card("", &time(times.p99), "99 of 100 took no longer"),
-        card(failed, &several(account.failed, "failure"), &format!("{clients} clients took part")),
+        card(failed, &count(account.failed), &clients),
     ]
     .concat();
     format!("<div class=\"cards\">\n{all}</div>\n")
@@ -101,9 +101,13 @@ fn section(title: &str, words: &str, content: &str) -> String {
 }
 
 fn course(account: &Account) -> String {
-    let words = "What all clients together moved at each moment. Steady is good; a gap is a time in which nobody \
-                 got through.";
-    section("Throughput over time", words, &plot::throughput(account))
+    let mut words = String::from(
+        "What all clients together moved at each moment. Steady is good; a gap is a time in which nobody got through.",
+    );
+    if account.failed > 0 {
+        words += " Bytes are shown when they pass, also those of operations that failed later.";
+    }
+    section("Throughput over time", &words, &plot::throughput(account))
 }
 
 fn times(account: &Account) -> String {
@@ -136,7 +140,7 @@ fn shares(account: &Account) -> String {
     let fair = account.fairness;
     let words = format!(
         "One bar for each client. Equal heights are fair. The slowest did {}, the fastest {} operations; half of the clients did \
-         {} or more. (With sizes that differ, the bytes of a client depend on its luck.)",
+         {} or more. (Where sizes differ, the bytes of a client also depend on which ones it drew.)",
         count(fair.slowest),
         count(fair.fastest),
         count(fair.median),

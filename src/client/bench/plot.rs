@@ -16,10 +16,10 @@ const RIGHT: f64 = 24.0;
 /// What the text below needs.
 const BOTTOM: f64 = 44.0;
 /// What the text above needs.
-const TOP: f64 = 26.0;
+const TOP: f64 = 36.0;
 
 /// Points of a course, at most: more are closer than a pixel.
-const POINTS: usize = 240;
+const POINTS: usize = 120;
 /// Bars that have room for a number below each.
 const NUMBERED: usize = 32;
 
@@ -172,6 +172,9 @@ struct Point {
     failed: f64,
 }
 
+/// One of the figures of a point.
+type Of = fn(&Point) -> f64;
+
 /// How many slots make one point of the course.
 fn slots_a_point(slots: usize) -> usize {
     [1, 4, 8, 20, 40, 240, 1200].into_iter().find(|group| slots <= group * POINTS).unwrap_or(4800)
@@ -198,9 +201,9 @@ fn points(slots: &[Slot], seconds: f64) -> (f64, Vec<Point>) {
 /// Bytes and operations a second, over the time of the test.
 pub fn throughput(account: &Account) -> String {
     let (span, points) = points(&account.slots, account.seconds.max(0.001));
-    let mut svg = Svg::new(440.0, "Bytes per second and operations per second over the time of the test");
+    let mut svg = Svg::new(464.0, "Bytes per second and operations per second over the time of the test");
     let seconds = account.seconds.max(0.001);
-    let highest = |of: fn(&Point) -> f64| points.iter().map(of).fold(0.0, f64::max);
+    let highest = |of: Of| points.iter().map(of).fold(0.0, f64::max);
     let bytes = byte_marks(highest(|point| point.up.max(point.down)), 4.0);
     let field = Field { top: TOP, height: 200.0, width_value: seconds, height_value: last(&bytes) };
     svg.text("title", "start", (0.0, 14.0), &format!("bytes per second, mean of each {}", time(span)));
@@ -209,7 +212,7 @@ pub fn throughput(account: &Account) -> String {
     let up = account.slots.iter().any(|slot| slot.up > 0);
     let down = account.slots.iter().any(|slot| slot.down > 0);
     let mut legend = WIDTH - RIGHT;
-    let both: [(bool, &str, &str, fn(&Point) -> f64); 2] = [
+    let both: [(bool, &str, &str, Of); 2] = [
         (down, "down", "down: from the server", |point| point.down),
         (up, "up", "up: to the server", |point| point.up),
     ];
@@ -222,14 +225,15 @@ pub fn throughput(account: &Account) -> String {
         }
     }
     let operations = marks(highest(|point| point.operations + point.failed), 3.0);
-    let field = Field { top: 286.0, height: 106.0, width_value: seconds, height_value: last(&operations) };
-    svg.text("title", "start", (0.0, 270.0), "operations per second");
+    let field = Field { top: 308.0, height: 106.0, width_value: seconds, height_value: last(&operations) };
+    svg.text("title", "start", (0.0, 286.0), "operations per second");
     field.vertical_axis(&mut svg, &operations, plain);
-    let course = |of: fn(&Point) -> f64| points.iter().map(|p| (field.x(p.at), field.y(of(p)))).collect::<Vec<_>>();
+    let course = |of: Of| points.iter().map(|p| (field.x(p.at), field.y(of(p)))).collect::<Vec<_>>();
     svg.course("operations", &course(|point| point.operations), field.floor());
     if points.iter().any(|point| point.failed > 0.0) {
         svg.course("failed", &course(|point| point.failed), field.floor());
-        svg.text("legend failed", "end", (WIDTH - RIGHT, 270.0), "■ failed");
+        svg.text("legend operations", "end", (WIDTH - RIGHT - 70.0, 286.0), "■ succeeded");
+        svg.text("legend failed", "end", (WIDTH - RIGHT, 286.0), "■ failed");
     }
     let seconds_marks: Vec<f64> = marks(seconds, 8.0).into_iter().filter(|mark| *mark <= seconds * 1.001).collect();
     field.horizontal_axis(&mut svg, &seconds_marks, "seconds since the start");
@@ -239,7 +243,7 @@ pub fn throughput(account: &Account) -> String {
 /// How the times of each kind of operation are spread, one row a kind, all on one axis.
 pub fn latency(account: &Account) -> String {
     let kinds: Vec<&OfKind> = account.kinds.iter().filter(|kind| kind.count > 0).collect();
-    let (row, gap) = (84.0, 34.0);
+    let (row, gap) = (96.0, 26.0);
     let height = TOP + kinds.len() as f64 * (row + gap) + BOTTOM - gap + 12.0;
     let mut svg = Svg::new(height, "How long operations took: the share of operations by time, for each kind");
     let edges = || kinds.iter().flat_map(|kind| kind.histogram.iter());
@@ -268,7 +272,7 @@ fn spread(svg: &mut Svg, kind: &OfKind, top: f64, height: f64, x: &dyn Fn(f64) -
     svg.text("name", "end", (LEFT - 14.0, top + 34.0), kind.kind);
     svg.text("tick", "end", (LEFT - 14.0, top + 52.0), &count(kind.count));
     for (from, to, number) in &kind.histogram {
-        let tall = (height - 18.0) * *number as f64 / highest;
+        let tall = (height - 32.0) * *number as f64 / highest;
         let title = format!("{} to {}: {} ({})", time(*from), time(*to), count(*number), percent(*number as f64));
         svg.bar(&format!("bar {}", kind.kind), (x(*from) + 0.5, floor - tall), (x(*to) - x(*from) - 1.0, tall), &title);
     }
@@ -282,7 +286,7 @@ fn spread(svg: &mut Svg, kind: &OfKind, top: f64, height: f64, x: &dyn Fn(f64) -
             "start" if at > WIDTH - 150.0 => ("end", -5.0),
             _ => (anchor, shift),
         };
-        let down = if class == "slow" && anchor == "end" { 12.0 } else { 0.0 };
+        let down = if class == "slow" && anchor == "end" { 14.0 } else { 0.0 };
         svg.line(class, (at, top - 4.0), (at, floor));
         svg.text(&format!("label {class}"), anchor, (at + shift, top + 6.0 + down), &format!("{name} {}", time(value)));
     }
@@ -300,7 +304,7 @@ fn short_time(seconds: f64) -> String {
 pub fn fairness(account: &Account) -> String {
     let mut clients: Vec<&OfClient> = account.per_client.iter().collect();
     clients.sort_by_key(|client| (client.operations, client.up + client.down, client.client));
-    let mut svg = Svg::new(400.0, "Operations and bytes of each client, from the slowest to the fastest");
+    let mut svg = Svg::new(430.0, "Operations and bytes of each client, from the slowest to the fastest");
     let number = clients.len().max(1) as f64;
     let most = |of: fn(&OfClient) -> u64| clients.iter().map(|client| of(client)).max().unwrap_or(0) as f64;
     let pitch = (WIDTH - LEFT - RIGHT) / number;
@@ -322,8 +326,8 @@ pub fn fairness(account: &Account) -> String {
     svg.text("legend median", "end", (WIDTH - RIGHT, 14.0), &format!("– – median: {}", count(median)));
 
     let bytes = byte_marks(most(|client| client.up + client.down), 3.0);
-    let field = Field { top: 222.0, height: 130.0, width_value: number, height_value: last(&bytes) };
-    svg.text("title", "start", (0.0, 206.0), "bytes of each client");
+    let field = Field { top: 250.0, height: 130.0, width_value: number, height_value: last(&bytes) };
+    svg.text("title", "start", (0.0, 228.0), "bytes of each client");
     field.vertical_axis(&mut svg, &bytes, |mark| human(mark as u64));
     for (n, client) in clients.iter().enumerate() {
         let (up, all) = (field.y(client.up as f64), field.y((client.up + client.down) as f64));
@@ -334,8 +338,8 @@ pub fn fairness(account: &Account) -> String {
         }
     }
     svg.line("axis", (LEFT, field.floor()), (WIDTH - RIGHT, field.floor()));
-    svg.text("legend down", "end", (WIDTH - RIGHT, 206.0), "■ down");
-    svg.text("legend up", "end", (WIDTH - RIGHT - 70.0, 206.0), "■ up");
+    svg.text("legend down", "end", (WIDTH - RIGHT, 228.0), "■ down");
+    svg.text("legend up", "end", (WIDTH - RIGHT - 70.0, 228.0), "■ up");
     let title = match clients.len() <= NUMBERED {
         true => "number of the client, from the slowest to the fastest",
         false => "clients, from the slowest to the fastest",
@@ -375,7 +379,7 @@ mod tests {
         assert_eq!(points(&[slot; 3], 0.55).1.len(), 2, "a twentieth of a second tells nothing");
         assert_eq!(points(&[], 1.0).1.len(), 4, "nothing that happened is shown as nothing");
         let (span, many) = points(&vec![slot; 4 * 3600], 3600.0);
-        assert!(many.len() <= POINTS && span == 60.0 || span == 15.0, "{span} {}", many.len());
+        assert!(many.len() <= POINTS && span == 60.0, "{span} {}", many.len());
     }
 
     #[test]

@@ -141,7 +141,7 @@ impl<'a> Worker<'a> {
 
     /// Puts a file; its bytes.
     fn put(&mut self) -> Result<u64, Failure> {
-        let body = Body { seed: self.random.next(), size: self.common.plan.sizes.draw(&mut self.random) };
+        let body = Body { seed: self.random.number(), size: self.common.plan.sizes.draw(&mut self.random) };
         let number = self.shelf.reserve();
         let path = operations::path(&self.directory, number)?;
         let Common { stuff, counter, stop, .. } = self.common;
