@@ -90,7 +90,8 @@ mod tests {
 
     #[test]
     fn no_two_pieces_of_any_files_are_alike() {
-        let stuff = Stuff::new(&mut Random::from_seed(3));
+        // Not even if they are cut from the same place of the block: the stamp alone tells them apart.
+        let stuff = Stuff { block: vec![0; limits::BENCH_BLOCK] };
         let mut seen = std::collections::HashSet::new();
         for seed in 0..4 {
             let content = whole(&stuff, &Body { seed, size: 20 * limits::PIECE as u64 });

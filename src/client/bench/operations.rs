@@ -297,16 +297,20 @@ mod tests {
                 });
                 assert_eq!(damaged.unwrap_err().exit, Exit::Integrity, "{size} at {at}");
             }
-            // and the right bytes under another file's digest.
-            let other = get_from(size as u64, move |peer, bytes| {
-                peer.say(crate::client::fake::ready(size, 0));
-                bytes.chunks(1 << 18).for_each(|piece| {
-                    peer.say(format!("DATA {}\n", piece.len()));
-                    peer.say(piece);
+            // damaged on the way, under the right digest, and the right bytes under another file's digest.
+            for (flip, mine) in [(1, true), (0, false)] {
+                let other = get_from(size as u64, move |peer, mut bytes| {
+                    let digest = if mine { digest_of(&bytes) } else { digest_of(b"other") };
+                    bytes[size / 2] ^= flip;
+                    peer.say(crate::client::fake::ready(size, 0));
+                    bytes.chunks(1 << 18).for_each(|piece| {
+                        peer.say(format!("DATA {}\n", piece.len()));
+                        peer.say(piece);
+                    });
+                    peer.say(format!("END sha256={digest}\n"));
                 });
-                peer.say(format!("END sha256={}\n", digest_of(b"other")));
-            });
-            assert_eq!(other.unwrap_err().exit, Exit::Integrity);
+                assert_eq!(other.unwrap_err().exit, Exit::Integrity);
+            }
         }
         let short = get_from(5000, |peer, bytes| peer.send(&bytes[1..], 0)).unwrap_err();
         assert_eq!(short.exit, Exit::Integrity);
