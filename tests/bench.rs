@@ -264,6 +264,21 @@ fn an_interrupted_run_cleans_up_and_tells_what_there_is() {
 }
 
 #[test]
+fn an_upload_that_ctrl_c_meets_half_way_leaves_nothing_to_be_resumed() {
+    let server = Server::start(&[]);
+    let place = tempfile::tempdir().unwrap();
+    let child =
+        command(&tcp(&server), place.path(), "--clients 2 --duration 1h --size 96MiB --mix put").spawn().unwrap();
+    let half_way =
+        |file: &std::path::PathBuf| fs::metadata(file).is_ok_and(|meta| (8 << 20..64 << 20).contains(&meta.len()));
+    eventually("an upload to be half way", || server.partials("alice").iter().any(half_way));
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
+    ended(&child.wait_with_output().unwrap(), 17);
+    nothing_is_left(&server);
+    server.stop();
+}
+
+#[test]
 fn a_server_that_dies_ends_the_run_and_what_is_left_there_is_named() {
     let mut server = Server::start(&[]);
     let place = tempfile::tempdir().unwrap();
