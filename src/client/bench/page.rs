@@ -138,8 +138,12 @@ fn row(kind: &OfKind) -> String {
 
 fn shares(account: &Account) -> String {
     let fair = account.fairness;
+    let absent = match account.clients.saturating_sub(account.took_part) {
+        0 => String::new(),
+        absent => format!(" At the left, without a bar, {} could not take part.", several(absent as u64, "client")),
+    };
     let words = format!(
-        "One bar for each client. Equal heights are fair. The slowest did {}, the fastest {} operations; half of the clients did \
+        "One bar for each client.{absent} Equal heights are fair. The slowest did {}, the fastest {} operations; half of the clients did \
          {} or more. (Where sizes differ, the bytes of a client also depend on which ones it drew.)",
         count(fair.slowest),
         count(fair.fastest),
