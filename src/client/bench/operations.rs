@@ -9,7 +9,6 @@ use crate::client::failure::{Exit, Failure};
 use crate::client::limits;
 use crate::client::remote::{Recursion, Remote};
 use crate::client::stop::{Stop, interrupted};
-use crate::client::transfer::source::digest;
 use crate::client::transfer::upload::stored_wrongly;
 use crate::proto::{Answer, Digest, EntryKind, RemotePath};
 use sha2::{Digest as _, Sha256};
@@ -196,6 +195,10 @@ fn refusal(connection: &mut Connection, path: &RemotePath, answer: Answer) -> Fa
         Answer::Err(code, text) | Answer::Abort(code, _, text) => connection.refused(path.as_bytes(), code, &text),
         other => connection.unexpected(&other),
     }
+}
+
+fn digest(hasher: Sha256) -> Digest {
+    Digest(hasher.finalize().into())
 }
 
 fn damaged(path: &RemotePath, why: &str) -> Failure {
