@@ -64,6 +64,12 @@ every_command() {
     exits 0 client rm d/a.txt
     exits 0 client rm -r d
     exits 0 client quota
+    exits 0 client bench --clients 2 --files 3 --size 1KiB..8KiB --json figures --html page
+    grep -q 'every byte verified' "$WORK/out" || fail "bench says nothing of what it did: $(cat "$WORK/out")"
+    grep -q '^{"v":1,"event":"bench",' figures || fail "no figures: $(head -c 200 figures)"
+    tail -n 1 page | grep -qx '</html>' || fail "no page: $(tail -n 3 page)"
+    exits 0 client ls
+    out ''
     exits 0 client logout
     exits 0 client help put
     exits 0 client help
@@ -76,7 +82,7 @@ every_command_is_known() {
     local command
     "$BIN/dfos-client" --help | sed -n '/^Commands:/,/^$/s/^  \([a-z]*\) .*/\1/p' | while read -r command; do
         case $command in
-        put | get | view | ls | rm | mkdir | rmdir | mv | stat | digest | quota | ping | known | forget | subfolder) ;;
+        put | get | view | ls | rm | mkdir | rmdir | mv | stat | digest | quota | bench | ping | known | forget | subfolder) ;;
         logout | help | shell) ;;
         *) fail "no test uses the command $command" ;;
         esac
@@ -250,7 +256,7 @@ json() {
     echo 2 >two
     local command
     for command in 'put one two' 'ls' 'ls -l -R' 'stat one' 'digest one' 'quota' 'ping' 'mkdir d' 'mv one d/' \
-        'get two --to three' 'get d/one two --dir .' 'rmdir missing' 'get missing' 'view two' 'rm two' 'rm -r d'; do
+        'bench --clients 1 --files 2 --size 1KiB' 'get two --to three' 'get d/one two --dir .' 'rmdir missing' 'get missing' 'view two' 'rm two' 'rm -r d'; do
         # shellcheck disable=SC2086 # several words
         client --json $command >"$WORK/out" 2>"$WORK/err" </dev/null || true
         plain_text

@@ -1,5 +1,6 @@
 //! The command line: every option and command with its help, for `dfos-client` and for its shell alike.
 
+use super::bench::plan::{Mix, Sizes, Span};
 use super::failure::{Exit, Failure};
 use super::known_servers::KnownServers;
 use super::limits;
@@ -63,8 +64,9 @@ pub struct Options {
     #[arg(long, global = true, value_name = "CMD")]
     pub password_command: Option<OsString>,
     /// Print one JSON object a line on standard output, for programs
-    #[arg(long, global = true)]
-    pub json: bool,
+    // A path, because `bench` has an option of this name that takes one: both are the same to the parser.
+    #[arg(long, global = true, num_args = 0, default_missing_value = "-")]
+    pub json: Option<PathBuf>,
     /// Print nothing but errors, and the data that was asked for
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
@@ -110,6 +112,8 @@ pub enum Command {
     Digest(Names),
     /// Tell how much space is used, and how much is left
     Quota,
+    /// Measure the server with many clients at once, every byte verified (not in the shell)
+    Bench(Bench),
     /// Ask the server for a sign of life, and time it
     Ping,
     /// List the servers whose keys are known, without connecting
@@ -262,6 +266,46 @@ pub struct Names {
     pub remote: Vec<OsString>,
 }
 
+/// Load test.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = BENCH_HELP)]
+#[allow(missing_docs)]
+pub struct Bench {
+    /// Clients at the same time, each with a connection and a login of its own
+    #[arg(short, long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=limits::BENCH_CLIENTS))]
+    pub clients: u16,
+    /// End each client after M operations
+    #[arg(long, value_name = "M", value_parser = clap::value_parser!(u64).range(1..))]
+    pub files: Option<u64>,
+    /// Sizes of files: 4KiB, 1KiB..1MiB, mixed, or a list with weights, 4KiB:90,1MiB..16MiB:10
+    #[arg(long, value_name = "DIST", default_value = "mixed")]
+    pub size: Sizes,
+    /// What the clients do: put/get/list (in equal shares), put:50,get:40,list:10
+    #[arg(long, value_name = "MIX", default_value = "put/get/list")]
+    pub mix: Mix,
+    /// Begin no operation after this time: 30s, 2m, 1h [default: 10s, none with --files]
+    #[arg(long, value_name = "TIME")]
+    pub duration: Option<Span>,
+    /// Write the result to FILE as one JSON object; - is standard output, instead of the table
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Write the result to FILE as a web page with plots, which needs nothing besides
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+}
+
+/// What stands below the options of `bench`.
+const BENCH_HELP: &str = "\
+Each client does one operation after the other and waits for its answer. It works in a directory of its own below
+bench-RANDOM, which is removed at the end, also after Ctrl+C; nothing else of the user's is touched. Together the
+clients keep about 1 GiB there, and at most 256 files each: then the oldest are replaced.
+
+A range of sizes is uniform in the logarithm. mixed is 1KiB..16KiB:80,16KiB..1MiB:18,1MiB..16MiB:2. What is got was put
+before, by the same client; where the mix has get or list, each puts up to 16 files before the time begins.
+
+The content of every file is known beforehand: what the server stores, sends and lists is compared with it to the
+last byte, and any difference ends the command with status 11.";
+
 /// The words that other systems have for directories.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Subfolder {
@@ -330,6 +374,11 @@ impl Options {
         self.known_servers.clone().map(KnownServers::at).or_else(KnownServers::usual)
     }
 
+    /// Whether standard output carries objects: a load test may write its one object to a file instead.
+    pub fn objects(&self) -> bool {
+        self.json.as_ref().is_some_and(|to| to.as_os_str() == "-")
+    }
+
     /// Which servers to believe.
     pub fn trusted(&self) -> Result<Trusted, Failure> {
         let authorities = match &self.ca {
@@ -368,6 +417,7 @@ pub fn command() -> clap::Command {
 pub fn line_command() -> clap::Command {
     Line::command()
         .color(ColorChoice::Never)
+        .mut_subcommand("bench", |bench| bench.hide(true))
         .subcommand_value_name("COMMAND")
         .subcommand_help_heading("Commands")
         .help_template("{subcommands}")
@@ -452,6 +502,32 @@ mod tests {
     }
 
     #[test]
+    fn one_option_says_where_objects_go_whatever_the_command() {
+        let json =
+            |line: &str| cli(&format!("dfos-client {line}")).map(|cli| (cli.options.objects(), cli.options.json));
+        assert_eq!(json("ls").unwrap(), (false, None));
+        for line in ["--json ls", "ls --json", "ls --json a", "--json bench", "bench --json -", "--json"] {
+            assert_eq!(json(line).unwrap(), (true, Some("-".into())), "{line}");
+        }
+        for line in ["bench --json file", "--json bench --json file", "bench --json=file --html page"] {
+            assert_eq!(json(line).unwrap(), (false, Some("file".into())), "{line}");
+        }
+        assert!(json("bench --json").is_err() && json("ls --json=file").is_err());
+        let of_command = |line: &str| match command_of(line) {
+            Command::Bench(bench) => bench.json,
+            _ => None,
+        };
+        assert_eq!(of_command("--json bench"), Some("-".into()));
+        assert_eq!(of_command("bench --json file"), Some("file".into()));
+    }
+
+    #[test]
+    fn the_help_of_bench_tells_what_mixed_is() {
+        assert!(BENCH_HELP.contains(crate::client::bench::plan::MIXED));
+        assert!(BENCH_HELP.lines().all(|line| line.len() <= 120));
+    }
+
+    #[test]
     fn every_command_works_in_the_shell_too() {
         for command in command().get_subcommands() {
             for name in std::iter::once(command.get_name()).chain(command.get_all_aliases()) {
@@ -489,6 +565,12 @@ mod tests {
             "dfos-client get a --to b --dir c",
             "dfos-client --timeout 0 ls",
             "dfos-client nonsense",
+            "dfos-client bench --size huge",
+            "dfos-client bench --size 2KiB..1KiB",
+            "dfos-client bench --mix put/fly",
+            "dfos-client bench --duration never",
+            "dfos-client bench --clients 0",
+            "dfos-client bench --files 0",
         ] {
             assert_eq!(cli(line).unwrap_err().exit_code(), Exit::Usage as i32, "{line}");
         }

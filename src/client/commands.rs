@@ -1,5 +1,6 @@
 //! The commands as users type them, each a few requests; `put` and `get` are handed on to the transfers.
 
+use super::bench;
 use super::cli::{self, Command, Get, Ls, Mkdir, Mv, Put, Rm, Subfolder, View};
 use super::console::{Console, Named};
 use super::display::escape::escape;
@@ -63,6 +64,7 @@ fn run(console: &mut Console, command: Command) -> Result<(), Failure> {
         Command::Digest(names) => digest(console, &names.remote),
         Command::Quota => quota(console),
         Command::Ping => ping(console),
+        Command::Bench(options) => bench::bench(console, &options),
         Command::Subfolder { what: Subfolder::Create { name } } => {
             mkdir(console, &Mkdir { remote: vec![name], parents: false })
         }

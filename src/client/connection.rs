@@ -96,6 +96,11 @@ impl Connection {
         self.wire.waiter.forget_stop();
     }
 
+    /// What is in hand when Ctrl+C is pressed may go on for so long; without this it breaks off.
+    pub fn set_grace(&mut self, grace: Duration) {
+        self.wire.waiter.set_grace(grace);
+    }
+
     /// How long the server may be silent, and, where there is one, the moment at which it must be done.
     pub fn set_patience(&mut self, silence: Duration, deadline: Option<Instant>) {
         (self.silence, self.deadline) = (silence, deadline);

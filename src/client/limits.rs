@@ -60,3 +60,35 @@ pub const STILL_HERE: Duration = Duration::from_secs(20);
 
 /// Entries that a recursive download plans at most: a server that lists without end would take all memory.
 pub const ENTRIES: usize = 5_000_000;
+
+/// Clients of a load test, at most: each is a thread, a connection and eight descriptors here, and a process at the server.
+pub const BENCH_CLIENTS: i64 = 1000;
+
+/// The largest file of a load test: larger ones measure nothing that this one does not, and fill the server's disk.
+pub const BENCH_SIZE: u64 = 16 << 30;
+
+/// The longest load test, which bounds what is remembered of it.
+pub const BENCH_TIME: Duration = Duration::from_secs(24 * 3600);
+
+/// Files that one client of a load test has on the server before a next one replaces the oldest: a directory of ordinary size.
+pub const BENCH_KEPT_FILES: usize = 256;
+
+/// Bytes that all clients of a load test together have on the server, about: enough to measure, little enough for a quota.
+pub const BENCH_KEPT_BYTES: u64 = 1 << 30;
+
+/// Files that each client puts before the time of a load test begins, where some have to be there.
+pub const BENCH_PREPARED: usize = 16;
+
+/// How long the operations of a load test that are in hand at Ctrl+C may take to end properly, so that the server keeps nothing of
+/// them to be resumed.
+pub const BENCH_GRACE: Duration = Duration::from_secs(2);
+
+/// How often the removal of what a load test has put is tried again, a tenth of a second apart, while the server still ends
+/// uploads that were cut off.
+pub const BENCH_REMOVALS: u32 = 30;
+
+/// Clients of a load test that log in at the same time: the server lets only so many in that have not said who they are.
+pub const BENCH_LOGINS: usize = 8;
+
+/// Random bytes that the files of a load test are cut from: more than a processor's cache would make measuring dearer.
+pub const BENCH_BLOCK: usize = 1 << 20;

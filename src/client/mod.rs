@@ -7,6 +7,7 @@
 //! do the work at a [`console`]; [`display`] is what a user sees of it.
 #![forbid(unsafe_code)]
 
+pub mod bench;
 pub mod cli;
 pub mod commands;
 pub mod connection;

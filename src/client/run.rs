@@ -32,7 +32,7 @@ fn run(cli: Cli) -> Exit {
         (false, 0) => Volume::Normal,
         (false, _) => Volume::Verbose,
     };
-    let output = Output::of_process(cli.options.json, volume);
+    let output = Output::of_process(cli.options.objects(), volume);
     // Help needs neither a server nor a password, and what is said of keys needs only a file.
     if let Some(Command::Help { command }) = &cli.command {
         let told = commands::help(cli::command(), command.as_deref());

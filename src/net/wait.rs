@@ -174,6 +174,11 @@ impl Waiter {
         self.stop_requested() && self.stop_at.is_some_and(|at| at + leeway <= Instant::now())
     }
 
+    /// From now on, an operation in hand may go on for `grace` after a request to stop.
+    pub fn set_grace(&mut self, grace: Duration) {
+        self.grace = grace;
+    }
+
     /// Forgets a request to stop, as the client's shell does at its next prompt.
     pub fn forget_stop(&mut self) {
         self.stop_requested();

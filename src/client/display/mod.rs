@@ -7,4 +7,4 @@ pub mod json;
 pub mod listing;
 pub mod output;
 pub mod progress;
-mod terminal;
+pub mod terminal;
