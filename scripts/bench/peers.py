@@ -80,9 +80,10 @@ class Dfos(Peer):
     SHA-256, uploads are acknowledged when they are durable: nothing is switched off."""
 
     name = "dfos"
-    more_options = []
+    # Words that every command of the client is given, such as -j 1.
+    more_words = []
 
-    def __init__(self, place, under, users=("bench",), host="127.0.0.1", name=None, wrap=(), state=None):
+    def __init__(self, place, under, users=("bench",), host="127.0.0.1", name=None, wrap=(), env=None):
         self.name = name or self.name
         super().__init__(place, under)
         self.known = os.path.join(self.home, "known_servers")
@@ -93,7 +94,7 @@ class Dfos(Peer):
         # Over plain TCP as well as TLS: the same server, so that both find the same files.
         argv = list(wrap) + [
             self.place.program("dfos-forkd"), "--listen", f"tcp://{host}:0", "--listen", f"tls://{host}:0",
-            "--dir", self.served, "--users", users_file, "--state-dir", state or os.path.join(self.home, "state"),
+            "--dir", self.served, "--users", users_file, "--state-dir", os.path.join(self.home, "state"),
             "--max-penalty", "0", "--max-clients", "20000", "--max-clients-per-ip", "20000", "--max-clients-per-net", "20000",
             "--max-logins", "20000", "--login-timeout", "120", "--idle-timeout", "86400",
         ]  # fmt: skip
@@ -102,7 +103,7 @@ class Dfos(Peer):
         self.log = os.path.join(self.home, "log")
         output = os.path.join(self.home, "listening")
         with open(self.log, "wb") as log, open(output, "wb") as out:
-            self.process = place.start(argv, stdout=out, stderr=log)
+            self.process = place.start(argv, stdout=out, stderr=log, env=dict(os.environ, **(env or {})))
         self.urls = self._listening(output)
 
     def _run(self, words, text):
@@ -129,7 +130,7 @@ class Dfos(Peer):
     def client(self, *words, scheme="tcp", user="bench"):
         """A command line of the client."""
         program = self.place.program("dfos-client")
-        return [program, "--server", self.urls[scheme], "--user", user, "--known-servers", self.known, "-q", *words]
+        return [program, "--server", self.urls[scheme], "--user", user, "--known-servers", self.known, "-q", *words, *self.more_words]
 
     def login(self, scheme="tls"):
         """A first login: the client knows the server's key from then on."""
