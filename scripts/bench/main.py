@@ -71,7 +71,31 @@ def groups(place, asked):
 
         return [rows_sessions.idle(place)]
 
-    return [(("1", "2"), big), (("3",), tls), (("4", "5"), small), (("7",), logins), (("8",), idle)]
+    def far():
+        import rows_far
+
+        # A quarter: the line is not faster for a longer file.
+        return [rows_far.far(place, min(asked.rounds, 3), (asked.size << 20) // 4, asked.files)]
+
+    def many():
+        import rows_many
+
+        return [rows_many.many(place, min(asked.rounds, 3))]
+
+    def lists():
+        import rows_list
+
+        return [rows_list.lists(place, asked.rounds)]
+
+    def calls():
+        import rows_calls
+
+        return [rows_calls.first_upload(place)]
+
+    return [
+        (("1", "2"), big), (("3",), tls), (("4", "5"), small), (("6",), far), (("7",), logins), (("8",), idle), (("9",), many),
+        (("10",), lists), (("11",), calls),
+    ]  # fmt: skip
 
 
 def full(place, asked):
