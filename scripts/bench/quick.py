@@ -121,9 +121,10 @@ def against(contenders):
 # --- counts ---
 
 
-def least(counts):
-    """The least of several counts of one thing: chance only ever adds."""
-    return min(counts, key=lambda costs: sum(calls.parts(costs)))
+def least(pairs, count):
+    """What one more costs, from several counts of one thing and of twice as many: the least of each, as chance only ever adds."""
+    one, two = (min(counts, key=lambda found: sum(found.values())) for counts in zip(*pairs))
+    return calls.slope(one, two, count)
 
 
 def system_calls(place, under, one, two):
@@ -137,24 +138,20 @@ def system_calls(place, under, one, two):
     try:
         for end, dfos, count in (("session", traced.server, traced.session), ("client", traced.plain, traced.client)):
             costs = {"file up": [], "file down": [], "MiB up": [], "MiB down": []}
-            for _ in range(2):
+            for _ in range(3):
                 for name in ("one", "two", "small", "large"):
                     empty(dfos.path(name))
-                ups = [count(dfos.put_tree(tree)) for tree in (one, two)]
-                costs["file up"].append(calls.slope(*ups, FILES))
-                ups = [count(dfos.put(file, os.path.basename(file))) for file in (small, large)]
-                costs["MiB up"].append(calls.slope(*ups, MIB))
+                costs["file up"].append([count(dfos.put_tree(tree)) for tree in (one, two)])
+                costs["MiB up"].append([count(dfos.put(file, os.path.basename(file))) for file in (small, large)])
                 place.fresh(under, "back")
-                downs = [count(dfos.get_tree(name, back)) for name in ("one", "two")]
-                costs["file down"].append(calls.slope(*downs, FILES))
-                downs = [count(dfos.get(name, os.path.join(back, name))) for name in ("small", "large")]
-                costs["MiB down"].append(calls.slope(*downs, MIB))
+                costs["file down"].append([count(dfos.get_tree(name, back)) for name in ("one", "two")])
+                costs["MiB down"].append([count(dfos.get(name, os.path.join(back, name))) for name in ("small", "large")])
                 for name, digest in digests.items():
                     for side, path in (("upload", dfos.path(name)), ("download", os.path.join(back, name))):
                         digest_of = files.tree_digest if os.path.isdir(path) else files.file_digest
                         files.same(digest, digest_of(path), f"{side} of {name}")
-            for what, several in costs.items():
-                found |= figures(what, end, least(several))
+            for what, pairs in costs.items():
+                found |= figures(what, end, least(pairs, FILES if what.startswith("file") else MIB))
     finally:
         traced.stop()
     return found

@@ -25,7 +25,7 @@ class Listing:
         before = {pid for pid, _ in descendants(self.server.pid)} if self.server else None
         begin = time.perf_counter()
         process = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=dict(os.environ, **(self.env or {})))
-        watch = Watch(self.server.pid, before) if self.server else None
+        watch = Watch(process.pid, self.server.pid if self.server else None, before)
         first, lines = None, 0
         while piece := os.read(process.stdout.fileno(), 1 << 20):
             first = first or time.perf_counter() - begin
@@ -34,35 +34,39 @@ class Listing:
         wall = time.perf_counter() - begin
         process.returncode = os.waitstatus_to_exitcode(status)
         process.stdout.close()
-        if watch:
-            self.session_peaks.append(watch.end())
+        client, session = watch.end()
+        self.client_peaks.append(client)
+        if self.server:
+            self.session_peaks.append(session)
         if process.returncode != 0:
             raise RuntimeError(f"{self.name}: status {process.returncode}")
         self.runs.append(Run(wall, usage.ru_utime + usage.ru_stime, 0.0))
         self.firsts.append(first or wall)
-        self.client_peaks.append(usage.ru_maxrss)
         self.lines = lines
 
 
 class Watch:
-    """Looks at a session's peak of resident memory until it has gone."""
+    """Looks at the peaks of resident memory of a client and of its session until they have gone. (What wait4 tells of a child's peak
+    begins with that of the process that it was forked from: ours.)"""
 
-    def __init__(self, server, before):
-        self.server, self.before, self.peak, self.over = server, before, 0, threading.Event()
+    def __init__(self, client, server, before):
+        self.client_pid, self.server, self.before = client, server, before
+        self.client, self.session, self.over = 0, 0, threading.Event()
         self.thread = threading.Thread(target=self._look)
         self.thread.start()
 
     def _look(self):
         while not self.over.wait(0.01):
-            for pid, _ in descendants(self.server):
+            self.client = max(self.client, peak(self.client_pid))
+            for pid, _ in descendants(self.server) if self.server else ():
                 if pid not in self.before:
-                    self.peak = max(self.peak, peak(pid))
+                    self.session = max(self.session, peak(pid))
 
     def end(self):
-        """The peak, KiB."""
+        """The peaks of client and session, KiB."""
         self.over.set()
         self.thread.join()
-        return self.peak
+        return self.client, self.session
 
 
 def peak(pid):
