@@ -3,7 +3,7 @@
 //! ```text
 //! knock run  URL [--user NAME] [--sessions N] [--at-once C]   N times connect, login, list, logout; C of them at a time
 //! knock hold URL [--user NAME] [--sessions N] [--at-once C]   logs in N times and stays until standard input ends
-//! knock ftp  HOST:PORT         [--sessions N] [--at-once C]   what `run` does, with an FTP server, as anonymous
+//! knock ftp  HOST:PORT [--user NAME] [--sessions N] [--at-once C]  what `run` does, with an FTP server
 //! ```
 //!
 //! The password comes from DFOS_PASSWORD. Each prints one line of JSON: the rate, and the time of a session (for `hold`: of a
@@ -66,7 +66,7 @@ fn run(asked: &Asked) -> Outcome<()> {
             print(asked.sessions, wall, times.into_iter().map(|(time, ())| time).collect());
         }
         "ftp" => {
-            let (times, wall) = many(asked, |_| ftp_session(&asked.at))?;
+            let (times, wall) = many(asked, |_| ftp_session(&asked.at, &asked.user, &password()?))?;
             print(asked.sessions, wall, times.into_iter().map(|(time, ())| time).collect());
         }
         "hold" => {
@@ -82,11 +82,14 @@ fn run(asked: &Asked) -> Outcome<()> {
     Ok(())
 }
 
+fn password() -> Outcome<String> {
+    Ok(std::env::var("DFOS_PASSWORD").map_err(|_| "DFOS_PASSWORD is not set")?)
+}
+
 /// Whom to log in to. The server's key is learnt by a first session, so that all that are measured find it known, as a client's second
 /// and all further ones do.
 fn target(asked: &Asked) -> Outcome<Target> {
-    let password = std::env::var("DFOS_PASSWORD").map_err(|_| "DFOS_PASSWORD is not set")?;
-    let password = Password::new(password.into_bytes())?;
+    let password = Password::new(password()?.into_bytes())?;
     let mut target = Target::new(asked.at.parse()?, asked.user.parse::<UserName>()?, password);
     target.trusted = Trusted::new(Authorities::none(), None, None);
     // A server that is busy with thousands of others is slow, not dead.
@@ -136,7 +139,7 @@ fn session(target: &Target) -> Outcome<()> {
 }
 
 /// The same with an FTP server (RFC 959, RFC 2428): USER, PASS, EPSV, LIST, QUIT.
-fn ftp_session(at: &str) -> Outcome<()> {
+fn ftp_session(at: &str, user: &str, password: &str) -> Outcome<()> {
     let stream = TcpStream::connect(at)?;
     stream.set_nodelay(true)?;
     let mut replies = BufReader::new(stream.try_clone()?);
@@ -155,8 +158,8 @@ fn ftp_session(at: &str) -> Outcome<()> {
         if reply.starts_with(expected) { Ok(reply) } else { Err(format!("{line:?} was answered {reply:?}").into()) }
     };
     ask("", "220")?;
-    ask("USER anonymous\r\n", "331")?;
-    ask("PASS none\r\n", "230")?;
+    ask(&format!("USER {user}\r\n"), "331")?;
+    ask(&format!("PASS {password}\r\n"), "230")?;
     let passive = ask("EPSV\r\n", "229")?;
     let port = passive.split('|').nth(3).ok_or("no port in the answer to EPSV")?;
     let host = at.rsplit_once(':').map_or(at, |(host, _)| host);

@@ -3,6 +3,7 @@
 import argparse
 import os
 import signal
+import subprocess
 import sys
 
 import measure
@@ -108,7 +109,7 @@ def full(place, asked):
         " Caches are warm for all alike. CPU: user and system seconds of the client, and of all the server's processes."
         + ("" if IS_ROOT else "\nRun as an ordinary user: servers work as this user; row 6 needs root.")
     )
-    rows = []
+    rows, status = [], 0
     for numbers, work in groups(place, asked):
         wanted = [number for number in numbers if number in asked.rows]
         if not wanted:
@@ -116,7 +117,10 @@ def full(place, asked):
         try:
             made = work()
         except Skip as why:
-            made = [Row(number, "", skipped=str(why)) for number in wanted]
+            made = [Row(number, "", skipped=f"skipped: {why}") for number in wanted]
+        except (RuntimeError, subprocess.CalledProcessError) as why:
+            # DFOS itself failed, or a digest did not fit; the other rows are measured all the same.
+            made, status = [Row(number, "", skipped=f"FAILED: {why}") for number in wanted], 1
         for row in made:
             row.load = " ".join(f"{figure:.1f}" for figure in os.getloadavg())
             measure.say("")
@@ -124,7 +128,7 @@ def full(place, asked):
         rows += made
     if asked.json:
         report.as_json(facts, rows, asked.json)
-    return 0
+    return status
 
 
 def interrupted(*_):
@@ -142,6 +146,7 @@ def main():
     signal.signal(signal.SIGHUP, interrupted)
     place = Place(asked.disk, os.path.abspath(os.environ["DFOS_BIN"]))
     try:
+        os.environ["HOME"] = place.tmpfs  # what clients (lftp) keep in a home goes with the rest
         if asked.quick:
             import quick
 
@@ -150,7 +155,7 @@ def main():
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130
-    except (RuntimeError, Skip) as why:
+    except (RuntimeError, Skip, subprocess.CalledProcessError) as why:
         print(f"\nbench: {why}", file=sys.stderr)
         return 1
     finally:

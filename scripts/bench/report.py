@@ -31,6 +31,7 @@ class Row:
     lines: list = field(default_factory=list)
     goals: list = field(default_factory=list)
     notes: list = field(default_factory=list)
+    # Why there are no figures.
     skipped: str = None
     load: str = ""
 
@@ -84,7 +85,7 @@ def show(row):
     """A row of the benchmark as Markdown."""
     out = [f"\n## {row.number}. {row.title}\n"]
     if row.skipped:
-        out.append(f"skipped: {row.skipped}")
+        out.append(row.skipped)
         return "\n".join(out)
     if row.lines:
         out.append(table(row.columns, row.lines))

@@ -215,9 +215,13 @@ def tls(place, rounds, wanted):
             trial = os.path.join(scene.under, "trial")
             with open(openssh.path("trial"), "wb") as file:
                 file.write(os.urandom(min(size, 128 << 20)))
-            openssh.choose_cipher("trial", trial)
-            os.unlink(trial)
-            os.unlink(openssh.path("trial"))
+            try:
+                openssh.choose_cipher("trial", trial)
+                os.unlink(trial)
+                os.unlink(openssh.path("trial"))
+            except Skip as why:
+                scene.servers.pop("openssh").stop()
+                scene.missing["openssh"], openssh = str(why), None
         down_bound = scene.bare("bound: rustls, hash beside", "--tls")
         down = [
             scene.down("dfos, tls", "dfos", lambda at: at.get("file", scene.back, "tls")),
