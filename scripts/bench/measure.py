@@ -82,7 +82,7 @@ def settled(server, before, at_rest):
     """The time that a server's processes have spent, once the session's have gone: what they do after the client's end counts too."""
     deadline = time.monotonic() + 2
     while len(descendants(server.pid)) > at_rest and time.monotonic() < deadline:
-        time.sleep(0.005)
+        time.sleep(0.02)
     return tree_cpu(server.pid) - before
 
 

@@ -34,6 +34,8 @@ class Row:
     # Why there are no figures.
     skipped: str = None
     load: str = ""
+    # Every run's figures, for the JSON.
+    runs: dict = field(default_factory=dict)
 
 
 def number(value, unit="", digits=3):
@@ -156,7 +158,7 @@ def as_json(facts, rows, path):
         goals = [vars(goal) for goal in row.goals]
         whole["rows"].append(
             {"row": row.number, "title": row.title, "skipped": row.skipped, "lines": lines, "goals": goals,
-             "notes": row.notes, "load": row.load, "runs": getattr(row, "runs", {})}
+             "notes": row.notes, "load": row.load, "runs": row.runs}
         )  # fmt: skip
     with open(path, "w", encoding="utf-8") as file:
         json.dump(whole, file, indent=1)
@@ -168,7 +170,6 @@ def timed(row, contenders, size=None, other=None):
     from measure import paired
 
     row.columns = ["contender", "wall s"] + (["MB/s"] if size else []) + ["least – most s", "CPU client s", "CPU server s", "× DFOS"]
-    row.runs = {}
     for one in contenders:
         if one.why_not:
             row.lines.append([one.name] + ["-"] * (len(row.columns) - 1))

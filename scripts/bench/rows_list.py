@@ -52,15 +52,18 @@ class Watch:
     def __init__(self, client, server, before):
         self.client_pid, self.server, self.before = client, server, before
         self.client, self.session, self.over = 0, 0, threading.Event()
+        self.session_pid = None
         self.thread = threading.Thread(target=self._look)
         self.thread.start()
 
     def _look(self):
         while not self.over.wait(0.01):
             self.client = max(self.client, peak(self.client_pid))
-            for pid, _ in descendants(self.server) if self.server else ():
-                if pid not in self.before:
-                    self.session = max(self.session, peak(pid))
+            if self.session_pid is None and self.server:
+                new = [pid for pid, _ in descendants(self.server) if pid not in self.before]
+                self.session_pid = new[0] if new else None  # once: to look through all processes takes time
+            if self.session_pid:
+                self.session = max(self.session, peak(self.session_pid))
 
     def end(self):
         """The peaks of client and session, KiB."""
