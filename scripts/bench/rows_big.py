@@ -5,7 +5,7 @@ import shutil
 
 import files
 import peers
-from measure import Contender, alternate, paired, say
+from measure import Contender, alternate, paired, run, say
 from place import GIB, Skip
 from report import Goal, Row, at_least, both, either, number, timed
 
@@ -50,9 +50,7 @@ class Scene:
     def serve(self):
         """Gives every server the file under the name `file`: one file with many names, so that each sends the same pages. It comes in
         by DFOS, which so knows its digest, as it does of everything that was uploaded."""
-        import measure
-
-        measure.run(self.dfos.put(self.source, "file"), env=self.dfos.env())
+        run(self.dfos.put(self.source, "file"), env=self.dfos.env())
         os.chmod(self.dfos.path("file"), 0o644)  # DFOS's files are its own alone; vsftpd works as another user
         for name, server in self.servers.items():
             if name != "dfos":

@@ -5,7 +5,6 @@ import shutil
 
 import calls
 import files
-import peers
 from measure import say
 from report import Row, number
 
