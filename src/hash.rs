@@ -20,8 +20,11 @@ const BLOCK: usize = 128 * 1024;
 /// Where a thread of its own begins to pay.
 const WORTH_A_THREAD: u64 = 1 << 20;
 
-/// Steps that the transfer may be ahead of the thread: what is to be read back is still in memory then, and the end of the transfer
-/// never waits for long.
+/// Bytes after which the thread is told of them: waking it costs a little each time.
+const STEP: u64 = 1 << 20;
+
+/// Steps that the transfer may be ahead of the thread: so few that what is to be read back is still in memory and the end of the
+/// transfer never waits for long, and so many that the two do not stop each other at every step.
 const AHEAD: usize = 64;
 
 /// What a hasher has come to.
@@ -123,7 +126,7 @@ impl Running {
             self.hashing = Hashing::Beside(Follower::start(file, self.at, std::mem::take(hasher))?);
         }
         let followed = match &mut self.hashing {
-            Hashing::Beside(follower) => follower.reach(to),
+            Hashing::Beside(follower) => to < follower.told + STEP || follower.reach(to),
             _ => false,
         };
         if !followed {
@@ -137,7 +140,7 @@ impl Running {
     pub fn finish(mut self) -> io::Result<Digest> {
         match std::mem::replace(&mut self.hashing, Hashing::Broken) {
             Hashing::Here(hasher) => Ok(finish(hasher)),
-            Hashing::Beside(follower) => follower.finish().map(finish),
+            Hashing::Beside(follower) => follower.finish(self.at).map(finish),
             Hashing::Broken => Err(ErrorKind::UnexpectedEof.into()),
         }
     }
@@ -145,7 +148,7 @@ impl Running {
     /// Why the thread went no further.
     fn failure(&mut self) -> io::Error {
         match std::mem::replace(&mut self.hashing, Hashing::Broken) {
-            Hashing::Beside(follower) => follower.finish().err(),
+            Hashing::Beside(follower) => follower.finish(self.at).err(),
             _ => None,
         }
         .unwrap_or_else(|| ErrorKind::UnexpectedEof.into())
@@ -173,8 +176,15 @@ impl Behind {
     }
 }
 
-/// Hashes a file in step with its transfer: in a thread, or here where none can be had.
-enum Follower {
+/// Hashes a file in step with its transfer.
+struct Follower {
+    /// Up to where it has been told.
+    told: u64,
+    worker: Worker,
+}
+
+/// A thread, or this one where none can be had.
+enum Worker {
     Thread(SyncSender<u64>, JoinHandle<io::Result<Sha256>>),
     Here(Behind),
 }
@@ -189,27 +199,32 @@ impl Follower {
             }
             Ok(behind.hasher)
         };
-        match thread::Builder::new().stack_size(64 * 1024).spawn(body) {
-            Ok(thread) => Ok(Follower::Thread(tell, thread)),
-            Err(_) => Ok(Follower::Here(Behind { file: file.try_clone()?, at, hasher })),
-        }
+        let worker = match thread::Builder::new().stack_size(64 * 1024).spawn(body) {
+            Ok(thread) => Worker::Thread(tell, thread),
+            Err(_) => Worker::Here(Behind { file: file.try_clone()?, at, hasher }),
+        };
+        Ok(Follower { told: at, worker })
     }
 
     /// The file is there up to `to`. `false`: it could not be read.
     fn reach(&mut self, to: u64) -> bool {
-        match self {
-            Follower::Thread(tell, _) => tell.send(to).is_ok(),
-            Follower::Here(behind) => behind.catch_up(to).is_ok(),
+        self.told = to;
+        match &mut self.worker {
+            Worker::Thread(tell, _) => tell.send(to).is_ok(),
+            Worker::Here(behind) => behind.catch_up(to).is_ok(),
         }
     }
 
-    fn finish(self) -> io::Result<Sha256> {
-        match self {
-            Follower::Thread(tell, thread) => {
+    /// Waits until the file has been hashed up to `to`.
+    fn finish(mut self, to: u64) -> io::Result<Sha256> {
+        self.reach(to); // where it could not be read, the thread says why
+        match self.worker {
+            Worker::Thread(tell, thread) => {
                 drop(tell);
                 thread.join().unwrap_or_else(|_| Err(io::Error::other("the hashing thread died")))
             }
-            Follower::Here(behind) => Ok(behind.hasher),
+            Worker::Here(behind) if behind.at == to => Ok(behind.hasher),
+            Worker::Here(_) => Err(ErrorKind::UnexpectedEof.into()),
         }
     }
 }
