@@ -6,13 +6,12 @@
 #![forbid(unsafe_code)]
 
 pub mod edit;
+mod hashed;
 mod keys;
 pub mod limits;
 pub mod limits_file;
 pub mod name;
 pub mod password;
-pub mod residue;
-
 pub mod scram;
 pub mod table;
 pub mod trust;

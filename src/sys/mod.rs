@@ -13,6 +13,7 @@ pub mod ofd;
 pub mod sealed;
 pub mod shared;
 pub mod signals;
+pub mod stack;
 pub mod statx;
 pub mod writeback;
 pub mod xattr;
