@@ -17,6 +17,7 @@ pub mod table;
 pub mod trust;
 pub mod users_file;
 pub mod verifier;
+mod warm_up;
 
 pub use limits::Limits;
 pub use name::UserName;
@@ -24,3 +25,4 @@ pub use password::Password;
 pub use scram::{Binding, ClientExchange, ScramError, ServerExchange};
 pub use users_file::ParsedUsers;
 pub use verifier::Verifier;
+pub use warm_up::warm_up;

@@ -7,7 +7,7 @@ use super::options::{Command, Options, ServeOptions};
 use super::record::Level;
 use super::users::{Loaded, Sources};
 use super::{check, session, user_command, users};
-use crate::auth::Limits;
+use crate::auth::{self, Limits};
 use crate::net::Address;
 use crate::net::listen::{Listener as Socket, listen_on};
 use crate::net::tls;
@@ -85,6 +85,7 @@ fn serve_files(options: ServeOptions) -> Result<ExitCode, String> {
         }
         tls::warm_up().map_err(|why| format!("TLS cannot be used: {why}"))?;
     }
+    auth::warm_up().map_err(|why| format!("nobody can log in: {why}"))?;
     if users.demonstration && !sockets.iter().all(Socket::is_local) {
         let text = "holds demonstration users whose passwords everybody knows: with it the server listens on this machine only";
         return Err(format!("{} {text}", options.users.display()));

@@ -82,12 +82,13 @@ pub fn run(brief: Brief, stop: StopPipe) -> Ending {
         }
         return failed(&brief.log, &breach.to_string());
     }
-    if let Some(identity) = brief.identity
-        && let Err(ending) = secure(&mut talk.wire, identity, brief.times.login_by, &brief.log)
-    {
-        return ending;
+    if let Some(identity) = brief.identity {
+        let secured = secure(&mut talk.wire, identity, brief.times.login_by, &brief.log);
+        stack::wipe(); // of the server's key
+        if let Err(ending) = secured {
+            return ending;
+        }
     }
-    stack::wipe(); // of the server's key
     let Brief { peer, users, limits, .. } = brief;
     let stranger = Stranger { talk, peer, users, limits, login_by: brief.times.login_by, barred: None };
     let (mut talk, user, welcome, limits) = match login::admit(stranger, &brief.log) {
