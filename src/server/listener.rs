@@ -5,7 +5,7 @@ mod door;
 mod end;
 
 use super::certificate::Source;
-use super::children::{self, Child, Children};
+use super::children::{Child, Children, Reaper};
 use super::confine::Walls;
 use super::ending::{Ending, Fate};
 use super::gate::refusal::Throttle;
@@ -78,6 +78,7 @@ pub struct Listener {
     log_reader: OwnedFd,
     scribe: Option<Pid>,
     children: Children,
+    reaper: Reaper,
     scoreboard: Scoreboard,
     totals: Totals,
     connections: u64,
@@ -120,6 +121,7 @@ pub struct Prepared {
 impl Listener {
     /// The parent process, with all that it holds.
     pub fn new(prepared: Prepared) -> io::Result<Self> {
+        let reaper = Reaper::new()?; // before the pipe that wakes the listener
         let signals = SignalPipe::new(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCHLD])?;
         let Prepared { options, sockets, storage, sources, users, identity, notes, policy, walls } = prepared;
         let (log, log_reader) = scribe::socket(options.log_level())?;
@@ -143,6 +145,7 @@ impl Listener {
             log_reader,
             scribe: None,
             children: Children::default(),
+            reaper,
             totals: Totals::default(),
             connections: 0,
             gate,
@@ -177,7 +180,7 @@ impl Listener {
             let ready = self.wait()?;
             self.signals.drain();
             self.hear_words();
-            let ended = if self.signals.came(Signal::SIGCHLD) { self.reap() } else { Vec::new() };
+            let ended = self.reap();
             if self.scribe.is_none() {
                 if let Some((scribe, mask)) = self.start_scribe()? {
                     return Ok(Role::Scribe(scribe, mask));
@@ -219,7 +222,7 @@ impl Listener {
             Phase::Ending(until) | Phase::Forcing(until, _) => Some(until),
         };
         let leaving = self.gate.room.has_leaving().then(|| now + limits::STRANGER);
-        let due = [self.lingering.front().map(|(until, _)| *until), self.rest_until, end, leaving];
+        let due = [self.lingering.front().map(|(until, _)| *until), self.rest_until, end, leaving, self.reaper.due()];
         let left = due.into_iter().flatten().min().map(|at| TimeSpec::from(at.saturating_duration_since(now)));
         let mut fds =
             vec![PollFd::new(self.signals.fd(), PollFlags::POLLIN), PollFd::new(self.ears.fd(), PollFlags::POLLIN)];
@@ -319,10 +322,10 @@ impl Listener {
         self.rest_until = Some(Instant::now() + REST);
     }
 
-    /// Reaps all children that have ended. What is to be told of them waits for a scribe.
+    /// Reaps children that have ended. What is to be told of them waits for a scribe.
     fn reap(&mut self) -> Vec<(Pid, WaitStatus)> {
-        let mut ended = Vec::new();
-        children::reap(|pid, status| ended.push((pid, status)));
+        let came = self.signals.came(Signal::SIGCHLD);
+        let ended = self.reaper.reap(came, Instant::now());
         if ended.iter().any(|(pid, _)| Some(*pid) == self.scribe) {
             self.scribe = None;
         }

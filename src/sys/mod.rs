@@ -3,9 +3,11 @@
 
 pub mod accept;
 pub mod credentials;
+pub mod deaths;
 pub mod descriptors;
 pub mod dirent;
 pub mod fork;
+pub mod heap;
 #[cfg(feature = "hostile")]
 pub mod hostile;
 pub mod landlock;
