@@ -5,7 +5,7 @@ use super::confine::service_user::{self, ServiceUser};
 use super::confine::{self, Layer, ruleset};
 use super::options::ServeOptions;
 use super::program::EXPOSED;
-use super::{certificate, users};
+use super::{capacity, certificate, users};
 use crate::auth::{Limits, trust, users_file};
 use crate::net::Address;
 use crate::proto::limits::RESERVED;
@@ -69,7 +69,8 @@ pub fn run(options: &ServeOptions) -> ExitCode {
     users_file(options, &mut findings);
     limits_file(options, &mut findings);
     let service = storage(options, &mut findings);
-    layers(options, service, &mut findings); // the last: it leaves root
+    layers(options, service, &mut findings); // it leaves root
+    findings.0.extend(capacity::shortage(options).map(|text| (Grade::Warning, text)));
     let mut out = std::io::stdout().lock();
     for (grade, text) in &findings.0 {
         let _ = writeln!(out, "{grade:<8} {text}"); // nobody is left to tell
