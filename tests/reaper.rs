@@ -36,7 +36,8 @@ fn children_are_reaped_by_their_numbers_and_those_that_no_signal_named_a_moment_
     assert_eq!(reaper.reap(true, before), []);
     let due = reaper.due().expect("others may have ended at the same moment");
     let mut found: Vec<Pid> = reaper.reap(false, due).into_iter().map(|(pid, _)| pid).collect();
-    (unnamed.sort(), found.sort());
+    unnamed.sort();
+    found.sort();
     assert_eq!(found, unnamed);
     assert_eq!(reaper.due(), None);
     // A look at all is not taken again at once, and not much later either.

@@ -9,7 +9,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A session, as the listener knows it.
 #[derive(Debug)]
@@ -94,6 +94,8 @@ pub struct Reaper {
 
 /// How many times as long as a look at all children took is the rest after it.
 const REST: u32 = 20;
+/// The longest rest: nobody's place stays taken for longer than that after the end.
+const LONGEST_REST: Duration = Duration::from_millis(200);
 
 impl Reaper {
     /// Reaps what ends from now on.
@@ -116,22 +118,21 @@ impl Reaper {
             self.due = Some(self.rest_until);
         }
         if self.due.is_some_and(|due| due <= now) {
-            let began = Instant::now();
-            reap_all(&mut ended);
+            let look = reap_all(&mut ended);
             self.due = None;
-            self.rest_until = began + began.elapsed() * REST;
+            self.rest_until = Instant::now() + (look * REST).min(LONGEST_REST);
         }
         ended
     }
 }
 
-/// Reaps every child that has ended.
-fn reap_all(ended: &mut Vec<(Pid, WaitStatus)>) {
+/// Reaps every child that has ended; how long the look took that found no more.
+fn reap_all(ended: &mut Vec<(Pid, WaitStatus)>) -> Duration {
     loop {
+        let began = Instant::now();
         match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::StillAlive) => return,
             Err(Errno::EINTR) => {}
-            Err(_) => return,
+            Ok(WaitStatus::StillAlive) | Err(_) => return began.elapsed(),
             found => ended.extend(ended_of(found)),
         }
     }

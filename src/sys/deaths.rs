@@ -56,7 +56,6 @@ impl Drop for Deaths {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
     use std::process::{Command, Stdio};
 
     #[test]
@@ -71,7 +70,11 @@ mod tests {
             while !deaths.named().contains(&pid) {
                 std::thread::yield_now();
             }
-            assert_eq!(waitpid(pid, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::Exited(pid, 0)));
+            assert_eq!(
+                child.try_wait().unwrap().map(|status| status.success()),
+                Some(true),
+                "named before it had ended"
+            );
         }
     }
 }

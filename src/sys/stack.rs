@@ -8,7 +8,7 @@ use zeroize::Zeroize;
 /// Bytes of stack that a handshake or a login can have used: a few deep calls of a cryptographic library.
 const DEPTH: usize = 64 * 1024;
 
-/// Wipes what earlier calls have left in the stack below the caller, [`DEPTH`] bytes deep. Whole pages are given back to the
+/// Wipes what earlier calls have left in the stack below the caller, 64 KiB deep. Whole pages are given back to the
 /// kernel, so that a process that was that deep once does not hold them for good; what is left at both ends is overwritten.
 #[inline(never)]
 pub fn wipe() {
