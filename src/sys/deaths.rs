@@ -57,6 +57,7 @@ impl Drop for Deaths {
 mod tests {
     use super::*;
     use std::process::{Command, Stdio};
+    use std::time::{Duration, Instant};
 
     #[test]
     fn a_child_that_ends_is_named() {
@@ -67,7 +68,9 @@ mod tests {
             let pid = Pid::from_raw(child.id() as i32);
             assert!(!deaths.named().contains(&pid));
             drop(child.stdin.take());
+            let soon = Instant::now() + Duration::from_secs(20);
             while !deaths.named().contains(&pid) {
+                assert!(Instant::now() < soon, "{pid} has ended and was not named");
                 std::thread::yield_now();
             }
             assert_eq!(
