@@ -6,18 +6,18 @@
 #![forbid(unsafe_code)]
 
 pub mod edit;
+mod hashed;
 mod keys;
 pub mod limits;
 pub mod limits_file;
 pub mod name;
 pub mod password;
-pub mod residue;
-
 pub mod scram;
 pub mod table;
 pub mod trust;
 pub mod users_file;
 pub mod verifier;
+mod warm_up;
 
 pub use limits::Limits;
 pub use name::UserName;
@@ -25,3 +25,4 @@ pub use password::Password;
 pub use scram::{Binding, ClientExchange, ScramError, ServerExchange};
 pub use users_file::ParsedUsers;
 pub use verifier::Verifier;
+pub use warm_up::warm_up;

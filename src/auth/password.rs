@@ -1,13 +1,19 @@
 //! Passwords: bytes that are overwritten when dropped and never printed.
 
+use super::hashed::Hashed;
 use crate::proto::limits;
 use std::fmt;
+use std::sync::Arc;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
 /// A password as it was typed: 1 to [`limits::PASSWORD`] bytes, UTF-8 or not.
 #[derive(Clone)]
-pub struct Password(Zeroizing<Vec<u8>>);
+pub struct Password {
+    bytes: Zeroizing<Vec<u8>>,
+    /// Shared by all clones, which are the same password.
+    hashed: Arc<Hashed>,
+}
 
 /// Why bytes are not taken as a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -26,7 +32,7 @@ impl Password {
         let bytes = Zeroizing::new(bytes.into());
         match bytes.len() {
             0 => Err(BadPassword::Empty),
-            1..=limits::PASSWORD => Ok(Password(bytes)),
+            1..=limits::PASSWORD => Ok(Password { bytes, hashed: Arc::default() }),
             _ => Err(BadPassword::TooLong),
         }
     }
@@ -35,11 +41,16 @@ impl Password {
     /// SASLprep refuses it (not UTF-8, control characters, nothing left), the raw bytes, as PostgreSQL does: a
     /// password must not depend on how strict a client is.
     pub fn normalised(&self) -> Zeroizing<Vec<u8>> {
-        let prepared = std::str::from_utf8(&self.0).ok().and_then(|text| stringprep::saslprep(text).ok());
+        let prepared = std::str::from_utf8(&self.bytes).ok().and_then(|text| stringprep::saslprep(text).ok());
         match prepared {
             Some(text) if !text.is_empty() => Zeroizing::new(text.into_owned().into_bytes()),
-            _ => self.0.clone(),
+            _ => self.bytes.clone(),
         }
+    }
+
+    /// Where its keys are kept once they have been derived.
+    pub(super) fn hashed(&self) -> &Hashed {
+        &self.hashed
     }
 }
 

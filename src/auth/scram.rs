@@ -203,8 +203,8 @@ impl ClientExchange {
         (ClientExchange { password: password.clone(), binding, nonce, first_bare }, message)
     }
 
-    /// Answers the server-first message; the text is the client-final message. This hashes the password: with the most
-    /// iterations that are accepted, about a second.
+    /// Answers the server-first message; the text is the client-final message. This hashes the password, unless it has been hashed
+    /// so before: with the most iterations that are accepted, about a second.
     pub fn answer(self, server_first: &str) -> Result<(ClientProof, String), ScramError> {
         let mut attributes = Attributes::of(server_first, "the server's challenge")?;
         let (nonce, salt, count) = (attributes.next("r")?, attributes.next("s")?, attributes.next("i")?);
@@ -216,13 +216,12 @@ impl ClientExchange {
         let salt = verifier::salt(salt).map_err(|_| ScramError::Malformed("the server's salt"))?;
         let count = verifier::iterations(count).map_err(|_| ScramError::Iterations)?;
 
-        let salted = keys::salted_password(&self.password, &salt, count);
+        let keys = self.password.keys(&salt, count);
         let bare = format!("c={},r={nonce}", self.binding.input(self.binding.header()));
         let auth_message = format!("{},{server_first},{bare}", self.first_bare);
-        let client_key = keys::client_key(&salted);
-        let signature = keys::hmac(&keys::stored_key(&client_key), &[auth_message.as_bytes()]);
-        let proof = STANDARD.encode(*keys::xor(&client_key, &signature));
-        let expected = keys::hmac(&keys::server_key(&salted), &[auth_message.as_bytes()]);
+        let signature = keys::hmac(&keys::stored_key(&keys.client), &[auth_message.as_bytes()]);
+        let proof = STANDARD.encode(*keys::xor(&keys.client, &signature));
+        let expected = keys::hmac(&keys.server, &[auth_message.as_bytes()]);
         Ok((ClientProof { expected }, format!("{bare},p={proof}")))
     }
 }

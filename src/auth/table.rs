@@ -132,8 +132,8 @@ fn scan(table: &impl FileExt, length: u64, name: &str) -> io::Result<Found> {
     // The nearest entry after the name's own place, and how far it is.
     let (mut neighbour, mut nearest) = (None, u64::MAX);
 
-    let mut chunk = Zeroizing::new(vec![0; CHUNK * RECORD]);
     let mut at = RECORD as u64;
+    let mut chunk = Zeroizing::new(vec![0; length.saturating_sub(at).min((CHUNK * RECORD) as u64) as usize]);
     while at < length {
         let size = (length - at).min(chunk.len() as u64) as usize;
         let bytes = chunk.get_mut(..size).ok_or(io::ErrorKind::InvalidData)?;

@@ -74,6 +74,10 @@ pub const OUTPUT: usize = 64 * 1024;
 /// many; what moves fewer only holds a process.
 pub const LEAST_MOVED: u64 = 4096;
 
+/// A session whose client sends nothing for this long gives back the memory that it does not need while it waits. Long enough that a
+/// client that asks one thing after the other never pays for it.
+pub const QUIET: Duration = Duration::from_secs(1);
+
 /// How often a sender tries again although the kernel calls the socket full: it says "writable" only when a third of its buffer is
 /// free, which takes a slow reader minutes.
 pub const RETRY: Duration = Duration::from_secs(5);

@@ -6,7 +6,7 @@ use super::confine::{self, Layer, ruleset};
 use super::options::ServeOptions;
 use super::program::EXPOSED;
 use super::users::Sources;
-use super::{certificate, users};
+use super::{capacity, certificate, users};
 use crate::auth::{Limits, ParsedUsers, trust, users_file};
 use crate::net::Address;
 use crate::proto::limits::RESERVED;
@@ -70,7 +70,8 @@ pub fn run(options: &ServeOptions) -> ExitCode {
     let users = users_file(options, &mut findings);
     limits_file(options, users.as_ref(), &mut findings);
     let service = storage(options, &mut findings);
-    layers(options, service, &mut findings); // the last: it leaves root
+    layers(options, service, &mut findings); // it leaves root
+    findings.0.extend(capacity::shortage(options).map(|text| (Grade::Warning, text)));
     let mut out = std::io::stdout().lock();
     for (grade, text) in &findings.0 {
         let _ = writeln!(out, "{grade:<8} {text}"); // nobody is left to tell

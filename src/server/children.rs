@@ -3,11 +3,13 @@
 use super::ending::Fate;
 use crate::auth::UserName;
 use crate::net::Peer;
+use crate::sys::deaths::Deaths;
 use nix::errno::Errno;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::collections::{HashMap, HashSet};
-use std::time::Instant;
+use std::io;
+use std::time::{Duration, Instant};
 
 /// A session, as the listener knows it.
 #[derive(Debug)]
@@ -79,17 +81,66 @@ impl Children {
     }
 }
 
-/// Reaps every child that has ended: one SIGCHLD may stand for many.
-pub fn reap(mut tell: impl FnMut(Pid, WaitStatus)) {
+/// Reaps children that have ended, those that are named first.
+///
+/// That finds nearly all, but one SIGCHLD may stand for many, and to look for the others is work for the kernel that grows with the
+/// number of all sessions. So between two such looks lies a rest many times as long as a look takes.
+pub struct Reaper {
+    deaths: Deaths,
+    /// When the others are looked for, since a child has ended.
+    due: Option<Instant>,
+    rest_until: Instant,
+}
+
+/// How many times as long as a look at all children took is the rest after it.
+const REST: u32 = 20;
+/// The longest rest: nobody's place stays taken for longer than that after the end.
+const LONGEST_REST: Duration = Duration::from_millis(200);
+
+impl Reaper {
+    /// Reaps what ends from now on.
+    pub fn new() -> io::Result<Self> {
+        Ok(Reaper { deaths: Deaths::new()?, due: None, rest_until: Instant::now() })
+    }
+
+    /// When it should be called again, though no signal may come.
+    pub fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Reaps, after a SIGCHLD (`came`) or when it is due.
+    pub fn reap(&mut self, came: bool, now: Instant) -> Vec<(Pid, WaitStatus)> {
+        let mut ended = Vec::new();
+        if came {
+            for pid in self.deaths.named() {
+                ended.extend(ended_of(waitpid(pid, Some(WaitPidFlag::WNOHANG))));
+            }
+            self.due = Some(self.rest_until);
+        }
+        if self.due.is_some_and(|due| due <= now) {
+            let look = reap_all(&mut ended);
+            self.due = None;
+            self.rest_until = Instant::now() + (look * REST).min(LONGEST_REST);
+        }
+        ended
+    }
+}
+
+/// Reaps every child that has ended; how long the look took that found no more.
+fn reap_all(ended: &mut Vec<(Pid, WaitStatus)>) -> Duration {
     loop {
+        let began = Instant::now();
         match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(status) => match (status.pid(), Fate::of(status)) {
-                (Some(pid), Some(_)) => tell(pid, status),
-                (None, _) => return,
-                _ => {}
-            },
             Err(Errno::EINTR) => {}
-            Err(_) => return,
+            Ok(WaitStatus::StillAlive) | Err(_) => return began.elapsed(),
+            found => ended.extend(ended_of(found)),
         }
     }
+}
+
+/// What is told of a child that has ended; nothing of one that was only stopped.
+fn ended_of(found: nix::Result<WaitStatus>) -> Option<(Pid, WaitStatus)> {
+    let status = found.ok()?;
+    Fate::of(status)?;
+    Some((status.pid()?, status))
 }

@@ -5,7 +5,7 @@ mod door;
 mod end;
 
 use super::certificate::Source;
-use super::children::{self, Child, Children};
+use super::children::{Child, Children, Reaper};
 use super::confine::Walls;
 use super::ending::{Ending, Fate};
 use super::gate::refusal::Throttle;
@@ -51,6 +51,17 @@ pub enum Role {
     Loader(Box<Load>),
 }
 
+/// Somebody who has come, in the child that was forked for it.
+struct Arrival {
+    /// Which listening socket.
+    at: usize,
+    socket: OwnedFd,
+    peer: Peer,
+    slot: usize,
+    group: Pid,
+    login_by: Instant,
+}
+
 /// The parent process.
 pub struct Listener {
     pid: Pid,
@@ -67,6 +78,7 @@ pub struct Listener {
     log_reader: OwnedFd,
     scribe: Option<Pid>,
     children: Children,
+    reaper: Reaper,
     scoreboard: Scoreboard,
     totals: Totals,
     connections: u64,
@@ -109,9 +121,10 @@ pub struct Prepared {
 impl Listener {
     /// The parent process, with all that it holds.
     pub fn new(prepared: Prepared) -> io::Result<Self> {
-        let (log, log_reader) = scribe::socket()?;
+        let reaper = Reaper::new()?; // before the pipe that wakes the listener
         let signals = SignalPipe::new(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCHLD])?;
         let Prepared { options, sockets, storage, sources, users, identity, notes, policy, walls } = prepared;
+        let (log, log_reader) = scribe::socket(options.log_level())?;
         let (mouth, ears) = words::socket()?;
         let gate = Gate::new(&options.gate, options.max_clients, options.max_clients_per_ip);
         for (level, note) in notes {
@@ -132,6 +145,7 @@ impl Listener {
             log_reader,
             scribe: None,
             children: Children::default(),
+            reaper,
             totals: Totals::default(),
             connections: 0,
             gate,
@@ -166,7 +180,7 @@ impl Listener {
             let ready = self.wait()?;
             self.signals.drain();
             self.hear_words();
-            let ended = if self.signals.came(Signal::SIGCHLD) { self.reap() } else { Vec::new() };
+            let ended = self.reap();
             if self.scribe.is_none() {
                 if let Some((scribe, mask)) = self.start_scribe()? {
                     return Ok(Role::Scribe(scribe, mask));
@@ -188,8 +202,8 @@ impl Listener {
                 return self.finish(orderly);
             }
             for at in ready {
-                if let Some((brief, mask)) = self.accept(at)? {
-                    return Ok(Role::Session(Box::new(brief), mask));
+                if let Some((arrival, mask)) = self.accept(at)? {
+                    return Ok(Role::Session(Box::new(self.become_session(arrival)), mask));
                 }
             }
         }
@@ -208,7 +222,7 @@ impl Listener {
             Phase::Ending(until) | Phase::Forcing(until, _) => Some(until),
         };
         let leaving = self.gate.room.has_leaving().then(|| now + limits::STRANGER);
-        let due = [self.lingering.front().map(|(until, _)| *until), self.rest_until, end, leaving];
+        let due = [self.lingering.front().map(|(until, _)| *until), self.rest_until, end, leaving, self.reaper.due()];
         let left = due.into_iter().flatten().min().map(|at| TimeSpec::from(at.saturating_duration_since(now)));
         let mut fds =
             vec![PollFd::new(self.signals.fd(), PollFlags::POLLIN), PollFd::new(self.ears.fd(), PollFlags::POLLIN)];
@@ -224,7 +238,7 @@ impl Listener {
     }
 
     /// Accepts a connection from a socket, and forks a session for it or turns it away. Returns in the child only.
-    fn accept(&mut self, at: usize) -> io::Result<Option<(Brief, SigSet)>> {
+    fn accept(&mut self, at: usize) -> io::Result<Option<(Arrival, SigSet)>> {
         // A request to end that was heard after the wait has closed them: whoever knocked just then has come too late.
         let Some(listening) = self.sockets.get(at) else { return Ok(None) };
         let (socket, peer) = match listening.accept() {
@@ -242,7 +256,7 @@ impl Listener {
         self.fork_session(at, socket, peer)
     }
 
-    fn fork_session(&mut self, at: usize, socket: OwnedFd, peer: Peer) -> io::Result<Option<(Brief, SigSet)>> {
+    fn fork_session(&mut self, at: usize, socket: OwnedFd, peer: Peer) -> io::Result<Option<(Arrival, SigSet)>> {
         let Some(slot) = self.scoreboard.take() else {
             self.turn_away(at, &socket, &peer, Refusal::Full);
             return Ok(None);
@@ -251,21 +265,14 @@ impl Listener {
         let login_by = Instant::now() + self.options.login_timeout;
         let mask = signals::block()?;
         match fork() {
-            Ok(Fork::Child) => match self.become_session(at, socket, peer, slot, group, login_by) {
-                Ok(brief) => Ok(Some((brief, mask))),
-                Err(error) => {
-                    self.log.line(Level::Error, format!("cannot start a session: {error}"));
-                    exit_child(Ending::Failed as u8)
-                }
-            },
+            Ok(Fork::Child) => Ok(Some((Arrival { at, socket, peer, slot, group, login_by }, mask))),
             Ok(Fork::Parent(pid)) => {
                 let _ = setpgid(pid, group); // the child does it too: whichever is first, it has happened
                 let (since, generation) = (Instant::now(), self.generation);
                 self.children.add(pid, Child { peer, slot, group, since, generation, user: None });
                 self.gate.room.enter(pid, &peer, since);
-                self.log.send(&Record::Opened(pid, peer.to_string()));
-                self.log
-                    .line(Level::Info, format!("{peer} connected, session {pid}, {} active", self.children.count()));
+                let text = format!("{peer} connected, session {pid}, {} active", self.children.count());
+                self.log.send(&Record::Opened(pid, peer.to_string(), text));
                 signals::restore(&mask)?;
                 Ok(None)
             }
@@ -279,38 +286,34 @@ impl Listener {
         }
     }
 
-    /// In the child: takes what the session needs; all else is dropped when the listener's loop is left.
-    fn become_session(
-        &mut self,
-        at: usize,
-        socket: OwnedFd,
-        peer: Peer,
-        slot: usize,
-        group: Pid,
-        login_by: Instant,
-    ) -> io::Result<Brief> {
-        let _ = setpgid(Pid::from_raw(0), group);
-        nix::sys::prctl::set_pdeathsig(Signal::SIGINT)?;
-        if getppid() != self.pid {
-            return Err(io::Error::other("the listener has gone")); // before it could have been noticed
-        }
-        let (log, _) = scribe::socket()?; // a stand-in: the true one goes with the session
-        let scoreboard = std::mem::replace(&mut self.scoreboard, Scoreboard::new(1)?);
-        Ok(Brief {
+    /// In the child: takes what the session needs, and closes all else.
+    fn become_session(self, arrival: Arrival) -> Brief {
+        let Arrival { at, socket, peer, slot, group, login_by } = arrival;
+        let with_tls = self.sockets.get(at).is_some_and(Socket::speaks_tls);
+        let Listener { pid, options, storage, sources, users, identity, log, children, scoreboard, gate, .. } = self;
+        let tally = join(group, pid).and_then(|()| scoreboard.keep_only(slot)).unwrap_or_else(|error| {
+            log.line(Level::Error, format!("cannot start a session: {error}"));
+            exit_child(Ending::Failed as u8)
+        });
+        let times = Times { login_by, idle: options.idle_timeout, grace: options.grace };
+        // Memory alone, without a descriptor in it. To free it would be to write to it, and so to have a copy of it: of a thousand
+        // entries in a thousand sessions.
+        std::mem::forget((children, gate, options, sources));
+        Brief {
             socket,
             peer,
-            storage: self.storage.try_clone()?,
-            users: self.users.table.try_clone()?,
-            identity: self.identity.take().filter(|_| self.sockets[at].speaks_tls()),
-            limits: self.users.limits.try_clone()?,
-            log: std::mem::replace(&mut self.log, log),
-            mouth: self.mouth.try_clone()?,
-            tally: scoreboard.keep_only(slot)?,
-            times: Times { login_by, idle: self.options.idle_timeout, grace: self.options.grace },
+            storage,
+            users: users.table,
+            identity: identity.filter(|_| with_tls),
+            limits: users.limits,
+            log,
+            mouth: self.mouth,
+            tally,
+            times,
             policy: self.policy,
-            walls: self.walls.clone(),
-            listener: self.pid,
-        })
+            walls: self.walls,
+            listener: pid,
+        }
     }
 
     /// Stops accepting for a moment: what is short now may be there again then.
@@ -319,10 +322,10 @@ impl Listener {
         self.rest_until = Some(Instant::now() + REST);
     }
 
-    /// Reaps all children that have ended. What is to be told of them waits for a scribe.
+    /// Reaps children that have ended. What is to be told of them waits for a scribe.
     fn reap(&mut self) -> Vec<(Pid, WaitStatus)> {
-        let mut ended = Vec::new();
-        children::reap(|pid, status| ended.push((pid, status)));
+        let came = self.signals.came(Signal::SIGCHLD);
+        let ended = self.reaper.reap(came, Instant::now());
         if ended.iter().any(|(pid, _)| Some(*pid) == self.scribe) {
             self.scribe = None;
         }
@@ -333,7 +336,7 @@ impl Listener {
     fn introduce_sessions(&self) {
         self.log.line(Level::Warning, "the scribe ended and was started again");
         for (pid, peer) in self.children.peers() {
-            self.log.send(&Record::Opened(pid, peer.to_string()));
+            self.log.send(&Record::Opened(pid, peer.to_string(), String::new()));
         }
     }
 
@@ -348,8 +351,7 @@ impl Listener {
                 let level = if fate.is_alarming() { Level::Error } else { Level::Info };
                 let (count, time) = (self.children.count(), child.since.elapsed().as_secs_f64());
                 let text = format!("{} disconnected, session {pid}: {fate} {time:.3}s, {count} active", child.peer);
-                self.log.line(level, text);
-                self.log.send(&Record::Closed(pid));
+                self.log.send(&Record::Closed(pid, level, text));
             }
         }
     }
@@ -416,7 +418,7 @@ impl Listener {
         match fork()? {
             Fork::Child => {
                 setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
-                let level = if self.options.verbose > 0 { Level::Debug } else { Level::Info };
+                let level = self.options.log_level();
                 let reader = self.log_reader.try_clone()?;
                 Ok(Some((Box::new(Scribe::new(reader, self.pid, self.options.log_target, level)), mask)))
             }
@@ -428,6 +430,14 @@ impl Listener {
             }
         }
     }
+}
+
+/// In the child: one of the sessions, to be ended with the listener.
+fn join(group: Pid, listener: Pid) -> io::Result<()> {
+    let _ = setpgid(Pid::from_raw(0), group);
+    nix::sys::prctl::set_pdeathsig(Signal::SIGINT)?;
+    // It may have gone before that could have been noticed.
+    if getppid() == listener { Ok(()) } else { Err(io::Error::other("the listener has gone")) }
 }
 
 /// Tells what a loader had to say.

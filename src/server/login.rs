@@ -77,7 +77,6 @@ impl Stranger {
                 Ok(Step::Go) => {}
                 Ok(Step::Challenged(next)) => awaiting = Some(next),
                 Ok(Step::Admitted(user, welcome)) => {
-                    log.line(Level::Info, format!("login of {user}"));
                     return Ok(Ok((user, welcome)));
                 }
                 Ok(Step::Refused) => {

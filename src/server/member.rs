@@ -15,6 +15,7 @@ use crate::proto::line::BadLine;
 use crate::proto::{Access, Answer, Code, Fields, RemotePath, limits};
 use crate::store::stage::Complete;
 use crate::store::{Pulse, Tree, Trouble};
+use crate::sys::heap;
 use std::time::{Duration, Instant};
 
 /// A session after login.
@@ -171,10 +172,18 @@ impl Member {
         }
     }
 
-    /// Waits for input, after everything owed has been paid.
+    /// Waits for input, after everything owed has been paid. Who is quiet for a moment may be so for an hour: what the last transfer
+    /// took of memory is given back.
     fn wait(&mut self, until: Until) -> Result<(), Cut> {
         self.settle()?;
         self.talk.flush()?;
+        match self.talk.wire.wait_readable(until.no_longer_than(limits::QUIET)) {
+            Err(Cut::TimedOut) if !until.is_over() => {}
+            other => return other,
+        }
+        self.talk.wire.rest();
+        self.buffer = Vec::new();
+        heap::trim();
         self.talk.wire.wait_readable(until)
     }
 

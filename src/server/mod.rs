@@ -4,6 +4,7 @@
 //! client and never touches a user's file.
 #![forbid(unsafe_code)]
 
+pub mod capacity;
 pub mod certificate;
 pub mod check;
 pub mod children;

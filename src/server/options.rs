@@ -2,6 +2,7 @@
 
 use super::certificate::Source;
 use super::gate::options::GateOptions;
+use super::record::Level;
 use crate::auth::limits_file;
 use crate::net::Address;
 use crate::net::address::{DEFAULT_PORT, HostPort};
@@ -213,6 +214,11 @@ impl ServeOptions {
     /// The limits file: the one that was named, or the usual one if something is there.
     pub fn limits_file(&self) -> Option<PathBuf> {
         self.user_limits.clone().or_else(|| usual_limits_file(&self.users))
+    }
+
+    /// What the log takes.
+    pub fn log_level(&self) -> Level {
+        if self.verbose > 0 { Level::Debug } else { Level::Info }
     }
 
     /// Where to listen.

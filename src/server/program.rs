@@ -6,13 +6,14 @@ use super::listener::{self, Listener, Prepared, Role};
 use super::options::{Command, Options, ServeOptions};
 use super::record::Level;
 use super::users::{Loaded, Sources};
-use super::{check, session, user_command, users};
-use crate::auth::Limits;
+use super::{capacity, check, session, user_command, users};
+use crate::auth::{self, Limits};
 use crate::net::Address;
 use crate::net::listen::{Listener as Socket, listen_on};
 use crate::net::tls;
 use crate::store::tree::Policy;
 use crate::sys::fork::exit_child;
+use crate::sys::heap;
 use crate::sys::signals::{self, StopPipe};
 use clap::Parser;
 use nix::fcntl::OFlag;
@@ -50,6 +51,7 @@ pub fn main() -> ExitCode {
 }
 
 fn serve_files(options: ServeOptions) -> Result<ExitCode, String> {
+    heap::one_for_all_threads();
     let layers = confine::wanted(&options)?;
     if layers.has(Layer::Descriptors) {
         confine::descriptors::close_inherited().map_err(|why| format!("cannot close what was left open: {why}"))?;
@@ -85,6 +87,7 @@ fn serve_files(options: ServeOptions) -> Result<ExitCode, String> {
         }
         tls::warm_up().map_err(|why| format!("TLS cannot be used: {why}"))?;
     }
+    auth::warm_up().map_err(|why| format!("nobody can log in: {why}"))?;
     if users.demonstration && !sockets.iter().all(Socket::is_local) {
         let text = "holds demonstration users whose passwords everybody knows: with it the server listens on this machine only";
         return Err(format!("{} {text}", options.users.display()));
@@ -92,6 +95,7 @@ fn serve_files(options: ServeOptions) -> Result<ExitCode, String> {
     leave_root(service.as_ref(), &sockets, layers)?;
     let (walls, missing) = confine::raise(&options, storage.as_fd())?;
     notes.extend(missing);
+    notes.extend(capacity::shortage(&options));
     let mut notes: Vec<_> = notes.into_iter().map(|note| (users::level_of(&note), note)).collect();
     notes.extend(service.map(|service| (Level::Info, format!("running as {service}"))));
     let policy = Policy::new(mask);

@@ -53,13 +53,13 @@ impl Level {
 /// One record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
-    /// Of the listener: this child serves this peer.
-    Opened(Pid, String),
-    /// Of the listener: this child has been reaped.
-    Closed(Pid),
+    /// Of the listener: this child serves this peer. With a line for the log, or none where it has been there for long.
+    Opened(Pid, String, String),
+    /// Of the listener: this child has been reaped. With a line for the log.
+    Closed(Pid, Level, String),
     /// Of the listener: nothing more will come.
     End,
-    /// Of a session: this user has logged in.
+    /// Of a session: this user has logged in. The line for the log is the scribe's.
     User(String),
     /// Of anybody: a line for the log.
     Line(Level, String),
@@ -69,8 +69,8 @@ impl Record {
     /// As it travels to the scribe.
     pub fn encode(&self) -> String {
         match self {
-            Record::Opened(pid, peer) => format!("O{pid} {peer}"),
-            Record::Closed(pid) => format!("C{pid}"),
+            Record::Opened(pid, peer, text) => format!("O{pid} {peer} {text}"),
+            Record::Closed(pid, level, text) => format!("C{pid} {}{text}", *level as u8),
             Record::End => "E".into(),
             Record::User(name) => format!("U{name}"),
             Record::Line(level, text) => format!("{}{text}", *level as u8),
@@ -83,10 +83,15 @@ impl Record {
         let (kind, rest) = (*bytes.first()?, text.get(1..)?);
         match kind {
             b'O' => {
-                let (pid, peer) = rest.split_once(' ')?;
-                Some(Record::Opened(Pid::from_raw(pid.parse().ok()?), peer.into()))
+                let (pid, rest) = rest.split_once(' ')?;
+                let (peer, text) = rest.split_once(' ')?;
+                Some(Record::Opened(Pid::from_raw(pid.parse().ok()?), peer.into(), text.into()))
             }
-            b'C' => Some(Record::Closed(Pid::from_raw(rest.parse().ok()?))),
+            b'C' => {
+                let (pid, rest) = rest.split_once(' ')?;
+                let level = Level::from_byte(*rest.as_bytes().first()?)?;
+                Some(Record::Closed(Pid::from_raw(pid.parse().ok()?), level, rest.get(1..)?.into()))
+            }
             b'E' => Some(Record::End),
             // It stands in every line of the session from then on: what is no name of a user could forge others.
             b'U' => rest.parse::<UserName>().ok().map(|_| Record::User(rest.into())),
@@ -104,13 +109,15 @@ const PATIENCE: u8 = 100;
 /// The sending end, inherited by every process of the server.
 pub struct Log {
     socket: Arc<OwnedFd>,
+    /// Lines that matter less are not sent at all: nobody would write them.
+    level: Level,
     dropped: Cell<u64>,
 }
 
 impl Log {
-    /// Sends over `socket`.
-    pub fn new(socket: impl Into<Arc<OwnedFd>>) -> Self {
-        Log { socket: socket.into(), dropped: Cell::new(0) }
+    /// Sends over `socket` what matters as much as `level`.
+    pub fn new(socket: impl Into<Arc<OwnedFd>>, level: Level) -> Self {
+        Log { socket: socket.into(), level, dropped: Cell::new(0) }
     }
 
     /// The socket, for another [`Log`] of this process.
@@ -136,7 +143,9 @@ impl Log {
 
     /// Sends a line.
     pub fn line(&self, level: Level, text: impl Display) {
-        self.send(&Record::Line(level, text.to_string()));
+        if level <= self.level {
+            self.send(&Record::Line(level, text.to_string()));
+        }
     }
 
     /// Sends a record, waiting a moment where the log is behind; not again while it has not caught up.
@@ -168,8 +177,9 @@ mod tests {
     #[test]
     fn records_survive_the_way_and_rubbish_is_none() {
         for record in [
-            Record::Opened(Pid::from_raw(7), "127.0.0.1:5".into()),
-            Record::Closed(Pid::from_raw(7)),
+            Record::Opened(Pid::from_raw(7), "127.0.0.1:5".into(), "a line with spaces".into()),
+            Record::Opened(Pid::from_raw(7), "uid:5".into(), String::new()),
+            Record::Closed(Pid::from_raw(7), Level::Error, "a line".into()),
             Record::End,
             Record::User("alice".into()),
             Record::Line(Level::Debug, "text with spaces".into()),
@@ -177,7 +187,23 @@ mod tests {
             assert_eq!(Record::decode(record.encode().as_bytes()), Some(record));
         }
         let forged = b"Ux\n2026-01-01T00:00:00.000000Z dfos-forkd[1] info bob";
-        for rubbish in [&b""[..], b"O", b"Ox y", b"C", b"9x", b"\xff", "é".as_bytes(), b"U", forged, b"U\x1b[2J"] {
+        for rubbish in [
+            &b""[..],
+            b"O",
+            b"Ox y z",
+            b"O7 y",
+            b"C",
+            b"C7",
+            b"C7 ",
+            b"C7 9",
+            b"Cx 2a",
+            b"9x",
+            b"\xff",
+            "é".as_bytes(),
+            b"U",
+            forged,
+            b"U\x1b[2J",
+        ] {
             assert_eq!(Record::decode(rubbish), None, "{rubbish:?}");
         }
     }

@@ -28,11 +28,12 @@ const HOLD: Duration = Duration::from_secs(1);
 const STAMP: &[BorrowedFormatItem] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
 
-/// Makes the socket that records travel over: the end to send to, for all, and the end to read.
-pub fn socket() -> io::Result<(Log, OwnedFd)> {
+/// Makes the socket that records travel over, and lines that matter as much as `level`: the end to send to, for all, and the end to
+/// read.
+pub fn socket(level: Level) -> io::Result<(Log, OwnedFd)> {
     let (log, scribe) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
     setsockopt(&scribe, sockopt::PassCred, &true)?;
-    Ok((Log::new(log), scribe))
+    Ok((Log::new(log, level), scribe))
 }
 
 /// What is known of a session.
@@ -108,13 +109,17 @@ impl Scribe {
     /// Takes the listener's word.
     fn heed(&mut self, record: Record) {
         match record {
-            Record::Opened(pid, peer) => {
+            Record::Opened(pid, peer, text) => {
                 self.sessions.insert(pid, Session { peer, user: None });
+                if !text.is_empty() {
+                    self.write(self.listener, Level::Info, "", &text);
+                }
                 self.release(|_| false);
             }
-            Record::Closed(pid) => {
+            Record::Closed(pid, level, text) => {
                 self.release(|sender| sender == pid);
                 self.sessions.remove(&pid);
+                self.write(self.listener, level, "", &text);
             }
             Record::Line(level, text) => self.write(self.listener, level, "", &text),
             Record::User(_) | Record::End => self.release(|_| true),
@@ -136,7 +141,11 @@ impl Scribe {
     fn write_for(&mut self, sender: Pid, record: Record) {
         let session = self.sessions.get_mut(&sender);
         match (record, session) {
-            (Record::User(name), Some(session)) => _ = session.user.get_or_insert(name),
+            (Record::User(name), Some(session)) if session.user.is_none() => {
+                let (who, text) = (format!("{} ", session.peer), format!("login of {name}"));
+                session.user = Some(name);
+                self.write(sender, Level::Info, &who, &text);
+            }
             (Record::Line(level, text), session) => {
                 let who = match session {
                     Some(Session { peer, user: Some(user) }) => format!("{user}@{peer} "),
@@ -214,8 +223,9 @@ mod tests {
 
     #[test]
     fn the_kernel_names_the_sender_and_an_empty_record_is_no_end() {
-        let (log, socket) = socket().unwrap();
+        let (log, socket) = socket(Level::Info).unwrap();
         let mut buffer = [0; 100];
+        log.line(Level::Debug, "nobody would write this");
         log.line(Level::Info, "hello");
         let (sender, length) = receive(&socket, &mut buffer).unwrap().unwrap();
         assert_eq!((sender, &buffer[..length]), (Pid::this(), &b"2hello"[..]));

@@ -11,7 +11,7 @@ use super::secure::secure;
 use super::talk::Talk;
 use super::verbs;
 use super::words::Mouth;
-use crate::auth::{Limits, residue};
+use crate::auth::Limits;
 use crate::net::wait::Errand;
 use crate::net::{Cut, Peer, Side, Waiter, Wire};
 use crate::proto::{Access, Code, Incoming, Verb, incoming, verb};
@@ -19,6 +19,7 @@ use crate::store::quota::Allowance;
 use crate::store::tree::{Policy, Tree};
 use crate::store::{Pulse, Trouble};
 use crate::sys::signals::StopPipe;
+use crate::sys::stack;
 use nix::unistd::Pid;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -81,19 +82,20 @@ pub fn run(brief: Brief, stop: StopPipe) -> Ending {
         }
         return failed(&brief.log, &breach.to_string());
     }
-    if let Some(identity) = brief.identity
-        && let Err(ending) = secure(&mut talk.wire, identity, brief.times.login_by, &brief.log)
-    {
-        return ending;
+    if let Some(identity) = brief.identity {
+        let secured = secure(&mut talk.wire, identity, brief.times.login_by, &brief.log);
+        stack::wipe(); // of the server's key
+        if let Err(ending) = secured {
+            return ending;
+        }
     }
-    residue::wipe_stack(); // of the server's key
     let Brief { peer, users, limits, .. } = brief;
     let stranger = Stranger { talk, peer, users, limits, login_by: brief.times.login_by, barred: None };
     let (mut talk, user, welcome, limits) = match login::admit(stranger, &brief.log) {
         Ok(admitted) => admitted,
         Err(ending) => return ending,
     };
-    residue::wipe_stack(); // of verifiers and passwords
+    stack::wipe(); // of verifiers and passwords
     brief.log.send(&Record::User(user.to_string()));
     talk.wire.waiter.stays();
     if let Err(cut) = brief.mouth.logged_in(&user, &mut talk.wire.waiter) {

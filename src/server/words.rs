@@ -29,11 +29,6 @@ pub fn socket() -> io::Result<(Mouth, Ears)> {
 }
 
 impl Mouth {
-    /// For another session.
-    pub fn try_clone(&self) -> io::Result<Self> {
-        self.0.try_clone().map(Mouth)
-    }
-
     /// Says that `user` has logged in. Waits while the listener has much to hear: a session that it takes for a stranger would be
     /// sent away.
     pub fn logged_in(self, user: &UserName, waiter: &mut Waiter) -> Result<(), Cut> {
@@ -87,7 +82,7 @@ mod tests {
             send(mouth.0.as_raw_fd(), rubbish, MsgFlags::MSG_DONTWAIT).unwrap();
         }
         let user: UserName = "alice".parse().unwrap();
-        mouth.try_clone().unwrap().logged_in(&user, &mut Waiter::deaf()).unwrap();
+        Mouth(mouth.0.try_clone().unwrap()).logged_in(&user, &mut Waiter::deaf()).unwrap();
         assert_eq!(ears.hear(), [(Pid::this(), user)]);
         assert_eq!(ears.hear(), []);
     }

@@ -3,9 +3,11 @@
 
 pub mod accept;
 pub mod credentials;
+pub mod deaths;
 pub mod descriptors;
 pub mod dirent;
 pub mod fork;
+pub mod heap;
 #[cfg(feature = "hostile")]
 pub mod hostile;
 pub mod landlock;
@@ -13,6 +15,7 @@ pub mod ofd;
 pub mod sealed;
 pub mod shared;
 pub mod signals;
+pub mod stack;
 pub mod statx;
 pub mod writeback;
 pub mod xattr;

@@ -25,6 +25,6 @@ pub fn arrange(socket: OwnedFd) -> io::Result<OwnedFd> {
 pub fn report_panics(log: &Log) {
     let log = log.sender();
     std::panic::set_hook(Box::new(move |panic| {
-        Log::new(log.clone()).send(&Record::Line(Level::Error, panic.to_string()));
+        Log::new(log.clone(), Level::Error).send(&Record::Line(Level::Error, panic.to_string()));
     }));
 }

@@ -19,6 +19,7 @@
 pub mod chroot;
 pub mod descriptors;
 pub mod process;
+mod program;
 pub mod ruleset;
 pub mod seccomp;
 pub mod service_user;

@@ -5,22 +5,21 @@
 //! form that takes a descriptor alone, that form is allowed and the one with a path is not. openat2(2) must stay, and its
 //! RESOLVE_BENEATH cannot be demanded here, for it lies behind a pointer: chroot and Landlock hold what it could reach.
 
+use super::program::{self, Rules};
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen as Length, SeccompCmpOp as Op, SeccompCondition, SeccompFilter,
-    SeccompRule, TargetArch, apply_filter,
+    BpfProgram, SeccompCmpArgLen as Length, SeccompCmpOp as Op, SeccompCondition, SeccompRule, apply_filter,
 };
-use std::collections::BTreeMap;
 use std::io;
 
 /// One thing that must be true of a call: the argument of this number compares so with this value. Of a [`Length::Dword`] only the low
 /// half counts, as it does for the kernel.
-struct Test(u8, Length, Op, u64);
+pub(super) struct Test(u8, Length, Op, u64);
 
 /// Calls that are allowed for one reason, each if all its tests hold.
-struct Group {
+pub(super) struct Group {
     #[expect(dead_code)] // for the reader
     reason: &'static str,
-    calls: &'static [(i64, &'static [Test])],
+    pub(super) calls: &'static [(i64, &'static [Test])],
 }
 
 /// Whatever the arguments.
@@ -47,7 +46,7 @@ const THREAD: i32 = libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::
 const THREAD_ONLY: &[Test] = &[Test(0, Length::Dword, Op::MaskedEq(!HARMLESS as u32 as u64), THREAD as u64)];
 
 /// What a session does from its first moment to its last.
-const ALWAYS: &[Group] = &[
+pub(super) const ALWAYS: &[Group] = &[
     Group {
         reason: "the client: descriptor 0 alone is ever shut down, since the log's socket is everybody's; nobody is sent to by address",
         calls: &[
@@ -118,10 +117,9 @@ const ALWAYS: &[Group] = &[
         ],
     },
     Group {
-        reason: "threads of this process; clone3 hides its flags behind a pointer, so a filter of its own answers ENOSYS and libc takes clone",
+        reason: "threads of this process; clone3 hides its flags behind a pointer, so it is answered with ENOSYS and libc takes clone",
         calls: &[
             (libc::SYS_clone, THREAD_ONLY),
-            (libc::SYS_clone3, ANY),
             (libc::SYS_futex, ANY),
             (libc::SYS_set_robust_list, ANY),
             (libc::SYS_rseq, ANY),
@@ -155,7 +153,7 @@ const ALWAYS: &[Group] = &[
 ];
 
 /// What the way to the second layer needs, and nobody after it.
-const BEFORE_LOGIN: &[Group] = &[Group {
+pub(super) const BEFORE_LOGIN: &[Group] = &[Group {
     reason: "the second layer: the user's root as root directory, no capability, a ruleset, a filter, no limit of processor time",
     calls: &[
         (libc::SYS_fchdir, ANY),
@@ -174,38 +172,30 @@ const BEFORE_LOGIN: &[Group] = &[Group {
 /// The filters, ready to be put on.
 pub struct Filters {
     before_login: BpfProgram,
-    after_login: BpfProgram,
-    no_clone3: BpfProgram,
+    at_login: BpfProgram,
 }
 
 impl Filters {
     /// Compiles them, for the processor that this runs on.
     pub fn compile() -> io::Result<Self> {
-        let refuse = |errno: i32| SeccompAction::Errno(errno.unsigned_abs());
-        let allow = || SeccompAction::Allow;
-        let clone3 = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
         Ok(Filters {
-            before_login: program(rules(ALWAYS.iter().chain(BEFORE_LOGIN))?, refuse(libc::EPERM), allow())?,
-            after_login: program(rules(ALWAYS.iter())?, refuse(libc::EPERM), allow())?,
-            no_clone3: program(clone3, allow(), refuse(libc::ENOSYS))?,
+            before_login: program::allow(rules(ALWAYS.iter().chain(BEFORE_LOGIN))?, libc::SYS_clone3)?,
+            at_login: program::refuse(BEFORE_LOGIN.iter().flat_map(|group| group.calls).map(|(call, _)| *call))?,
         })
     }
 
     /// The filter until login.
     pub fn first(&self) -> io::Result<()> {
-        apply_filter(&self.no_clone3).map_err(io::Error::other)?;
         apply_filter(&self.before_login).map_err(io::Error::other)
     }
 
-    /// The filter from login on. It adds to the first, as all filters do.
+    /// The filter from login on. The first goes on to hold, as all filters do: this one refuses what was allowed for the way here.
     pub fn second(&self) -> io::Result<()> {
-        apply_filter(&self.after_login).map_err(io::Error::other)
+        apply_filter(&self.at_login).map_err(io::Error::other)
     }
 }
 
-type Rules = BTreeMap<i64, Vec<SeccompRule>>;
-
-fn rules<'a>(groups: impl Iterator<Item = &'a Group>) -> io::Result<Rules> {
+pub(super) fn rules<'a>(groups: impl Iterator<Item = &'a Group>) -> io::Result<Rules> {
     let mut rules = Rules::new();
     for (call, tests) in groups.flat_map(|group| group.calls) {
         let of_call = rules.entry(*call).or_default();
@@ -220,12 +210,6 @@ fn rules<'a>(groups: impl Iterator<Item = &'a Group>) -> io::Result<Rules> {
 fn condition(test: &Test) -> io::Result<SeccompCondition> {
     let Test(argument, length, op, value) = test;
     SeccompCondition::new(*argument, length.clone(), op.clone(), *value).map_err(io::Error::other)
-}
-
-fn program(rules: Rules, others: SeccompAction, listed: SeccompAction) -> io::Result<BpfProgram> {
-    let processor: TargetArch = std::env::consts::ARCH.try_into().map_err(io::Error::other)?;
-    let filter = SeccompFilter::new(rules, others, listed, processor).map_err(io::Error::other)?;
-    filter.try_into().map_err(io::Error::other)
 }
 
 /// Whether the first filter holds: no socket can be made.

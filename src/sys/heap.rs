@@ -1,0 +1,22 @@
+//! The heap: memory that was freed goes back to the kernel when asked (malloc_trim(3)). By itself the C library keeps what lies between
+//! things that are still in use, and some of what lies above them, to have it ready for more: a process that will do nothing for
+//! long needs none of it.
+
+/// Has all threads, of this process and of those that it forks, allocate from one heap. By itself the C library makes another for each
+/// thread, and of those it gives nothing back once the thread has ended. To be called before there are threads.
+pub fn one_for_all_threads() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: mallopt(3) sets a number; no other thread allocates yet, which it would have to be kept from.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1)
+    };
+}
+
+/// Gives back what is free, as whole pages. Takes some microseconds for each free piece.
+pub fn trim() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim(3) may be called at any time, from any thread; it touches no memory that is allocated.
+    unsafe {
+        libc::malloc_trim(0)
+    };
+}
