@@ -29,7 +29,7 @@ pub const SLICE: usize = 64 * 1024;
 
 /// Uploads sent whose answers are still to come. Twice what the server flushes together, so that one batch is on the way
 /// while the other is being flushed.
-pub const UPLOADS_AHEAD: usize = 256;
+pub const UPLOADS_AHEAD: usize = 2048;
 
 /// Bytes of uploads sent whose answers are still to come: what a lost connection makes us send again.
 pub const BYTES_AHEAD: u64 = 8 << 20;

@@ -62,8 +62,9 @@ impl From<Cut> for Stop {
 pub fn carry_out(member: &mut Member, request: &Request) -> Result<Next, Cut> {
     let began = Instant::now();
     member.talk.work_begins();
-    if request.verb != Verb::Upload {
-        member.settle()?; // what follows an upload sees it done
+    // What follows an upload sees it done. Where only directories are on their way, more of them may join.
+    if request.verb != Verb::Upload && !(request.verb == Verb::Mkdir && !member.has_nameless()) {
+        member.settle()?;
     }
     if !member.access.permits(request.verb.row()) {
         // The body of an upload may be on its way already.
