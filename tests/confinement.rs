@@ -131,7 +131,7 @@ fn after_login_a_session_has_its_connection_its_root_the_log_and_nothing_else() 
             ("Max cpu time", "unlimited"),
             ("Max core file size", "0"),
             ("Max address space", "1073741824"),
-            ("Max open files", "576"),
+            ("Max open files", "2688"),
             ("Max locked memory", "0"),
             ("Max msgqueue size", "0"),
         ] {

@@ -24,6 +24,9 @@ use time::macros::format_description;
 /// How long a record may wait for the listener's word of who its sender is: the child may be faster than its parent.
 const HOLD: Duration = Duration::from_secs(1);
 
+/// How long it rests before it takes what has come: so long a line may be late, and whoever sends many does not wake it for each. In milliseconds.
+const REST: u8 = 1;
+
 /// RFC 3339 in UTC, with microseconds.
 const STAMP: &[BorrowedFormatItem] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
@@ -83,10 +86,14 @@ impl Scribe {
                 other => other? > 0,
             };
             if ready {
+                let _ = poll(&mut [], REST);
+            }
+            while ready {
                 match receive(&self.socket, &mut buffer) {
                     Ok(Some((sender, length))) => self.take(sender, Record::decode(&buffer[..length])),
                     Ok(None) => return Ok(()),
-                    Err(Errno::EINTR | Errno::EAGAIN) => {}
+                    Err(Errno::EAGAIN) => break,
+                    Err(Errno::EINTR) => {}
                     Err(error) => return Err(error),
                 }
             }

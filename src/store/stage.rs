@@ -105,7 +105,9 @@ impl Tree {
         let absorbed = digest::absorb(&mut hasher, &staged.spool.file, length, pulse);
         staged.hash = Running::after(length, hasher);
         staged.written = length;
-        if let Err(trouble) = absorbed.and_then(|()| Ok((&*staged.spool.file).seek(SeekFrom::Start(length)).map(drop)?)) {
+        if let Err(trouble) =
+            absorbed.and_then(|()| Ok((&*staged.spool.file).seek(SeekFrom::Start(length)).map(drop)?))
+        {
             self.keep(staged, pulse);
             return Err(trouble);
         }
