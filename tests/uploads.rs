@@ -232,6 +232,33 @@ fn many_uploads_in_one_go_are_answered_in_order_also_around_errors() {
 }
 
 #[test]
+fn a_directory_that_is_made_behind_an_upload_finds_it_done() {
+    let server = Server::start(&[]);
+    let mut raw = server.login("alice");
+    let upload = |name: &str| format!("UPLOAD {name}\nDATA 1\nxEND\n");
+    // The name is the upload's; below a new directory there is room at once; and a directory may be made twice.
+    raw.send(
+        [&upload("a"), "MKDIR a\nMKDIR d\nMKDIR d/e parents\n", &upload("d/e/f"), "MKDIR d/e\nSTAT d/e/f\n"].concat(),
+    );
+    for answer in [
+        "READY",
+        "OK size=1",
+        "ERR exists",
+        "OK created",
+        "OK created",
+        "READY",
+        "OK size=1",
+        "ERR exists",
+        "OK type=file",
+    ] {
+        raw.expect(answer);
+    }
+    assert!(fs::metadata(server.at("alice/a")).unwrap().is_file());
+    drop(raw);
+    server.stop();
+}
+
+#[test]
 fn files_of_no_bytes_and_of_odd_sizes_arrive() {
     let server = Server::start(&[]);
     let mut raw = server.login("alice");

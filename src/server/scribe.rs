@@ -81,23 +81,31 @@ impl Scribe {
         loop {
             let wait = if self.early.is_empty() { PollTimeout::NONE } else { PollTimeout::from(50u8) };
             let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
-            let ready = match poll(&mut fds, wait) {
+            match poll(&mut fds, wait) {
                 Err(Errno::EINTR) => continue,
-                other => other? > 0,
-            };
-            if ready {
-                let _ = poll(&mut [], REST);
-            }
-            while ready {
-                match receive(&self.socket, &mut buffer) {
-                    Ok(Some((sender, length))) => self.take(sender, Record::decode(&buffer[..length])),
-                    Ok(None) => return Ok(()),
-                    Err(Errno::EAGAIN) => break,
-                    Err(Errno::EINTR) => {}
-                    Err(error) => return Err(error),
+                Ok(0) => {}
+                other => {
+                    other?;
+                    let _ = poll(&mut [], REST);
+                    if !self.take_all(&mut buffer)? {
+                        return Ok(());
+                    }
                 }
             }
             self.release(|_| false);
+        }
+    }
+
+    /// Takes all that has come. `false` when nobody is left to send.
+    fn take_all(&mut self, buffer: &mut [u8]) -> nix::Result<bool> {
+        loop {
+            match receive(&self.socket, buffer) {
+                Ok(Some((sender, length))) => self.take(sender, Record::decode(&buffer[..length])),
+                Ok(None) => return Ok(false),
+                Err(Errno::EAGAIN) => return Ok(true),
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(error),
+            }
         }
     }
 
