@@ -66,6 +66,67 @@ steps() {
         }'
 }
 
+# Follows each upload through the trace, however calls of several threads overlap: a call counts from the line where it begins to the
+# line where it ends. Before a rename begins a flush of the data has ended that began after the last write; before the answer goes
+# out a flush of the directory has ended that began after the rename. The answers come in the order of TARGETS, a file of names.
+# $1: the first line of the trace to look at; $2: TARGETS; $3: the trace.
+keeps_promise() {
+    tail -n "+$1" "${3:-$TRACE}" | awk -v storage="$STORAGE/" -v targets="$2" '
+        function bad(why) { print why; failed = 1; exit 1 }
+        # The path that follows a descriptor, or the one below a directory that is named after it.
+        function path(text, named,    dir, file) {
+            match(text, /<[^>]*>/); dir = substr(text, RSTART + 1, RLENGTH - 2); rest = substr(text, RSTART + RLENGTH)
+            if (!named) return dir
+            match(rest, /"[^"]*"/); file = substr(rest, RSTART + 1, RLENGTH - 2); rest = substr(rest, RSTART + RLENGTH)
+            return dir "/" file
+        }
+        function begins(pid, call, text,    from, words, n, i) {
+            since[pid] = NR; what[pid] = text
+            if (call ~ /^rename/) {
+                from = path(text, 1)
+                if (from ~ /\.dfos\/uploads\// && !(from in written && flushed[from])) bad(from " took its name before its data was flushed")
+            } else if (call ~ /^send/ && text ~ /<TCP/) {
+                match(text, /"([^"\\]|\\.)*"/); n = split(substr(text, RSTART + 1, RLENGTH - 2), words, /\\n/)
+                for (i = 1; i <= n; i++) if (words[i] ~ /^OK size=/) {
+                    if ((getline target < targets) <= 0) bad("more answers than uploads")
+                    if (!durable[storage target]) bad(target " was answered before its directory was flushed")
+                    answered++
+                }
+            }
+        }
+        function ends(pid, call, result,    text, to, from, name) {
+            text = what[pid]
+            if (result !~ /^ *= -1/ && result !~ /^ *= \?/) {
+                if (call ~ /^p?write/) { written[path(text, 0)] = NR; flushed[path(text, 0)] = 0 }
+                else if (call ~ /^f(data)?sync$/) { flush(path(text, 0), since[pid]) }
+                else if (call == "syncfs") { for (name in written) if (written[name] < since[pid]) flushed[name] = 1 }
+                else if (call ~ /^rename/) {
+                    from = path(text, 1); to = path(rest, 1); renamed[to] = NR; delete written[from]
+                    name = to; sub(/\/[^\/]*$/, "", name); inside[name] = inside[name] "\n" to
+                }
+            }
+        }
+        function flush(name, begun,    i, n, names, left) {
+            if (name in written && written[name] < begun) flushed[name] = 1
+            n = split(inside[name], names, "\n"); left = ""
+            for (i = 2; i <= n; i++) if (renamed[names[i]] < begun) durable[names[i]] = 1; else left = left "\n" names[i]
+            inside[name] = left
+        }
+        { pid = $1; sub(/^[0-9]+ +/, "") }
+        /^(---|\+\+\+)/ { next }
+        /^<\.\.\. / { call = $2; result = $0; sub(/.*\) += /, " = ", result); overlaps++; ends(pid, call, result); next }
+        /^[a-z0-9_]+\(/ {
+            call = $0; sub(/\(.*/, "", call); text = $0; sub(/^[a-z0-9_]+/, "", text)
+            begins(pid, call, text)
+            if (text !~ /<unfinished \.\.\.>$/) { result = $0; sub(/.*\) += /, " = ", result); ends(pid, call, result) }
+        }
+        END {
+            if (!failed && (getline target < targets) > 0) { print "no answer for " target; failed = 1 }
+            if (!failed) print answered " answered, " overlaps + 0 " calls overlapped"
+            exit failed
+        }'
+}
+
 # Notes where the trace stands, once it holds all that was answered so far: a PING's answer after it.
 mark() {
     local pings
@@ -161,6 +222,36 @@ batch() {
     equal "renames before the last of the answers" 20 "$(grep -c '^rename staged ' <<<"$steps")"
 }
 
+# So many uploads that they are received while others are flushed. Their trace stays in $WORK/overlapping, for `not_blind`.
+overlapping() {
+    local i said targets=$WORK/targets
+    login
+    expect "OK created" MKDIR here
+    expect "OK created" MKDIR there
+    mark
+    for i in {1..900}; do
+        printf 'UPLOAD here/%s\nDATA 5\nhelloEND\nUPLOAD there/%s\nDATA 5\nworldEND\n' "$i" "$i"
+    done >"$WORK/requests"
+    for i in {1..900}; do printf 'alice/here/%s\nalice/there/%s\n' "$i" "$i"; done >"$targets"
+    cat "$WORK/requests" >&"$RAW" &
+    for i in {1..1800}; do
+        hear
+        matches "answer $i" "READY *" "$LINE"
+        hear
+        matches "answer $i" "OK size=5 *" "$LINE"
+    done
+    wait $!
+    expect "OK pong" PING
+    eventually "the trace of all answers" all_answered
+    tail -n "+$MARK" "$TRACE" >"$WORK/overlapping"
+    said=$(keeps_promise 1 "$targets" "$WORK/overlapping") || fail "$said"
+    echo "    $said"
+    matches "what was said" "1800 answered, *" "$said"
+    [[ $said != *" 0 calls overlapped" ]] || fail "nothing was received while something was flushed"
+    (($(grep -c 'syncfs(.*= 0' "$WORK/overlapping") < 20)) || fail "there were $(grep -c 'syncfs(' "$WORK/overlapping") flushes"
+}
+all_answered() { (($(tail -n "+$MARK" "$TRACE" | grep -o 'OK size=' | wc -l) >= 1800)) && pinged 1; }
+
 make_dir() {
     login
     mark
@@ -173,7 +264,24 @@ make_parents() {
     mark
     expect "OK created" MKDIR a/b/c parents
     shows "the steps of MKDIR parents" \
-        $'mkdir alice/a\nfsync alice\nmkdir alice/a/b\nfsync alice/a\nmkdir alice/a/b/c\nfsync alice/a/b\nsay OK'
+        $'mkdir alice/a\nmkdir alice/a/b\nmkdir alice/a/b/c\nfsync alice\nfsync alice/a\nfsync alice/a/b\nsay OK'
+}
+
+# Ten directories in one stroke.
+make_many() {
+    local i requests='' expected=$'mkdir alice/many'
+    login
+    mark
+    for i in {0..9}; do
+        requests+="MKDIR many/$i parents"$'\n'
+        expected+=$'\n'"mkdir alice/many/$i"
+    done
+    printf '%s' "$requests" >&"$RAW"
+    for i in {0..9}; do
+        hear
+        equal "answer $i" "OK created" "$LINE"
+    done
+    shows "the steps of ten MKDIRs" "$expected"$'\nfsync alice\nfsync alice/many\nsay OK OK OK OK OK OK OK OK OK OK'
 }
 
 rename_across() {
@@ -227,11 +335,16 @@ not_blind() {
         sed -E "$MARK,\$ { $spoil }" "$TRACE" >"$WORK/spoiled"
         [[ $(steps "$MARK" "$WORK/spoiled") != "$seen" ]] || fail "a missing flush ($spoil) was not noticed"
     done
+    # Of many at once: no flush of data, none of one of the directories, and each flush only begun when it should have ended.
+    for spoil in '/syncfs/d; /fsync\(.*uploads/d' '/ fsync\([0-9]+<[^>]*here>/d' 's/(syncfs|fsync)(.*) = 0$/\1\2 = -1 EIO/'; do
+        sed -E "$spoil" "$WORK/overlapping" >"$WORK/spoiled"
+        ! keeps_promise 1 "$WORK/targets" "$WORK/spoiled" >/dev/null || fail "of many, a missing flush ($spoil) was not noticed"
+    done
 }
 
 if can_trace >/dev/null; then
     # -D: the server stays this script's own child.
-    UNDER=(strace -D -f -yy -s 20000 -o "$TRACE" -e "trace=$CALLS" -e signal=none)
+    UNDER=(strace -D -f -yy -s 100000 -o "$TRACE" -e "trace=$CALLS" -e signal=none)
 fi
 start_server
 check "a user's root is durable before the welcome" first_login trace
@@ -239,8 +352,10 @@ check "the reserved directories are durable before they are used" first_upload t
 check "UPLOAD new: data, flush, name, flush of the directory, OK" new_upload trace
 check "UPLOAD over an old file: the same" over_old trace
 check "20 uploads in one stroke: all data, all names, each directory once, then the answers" batch trace
+check "1,800 uploads, received while others are flushed: each is durable before its OK" overlapping trace
 check "MKDIR: name, flush of the parent, OK" make_dir trace
-check "MKDIR parents: each directory is flushed into its parent" make_parents trace
+check "MKDIR parents: each directory is flushed into its parent, from the top down" make_parents trace
+check "ten MKDIRs in one stroke: each directory is flushed once" make_many trace
 check "RENAME between directories: both are flushed" rename_across trace
 check "DELETE: name, flush, OK" delete trace
 check "RMDIR: name, flush of the parent, OK" remove_dir trace

@@ -62,7 +62,7 @@ fn has_the_limits_of_a_session(pid: Pid) {
     for (name, value) in [
         ("Max core file size", "0"),
         ("Max address space", "1073741824"),
-        ("Max open files", "576"),
+        ("Max open files", "2688"),
         ("Max locked memory", "0"),
         ("Max msgqueue size", "0"),
     ] {

@@ -27,15 +27,16 @@ pub const PIECE: usize = 256 * 1024;
 /// Bytes handed to the socket under one silence limit: a line of 2 KiB/s still keeps within it.
 pub const SLICE: usize = 64 * 1024;
 
-/// Uploads sent whose answers are still to come. Twice what the server flushes together, so that one batch is on the way
-/// while the other is being flushed.
-pub const UPLOADS_AHEAD: usize = 256;
+/// Uploads sent whose answers are still to come: those that gather at the server, those that it flushes, those whose names it has yet to
+/// flush, and as many on the way over a line of 100 ms.
+pub const UPLOADS_AHEAD: usize = 2048;
 
 /// Bytes of uploads sent whose answers are still to come: what a lost connection makes us send again.
 pub const BYTES_AHEAD: u64 = 8 << 20;
 
-/// Requests sent whose answers are still to come: fills a line of 100 ms at some hundred files a second each way.
-pub const REQUESTS_AHEAD: usize = 64;
+/// Requests sent whose answers are still to come: fills a line of 100 ms at some thousand files a second each way. With a path of the
+/// greatest length each they are 4 MiB.
+pub const REQUESTS_AHEAD: usize = 1024;
 
 /// Unsent requests that gather before they are written to the socket.
 pub const GATHER: usize = 256 * 1024;

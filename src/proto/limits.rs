@@ -51,10 +51,11 @@ pub const GOODBYE: Duration = Duration::from_secs(2);
 /// Unfinished uploads older than this are swept at their user's login.
 pub const PARTIAL_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// Finished uploads whose flushes are shared in one commit, at most: bounds open descriptors.
-pub const BATCH_FILES: usize = 128;
+/// Finished uploads that gather while those before them are flushed, at most: bounds open descriptors. With half as many a flush
+/// begins if none is under way.
+pub const BATCH_FILES: usize = 512;
 
-/// Bytes of finished uploads in one commit, at most: bounds how long the first waits for the last.
+/// Bytes of finished uploads that gather, at most: bounds how long the first waits for the last.
 pub const BATCH_BYTES: u64 = 32 << 20;
 
 /// Directories held open by one walk of a tree; deeper ones are closed and found again.
@@ -124,8 +125,9 @@ pub const WORDS: usize = 64;
 /// Bytes of address space of a session: some hundred times what it needs. A session gone wild ends itself, not the machine.
 pub const SESSION_MEMORY: u64 = 1 << 30;
 
-/// Descriptors of a session: a whole batch, each file in a directory of its own, and a walk, twice over.
-pub const SESSION_FILES: u64 = 2 * (2 * BATCH_FILES as u64 + WALK_OPEN as u64);
+/// Descriptors of a session: files that gather and files that are being flushed, each in a directory of its own, those whose
+/// directories are left to flush, and a walk, twice over.
+pub const SESSION_FILES: u64 = 5 * BATCH_FILES as u64 + 2 * 2 * WALK_OPEN as u64;
 
 /// Seconds of processor time that a session may use before login: a handshake and three logins take a hundredth of that.
 pub const LOGIN_CPU: u64 = 10;

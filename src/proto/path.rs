@@ -69,23 +69,26 @@ pub fn encode(bytes: &[u8]) -> impl fmt::Display + '_ {
 /// Undoes percent-encoding strictly: a stray `%` is an error, `%00` too. `%2F` is for the caller to judge.
 pub fn decode(text: &str) -> Result<Vec<u8>, BadPath> {
     let mut bytes = Vec::with_capacity(text.len());
+    decode_to(text, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// The same, behind what is in `bytes`.
+fn decode_to(text: &str, bytes: &mut Vec<u8>) -> Result<(), BadPath> {
     let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        rest = tail;
-        if first != b'%' {
-            bytes.push(first);
-            continue;
-        }
-        let digits = rest.get(..2).ok_or(BadPath::Encoding)?;
+    while let Some(at) = rest.iter().position(|&b| b == b'%') {
+        bytes.extend_from_slice(&rest[..at]);
+        let digits = rest.get(at + 1..at + 3).ok_or(BadPath::Encoding)?;
         let mut byte = [0];
         hex::decode_to_slice(digits, &mut byte).map_err(|_| BadPath::Encoding)?;
         if byte[0] == 0 {
             return Err(BadPath::Forbidden);
         }
         bytes.push(byte[0]);
-        rest = &rest[2..];
+        rest = &rest[at + 3..];
     }
-    Ok(bytes)
+    bytes.extend_from_slice(rest);
+    Ok(())
 }
 
 /// Checks one decoded component.
@@ -180,11 +183,19 @@ impl FromStr for RemotePath {
         if text.starts_with('/') {
             return Err(BadPath::Absolute);
         }
-        let mut path = Self::root();
+        let mut bytes = Vec::with_capacity(text.len());
         for word in text.split('/') {
-            path = path.join(&decode(word)?)?;
+            if !bytes.is_empty() {
+                bytes.push(b'/');
+            }
+            let name = bytes.len();
+            decode_to(word, &mut bytes)?;
+            check_name(&bytes[name..])?;
+            if bytes.len() > limits::PATH {
+                return Err(BadPath::TooLong);
+            }
         }
-        Ok(path)
+        Ok(RemotePath { bytes })
     }
 }
 

@@ -1,7 +1,7 @@
 //! A user who is logged in: the conversation, the tree, and the uploads that wait to be committed together.
 //!
-//! Answers go out in the order of the requests. While uploads wait for their commit, nothing that follows them is said; and
-//! before the session waits for anything, what waits is committed.
+//! Answers go out in the order of the requests. While uploads are on their way to the disk, nothing that follows them is said; and
+//! before the session waits for its client, all of them have arrived there.
 
 use super::control::Control;
 use super::rate::{Bucket, Direction};
@@ -13,9 +13,12 @@ use crate::net::wire::Filled;
 use crate::net::{Cut, Pace, Until};
 use crate::proto::line::BadLine;
 use crate::proto::{Access, Answer, Code, Fields, RemotePath, limits};
+use crate::store::pipeline::{Change, Pipeline};
 use crate::store::stage::Complete;
 use crate::store::{Pulse, Tree, Trouble};
 use crate::sys::heap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A session after login.
@@ -41,18 +44,23 @@ pub struct Member {
     pace: Pace,
     /// A request that was read where a body was due.
     put_back: Option<String>,
-    batch: Vec<Pending>,
+    pipeline: Pipeline<Pending>,
     /// READY of the upload in hand, kept back while earlier uploads wait.
     ready: Option<Answer>,
     buffer: Vec<u8>,
 }
 
-/// An upload that waits for its commit, and the READY that has not been said yet.
+/// A request whose work is on its way to the disk.
 struct Pending {
+    /// What has not been said yet of an upload.
     ready: Option<Answer>,
-    path: RemotePath,
-    complete: Complete,
+    /// What it is in the log.
+    what: String,
     began: Instant,
+    /// Bytes of an upload.
+    size: Option<u64>,
+    /// What will be said if all goes well.
+    fields: Fields,
 }
 
 impl Member {
@@ -71,7 +79,7 @@ impl Member {
             pace: Pace::default(),
             discarding: false,
             put_back: None,
-            batch: Vec::new(),
+            pipeline: Pipeline::default(),
             ready: None,
             buffer: Vec::new(),
         }
@@ -115,9 +123,7 @@ impl Member {
 
     /// Sleeps, after everything owed has been paid, and says now and then that work goes on.
     fn rest(&mut self, span: Duration) -> Result<(), Cut> {
-        if !self.batch.is_empty() {
-            self.settle()?;
-        }
+        self.settle()?;
         self.talk.flush()?;
         if !self.talk.beat() {
             return Err(self.talk.interruption());
@@ -172,11 +178,12 @@ impl Member {
         }
     }
 
-    /// Waits for input, after everything owed has been paid. Who is quiet for a moment may be so for an hour: what the last transfer
-    /// took of memory is given back.
+    /// Waits for input, after everything owed has been paid. Returns early where paying took time: more may have come. Who is quiet for
+    /// a moment may be so for an hour: what the last transfer took of memory is given back.
     fn wait(&mut self, until: Until) -> Result<(), Cut> {
-        self.settle()?;
-        self.talk.flush()?;
+        if self.pay()? {
+            return Ok(());
+        }
         match self.talk.wire.wait_readable(until.no_longer_than(limits::QUIET)) {
             Err(Cut::TimedOut) if !until.is_over() => {}
             other => return other,
@@ -193,12 +200,23 @@ impl Member {
         if left.is_zero() {
             return Err(Cut::TimedOut); // also where one more byte has just come
         }
-        self.settle()?;
-        self.talk.flush()?;
+        if self.pay()? {
+            return Ok(());
+        }
         let began = Instant::now();
         let result = self.talk.wire.wait_readable(Until::within(left));
         self.pace.waited(began.elapsed());
         result
+    }
+
+    /// Pays some of what is owed, and says so; whether that took time.
+    fn pay(&mut self) -> Result<bool, Cut> {
+        let owing = !self.pipeline.is_empty();
+        if owing {
+            self.step()?;
+        }
+        self.talk.flush()?;
+        Ok(owing)
     }
 
     /// Hands `count` bytes of a body to `take`, piece by piece as they arrive.
@@ -270,55 +288,87 @@ impl Member {
     pub fn ready(&mut self, fields: Fields) -> Result<(), Cut> {
         let ready = Answer::Ready(fields);
         self.pace = Pace::default();
-        if self.batch.is_empty() {
+        if self.pipeline.is_empty() {
             return self.talk.say(ready);
         }
         self.ready = Some(ready);
         Ok(())
     }
 
-    /// Adds a whole upload to those that wait. It is committed before the session waits for input, or when enough have gathered.
-    pub fn enlist(&mut self, path: RemotePath, complete: Complete, began: Instant) -> Result<(), Cut> {
-        self.batch.push(Pending { ready: self.ready.take(), path, complete, began });
-        let bytes: u64 = self.batch.iter().map(|pending| pending.complete.size).sum();
-        if self.batch.len() >= limits::BATCH_FILES || bytes >= limits::BATCH_BYTES { self.settle() } else { Ok(()) }
+    /// Whether an upload is on its way to the disk that has no name yet.
+    pub fn has_nameless(&self) -> bool {
+        self.pipeline.has_nameless()
     }
 
-    /// Commits the uploads that wait and answers them, in order.
-    pub fn settle(&mut self) -> Result<(), Cut> {
-        let (mut said, mut batch) = (Vec::new(), Vec::new());
-        for Pending { ready, path, complete, began } in self.batch.drain(..) {
-            let fields = Fields::new().with("size", complete.size).with("sha256", complete.digest);
-            said.push((ready, path, fields, complete.size, began));
-            batch.push(complete);
-        }
+    /// Sends a whole upload on its way to the disk.
+    pub fn enlist(&mut self, path: RemotePath, complete: Complete, began: Instant) -> Result<(), Cut> {
+        let fields = Fields::new().with("size", complete.size).with("sha256", complete.digest);
+        let (what, size) = (format!("UPLOAD {path}"), Some(complete.size));
+        let pending = Pending { ready: self.ready.take(), what, began, size, fields };
+        self.push(pending, Change::File(complete))
+    }
+
+    /// Sends a new directory on its way to the disk: the directories in which names are new.
+    pub fn enlist_dir(&mut self, path: RemotePath, dirs: Vec<Arc<OwnedFd>>, began: Instant) -> Result<(), Cut> {
+        let what = format!("MKDIR {path}");
+        let pending = Pending { ready: None, what, began, size: None, fields: Fields::words("created") };
+        self.push(pending, Change::Dirs(dirs))
+    }
+
+    fn push(&mut self, pending: Pending, change: Change) -> Result<(), Cut> {
+        self.pipeline.add(pending, change);
         self.talk.work_begins();
-        let results = self.tree.commit(batch, &mut self.talk);
-        for ((ready, path, fields, size, began), result) in said.into_iter().zip(results) {
-            if let Some(ready) = ready {
-                self.talk.say(ready)?;
-            }
-            match result {
-                Ok(()) => {
-                    self.tally.add(Figure::FilesIn, 1);
-                    self.tally.add(Figure::BytesIn, size);
-                    self.tell(Level::Info, began, format!("UPLOAD {path} {}", fields.as_str()));
-                    self.talk.say(Answer::Ok(fields))?;
-                }
-                Err(trouble) => {
-                    self.tell(
-                        Level::of(trouble.code()),
-                        began,
-                        format!("UPLOAD {path} failed: {} {trouble}", trouble.code()),
-                    );
-                    self.talk.say(Answer::Err(trouble.code(), trouble.to_string()))?;
-                }
-            }
+        let settled = self.pipeline.push(&mut self.tree, &mut self.talk);
+        self.answer_all(settled)
+    }
+
+    /// Waits until all that is on its way has arrived, and answers it, in order.
+    pub fn settle(&mut self) -> Result<(), Cut> {
+        while !self.pipeline.is_empty() {
+            self.step()?;
+        }
+        Ok(())
+    }
+
+    /// Waits for one flush, and answers what has arrived.
+    fn step(&mut self) -> Result<(), Cut> {
+        self.talk.work_begins();
+        let settled = self.pipeline.step(&mut self.tree, &mut self.talk);
+        self.answer_all(settled)
+    }
+
+    fn answer_all(&mut self, settled: Vec<(Pending, Result<(), Trouble>)>) -> Result<(), Cut> {
+        for (pending, result) in settled {
+            self.answer_one(pending, result)?;
         }
         match self.ready.take() {
-            Some(ready) => self.talk.say(ready),
-            None => Ok(()),
+            Some(ready) if self.pipeline.is_empty() => self.talk.say(ready),
+            later => {
+                self.ready = later;
+                Ok(())
+            }
         }
+    }
+
+    fn answer_one(&mut self, pending: Pending, result: Result<(), Trouble>) -> Result<(), Cut> {
+        let Pending { ready, what, began, size, fields } = pending;
+        if let Some(ready) = ready {
+            self.talk.say(ready)?;
+        }
+        if let Err(trouble) = result {
+            let code = trouble.code();
+            self.tell(Level::of(code), began, format!("{what} failed: {code} {trouble}"));
+            return self.talk.say(Answer::Err(code, trouble.to_string()));
+        }
+        match size {
+            Some(size) => {
+                self.tally.add(Figure::FilesIn, 1);
+                self.tally.add(Figure::BytesIn, size);
+                self.tell(Level::Info, began, format!("{what} {}", fields.as_str()));
+            }
+            None => self.tell(Level::Info, began, what),
+        }
+        self.talk.say(Answer::Ok(fields))
     }
 
     /// Writes a line about a request to the log.

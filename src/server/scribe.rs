@@ -24,6 +24,9 @@ use time::macros::format_description;
 /// How long a record may wait for the listener's word of who its sender is: the child may be faster than its parent.
 const HOLD: Duration = Duration::from_secs(1);
 
+/// How long it rests before it takes what has come: so long a line may be late, and whoever sends many does not wake it for each. In milliseconds.
+const REST: u8 = 1;
+
 /// RFC 3339 in UTC, with microseconds.
 const STAMP: &[BorrowedFormatItem] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
@@ -79,19 +82,31 @@ impl Scribe {
         loop {
             let wait = if self.early.is_empty() { PollTimeout::NONE } else { PollTimeout::from(50u8) };
             let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
-            let ready = match poll(&mut fds, wait) {
+            match poll(&mut fds, wait) {
                 Err(Errno::EINTR) => continue,
-                other => other? > 0,
-            };
-            if ready {
-                match receive(&self.socket, &mut buffer) {
-                    Ok(Some((sender, length))) => self.take(sender, Record::decode(&buffer[..length])),
-                    Ok(None) => return Ok(()),
-                    Err(Errno::EINTR | Errno::EAGAIN) => {}
-                    Err(error) => return Err(error),
+                Ok(0) => {}
+                other => {
+                    other?;
+                    let _ = poll(&mut [], REST);
+                    if !self.take_all(&mut buffer)? {
+                        return Ok(());
+                    }
                 }
             }
             self.release(|_| false);
+        }
+    }
+
+    /// Takes all that has come. `false` when nobody is left to send.
+    fn take_all(&mut self, buffer: &mut [u8]) -> nix::Result<bool> {
+        loop {
+            match receive(&self.socket, buffer) {
+                Ok(Some((sender, length))) => self.take(sender, Record::decode(&buffer[..length])),
+                Ok(None) => return Ok(false),
+                Err(Errno::EAGAIN) => return Ok(true),
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(error),
+            }
         }
     }
 

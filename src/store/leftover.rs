@@ -2,17 +2,19 @@
 
 use super::meta::{Meta, meta_at};
 use super::reserved::Reserved;
-use super::spool::{Lock, Spool, key, lock};
+use super::spool::{KEY, Lock, Spool, key, lock};
 use super::{Pulse, Result, Tree, Weight, beneath};
 use crate::proto::{EntryKind, RemotePath, limits};
 use crate::sys::dirent::DirStream;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
+use std::collections::HashSet;
 use std::fs::{File, Metadata};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// Calls `tell` with the name of every staged file.
@@ -37,9 +39,9 @@ pub(super) fn best(reserved: &Rc<Reserved>, path: &RemotePath, size: Option<u64>
     let mut best: Option<(u64, bool, Spool)> = None;
     for name in names {
         let Ok(fd) = beneath::open(&reserved.uploads, name.as_bytes(), OFlag::O_RDWR, Mode::empty()) else { continue };
-        let spool = Spool { file: fd.into(), name, reserved: reserved.clone() };
+        let spool = Spool { file: Arc::new(fd.into()), name, reserved: reserved.clone() };
         let mine = lock(&spool.file) == Lock::Mine;
-        let meta = Meta::from(fstat(&spool.file)?);
+        let meta = Meta::from(fstat(&*spool.file)?);
         // Its writer may have published it since the name was read: a file that is no longer, or not only, staged is not ours.
         let staged = meta_at(reserved.uploads.as_fd(), spool.name.as_bytes())
             .is_ok_and(|m| m.inode == meta.inode && m.links == 1);
@@ -51,13 +53,17 @@ pub(super) fn best(reserved: &Rc<Reserved>, path: &RemotePath, size: Option<u64>
     Ok(best.map(|(_, mine, spool)| (mine, spool)))
 }
 
-/// Removes the leftovers of `paths` that `go` chooses by name and size. What an account gets back.
-pub(super) fn remove_of(reserved: &Reserved, paths: &[&RemotePath], go: impl Fn(&[u8], u64) -> bool) -> Weight {
-    let mut keys = None; // hashed only if there is anything at all, which is rare
+/// Removes the leftovers of the target whose staged files' names begin with `key`, if `go` chooses them by name and size. What an
+/// account gets back.
+pub(super) fn remove_of(reserved: &Reserved, key: &str, go: impl Fn(&[u8], u64) -> bool) -> Weight {
+    remove_all_of(reserved, &HashSet::from([key.as_bytes()]), go)
+}
+
+/// The same for many targets.
+pub(super) fn remove_all_of(reserved: &Reserved, keys: &HashSet<&[u8]>, go: impl Fn(&[u8], u64) -> bool) -> Weight {
     let mut freed = Weight::NONE;
     let _ = each(reserved, |name| {
-        let keys = keys.get_or_insert_with(|| paths.iter().map(|path| key(path)).collect::<Vec<_>>());
-        if keys.iter().any(|key| name.starts_with(key.as_bytes())) {
+        if name.get(..KEY).is_some_and(|key| keys.contains(key)) {
             freed += remove(reserved, name, |meta| go(name, meta.len()));
         }
     });

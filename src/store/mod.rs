@@ -6,10 +6,12 @@
 
 pub mod beneath;
 pub mod digest;
+pub mod flush;
 pub mod leftover;
 pub mod list;
 pub mod meta;
 pub mod names;
+pub mod pipeline;
 pub mod publish;
 pub mod pulse;
 pub mod quota;

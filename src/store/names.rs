@@ -1,18 +1,19 @@
-//! Changes to names: make, delete, rename. Each is durable before it returns.
+//! Changes to names: make, delete, rename. Each is durable before it returns; new directories may share a flush.
 
 use super::meta::meta_at;
 use super::publish::rename_new;
 use super::pulse::patiently;
 use super::{Pulse, Result, Tree, Trouble, Weight, beneath};
-use crate::proto::{Code, RemotePath};
+use crate::proto::{Code, RemotePath, limits};
 use nix::errno::Errno;
 use nix::fcntl::renameat;
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Flushes directories after a change in them. The change is made: a failure leaves it uncertain.
 pub(super) fn flush(dirs: &[BorrowedFd], pulse: &mut dyn Pulse) -> Result<()> {
@@ -20,27 +21,33 @@ pub(super) fn flush(dirs: &[BorrowedFd], pulse: &mut dyn Pulse) -> Result<()> {
 }
 
 impl Tree {
-    /// Makes the directory `path`; `parents` makes those above it too and is content with one that exists.
-    pub fn make_dir(&mut self, path: &RemotePath, parents: bool, pulse: &mut dyn Pulse) -> Result<()> {
-        if path.is_root() {
-            return if parents { Ok(()) } else { Err(Trouble::of(Code::Exists)) };
-        }
+    /// Makes the directory `path`; `parents` makes those above it too and is content with one that exists. What is returned is to be
+    /// flushed: it is for a [`Pipeline`](super::pipeline::Pipeline).
+    pub fn make_dir(&mut self, path: &RemotePath, parents: bool, pulse: &mut dyn Pulse) -> Result<Vec<Arc<OwnedFd>>> {
+        let (Some(above), Some(name)) = (path.parent(), path.name()) else {
+            return if parents { Ok(Vec::new()) } else { Err(Trouble::of(Code::Exists)) };
+        };
         if !parents {
-            let (parent, name) = beneath::open_parent(self.root(), path)?;
-            if !self.make_one(parent.as_fd(), name.as_os_str().as_bytes(), pulse)? {
+            let parent = self.parent(&above)?;
+            if !self.make_one(parent.as_fd(), name, pulse)? {
                 return Err(Trouble::of(Code::Exists));
             }
-            return flush(&[parent.as_fd()], pulse);
+            return Ok(vec![parent]);
         }
         let mut here = RemotePath::root();
+        let mut changed = Vec::new();
         for name in path.components() {
-            let parent = beneath::open_dir(self.root(), here.as_bytes())?;
+            if changed.len() >= limits::WALK_OPEN {
+                flush(&changed.iter().map(AsFd::as_fd).collect::<Vec<_>>(), pulse)?;
+                changed.clear();
+            }
+            let parent = self.parent(&here)?;
             self.make_one(parent.as_fd(), name, pulse)?;
-            flush(&[parent.as_fd()], pulse)?; // one that exists may be of an attempt that was cut off before its flush
+            changed.push(parent); // one that exists may be of an attempt that was cut off before its flush
             here = here.join(name).map_err(|why| Trouble::new(why.into(), why.to_string()))?;
         }
         beneath::open_dir(self.root(), path.as_bytes())?; // what exists may be a file or a link
-        Ok(())
+        Ok(changed)
     }
 
     /// Makes one directory, charged to the account. `false` if the name is taken.

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 /// How often somebody who waits for a blocking call is told that it still runs.
-const BEAT: Duration = Duration::from_secs(1);
+pub(super) const BEAT: Duration = Duration::from_secs(1);
 
 /// Somebody who waits: told now and then that work goes on, and asked whether it still should.
 pub trait Pulse {

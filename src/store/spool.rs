@@ -13,20 +13,24 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 use sha2::{Digest as _, Sha256};
 use std::fs::{File, TryLockError};
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// A file in the reserved directory, locked by this session.
 pub(super) struct Spool {
-    /// The file.
-    pub(super) file: File,
+    /// The file, for a flush in another thread too.
+    pub(super) file: Arc<File>,
     /// Its name there.
     pub(super) name: String,
     /// The reserved directory.
     pub(super) reserved: Rc<Reserved>,
 }
 
+/// Bytes of the part of a staged file's name that says which target it is for.
+pub(super) const KEY: usize = 32;
+
 /// The part of a staged file's name that says which target it is for.
 pub(super) fn key(path: &RemotePath) -> String {
-    hex::encode(&Sha256::digest(path.as_bytes())[..16])
+    hex::encode(&Sha256::digest(path.as_bytes())[..KEY / 2])
 }
 
 fn staged_name(path: &RemotePath, size: Option<u64>) -> Result<String> {
@@ -48,9 +52,9 @@ impl Spool {
         loop {
             let name = staged_name(path, size)?;
             let fd = beneath::open(&reserved.uploads, name.as_bytes(), flags, Mode::S_IRUSR | Mode::S_IWUSR)?;
-            let spool = Spool { file: fd.into(), name, reserved: reserved.clone() };
+            let spool = Spool { file: Arc::new(fd.into()), name, reserved: reserved.clone() };
             // Another session may have found the file in the instant before it was locked, and taken it for a leftover.
-            if lock(&spool.file) != Lock::Theirs && fstat(&spool.file)?.st_nlink == 1 {
+            if lock(&spool.file) != Lock::Theirs && fstat(&*spool.file)?.st_nlink == 1 {
                 return Ok(spool);
             }
             spool.unlink();
@@ -64,6 +68,11 @@ impl Spool {
         nix::fcntl::renameat(uploads, self.name.as_str(), uploads, name.as_str())?;
         self.name = name;
         Ok(())
+    }
+
+    /// The part of its name that says which target it is for.
+    pub(super) fn key(&self) -> &str {
+        self.name.get(..KEY).unwrap_or_default()
     }
 
     /// Removes it from the reserved directory; its space goes with the last descriptor.

@@ -2,8 +2,8 @@
 
 use super::meta::{Meta, meta_at};
 use super::reserved::Reserved;
-use super::spool::Spool;
-use super::{Pulse, Result, Tree, Trouble, Weight, beneath, digest, leftover};
+use super::spool::{Spool, key};
+use super::{Pulse, Result, Tree, Trouble, Weight, digest, leftover};
 use crate::hash::Running;
 use crate::proto::{Code, Digest, EntryKind, Mtime, RemotePath, limits};
 use crate::sys::writeback::write_back;
@@ -15,6 +15,7 @@ use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Below this size an upload is not checked against the free space beforehand: the check costs as much as the write.
 const WORTH_CHECKING: u64 = 1 << 20;
@@ -36,7 +37,7 @@ pub struct Wanted {
 pub struct Staged {
     pub(super) spool: Spool,
     pub(super) wanted: Wanted,
-    pub(super) parent: Rc<OwnedFd>,
+    pub(super) parent: Arc<OwnedFd>,
     hash: Running,
     written: u64,
     /// Up to where the disk has been told to begin.
@@ -49,7 +50,7 @@ pub struct Staged {
 pub struct Complete {
     pub(super) spool: Spool,
     pub(super) wanted: Wanted,
-    pub(super) parent: Rc<OwnedFd>,
+    pub(super) parent: Arc<OwnedFd>,
     pub(super) charged: u64,
     /// Its bytes.
     pub size: u64,
@@ -66,7 +67,7 @@ impl Tree {
         let account = match self.charge(Weight::one(size), pulse) {
             // What stands in the way may be what an earlier attempt at this very file has left.
             Err(trouble) if trouble.code() == Code::OverQuota => {
-                self.remove_leftovers(&reserved, &[&wanted.path], pulse);
+                self.remove_leftovers(&reserved, &wanted.path, pulse);
                 self.charge(Weight::one(size), pulse)?
             }
             other => other?,
@@ -94,7 +95,7 @@ impl Tree {
             // Its writer may still live, unaware that its client is gone: what it has is copied, never written to.
             let mut staged = self.stage(wanted, pulse)?;
             let covered = self.cover(&mut staged.charged, length, pulse);
-            if let Err(error) = covered.and_then(|()| copy(&left.file, &mut staged.spool.file, length, pulse)) {
+            if let Err(error) = covered.and_then(|()| copy(&left.file, &staged.spool.file, length, pulse)) {
                 self.discard(staged, pulse);
                 return Err(error);
             }
@@ -104,7 +105,9 @@ impl Tree {
         let absorbed = digest::absorb(&mut hasher, &staged.spool.file, length, pulse);
         staged.hash = Running::after(length, hasher);
         staged.written = length;
-        if let Err(trouble) = absorbed.and_then(|()| Ok(staged.spool.file.seek(SeekFrom::Start(length)).map(drop)?)) {
+        if let Err(trouble) =
+            absorbed.and_then(|()| Ok((&*staged.spool.file).seek(SeekFrom::Start(length)).map(drop)?))
+        {
             self.keep(staged, pulse);
             return Err(trouble);
         }
@@ -116,7 +119,7 @@ impl Tree {
         &mut self,
         mut left: Spool,
         wanted: Wanted,
-        parent: Rc<OwnedFd>,
+        parent: Arc<OwnedFd>,
         length: u64,
         pulse: &mut dyn Pulse,
     ) -> Result<Staged> {
@@ -131,7 +134,7 @@ impl Tree {
     }
 
     /// What must hold before any byte is taken: the directory is there, and the name can be had.
-    fn prepare(&mut self, wanted: &Wanted) -> Result<(Rc<OwnedFd>, Rc<Reserved>)> {
+    fn prepare(&mut self, wanted: &Wanted) -> Result<(Arc<OwnedFd>, Rc<Reserved>)> {
         self.check_size(wanted.size.unwrap_or(0))?;
         let (Some(above), Some(name)) = (wanted.path.parent(), wanted.path.name()) else {
             return Err(Trouble::of(Code::IsDirectory));
@@ -146,7 +149,7 @@ impl Tree {
             Ok(EntryKind::File) if wanted.new => return Err(Trouble::of(Code::Exists)),
             Ok(EntryKind::File) => {}
         }
-        let reserved = self.reserved_for(parent.as_fd(), &above)?;
+        let reserved = self.reserved_beside(&parent, &above)?;
         Ok((parent, reserved))
     }
 
@@ -158,16 +161,6 @@ impl Tree {
         }
     }
 
-    /// The directory `path`, remembered until the next commit.
-    fn parent(&mut self, path: &RemotePath) -> Result<Rc<OwnedFd>> {
-        if let Some((_, fd)) = self.parents.iter().find(|(of, _)| of == path) {
-            return Ok(fd.clone());
-        }
-        let fd = Rc::new(beneath::open_dir(self.root(), path.as_bytes())?);
-        self.parents.push((path.clone(), fd.clone()));
-        Ok(fd)
-    }
-
     /// Leaves an unfinished upload to be resumed; leftovers of the same target that have less go.
     pub fn keep(&mut self, staged: Staged, pulse: &mut dyn Pulse) {
         if staged.written == 0 {
@@ -175,7 +168,7 @@ impl Tree {
         }
         let account = self.lock_account(pulse);
         let mine = staged.spool.name.as_bytes();
-        let freed = leftover::remove_of(&staged.spool.reserved, &[&staged.wanted.path], |name, size| {
+        let freed = leftover::remove_of(&staged.spool.reserved, staged.spool.key(), |name, size| {
             name != mine && size <= staged.written
         });
         self.settle(account, freed + Weight::bytes(staged.charged.saturating_sub(staged.written)));
@@ -188,10 +181,10 @@ impl Tree {
         self.settle(account, Weight::one(staged.charged));
     }
 
-    /// Removes what earlier attempts at `paths` have left and no session holds.
-    pub(super) fn remove_leftovers(&mut self, reserved: &Reserved, paths: &[&RemotePath], pulse: &mut dyn Pulse) {
+    /// Removes what earlier attempts at `path` have left and no session holds.
+    fn remove_leftovers(&mut self, reserved: &Reserved, path: &RemotePath, pulse: &mut dyn Pulse) {
         let account = self.lock_account(pulse);
-        let freed = leftover::remove_of(reserved, paths, |_, _| true);
+        let freed = leftover::remove_of(reserved, &key(path), |_, _| true);
         self.settle(account, freed);
     }
 }
@@ -207,7 +200,7 @@ fn check_room(parent: &OwnedFd, size: u64) -> Result<()> {
 }
 
 impl Staged {
-    fn new(spool: Spool, wanted: Wanted, parent: Rc<OwnedFd>, charged: u64) -> Staged {
+    fn new(spool: Spool, wanted: Wanted, parent: Arc<OwnedFd>, charged: u64) -> Staged {
         Staged { spool, wanted, parent, hash: Running::new(), written: 0, under_way: 0, charged }
     }
 
@@ -224,7 +217,7 @@ impl Staged {
     /// Throws away what there is and begins at nothing.
     pub fn restart(&mut self) -> Result<()> {
         self.spool.file.set_len(0)?;
-        self.spool.file.rewind()?;
+        (&*self.spool.file).rewind()?;
         self.hash = Running::new();
         (self.written, self.under_way) = (0, 0);
         Ok(())
@@ -241,7 +234,7 @@ impl Staged {
         }
         tree.check_size(after)?; // what was announced may be a lie, or nothing
         tree.cover(&mut self.charged, after, pulse)?;
-        self.spool.file.write_all(bytes)?;
+        (&*self.spool.file).write_all(bytes)?;
         self.hash.passed(bytes, Some(&self.spool.file))?;
         self.written = after;
         self.put_under_way();
@@ -296,7 +289,7 @@ impl Staged {
     }
 
     fn dress(&self, mode: Mode, digest: Digest) -> Result<()> {
-        let file = &self.spool.file;
+        let file = &*self.spool.file;
         if mode != Mode::S_IRUSR | Mode::S_IWUSR {
             fchmod(file, mode)?;
         }
@@ -310,7 +303,7 @@ impl Staged {
 }
 
 /// Copies the first `length` bytes of another session's staged file.
-fn copy(from: &File, to: &mut File, length: u64, pulse: &mut dyn Pulse) -> Result<()> {
+fn copy(from: &File, mut to: &File, length: u64, pulse: &mut dyn Pulse) -> Result<()> {
     use std::os::unix::fs::FileExt;
     let mut buffer = vec![0; limits::BUFFER];
     let mut at = 0;
@@ -331,6 +324,7 @@ fn copy(from: &File, to: &mut File, length: u64, pulse: &mut dyn Pulse) -> Resul
 mod tests {
     use super::*;
     use crate::store::Patient;
+    use crate::store::pipeline::{Change, Pipeline};
     use crate::store::quota::Allowance;
     use crate::store::tree::Policy;
     use std::path::PathBuf;
@@ -369,7 +363,13 @@ mod tests {
     fn publish(tree: &mut Tree, mut staged: Staged, bytes: &[u8]) -> Result<()> {
         staged.write(tree, bytes, &mut Patient)?;
         let complete = staged.finish(tree, None).map_err(|(trouble, _)| trouble)?;
-        tree.commit(vec![complete], &mut Patient).remove(0)
+        let mut pipeline = Pipeline::default();
+        pipeline.add((), Change::File(complete));
+        let mut settled = Vec::new();
+        while !pipeline.is_empty() {
+            settled.extend(pipeline.step(tree, &mut Patient));
+        }
+        settled.remove(0).1
     }
 
     #[test]

@@ -3,20 +3,21 @@
 use super::quota::{Allowance, Quota};
 use super::reserved::Reserved;
 use super::{Pulse, Result, Trouble, beneath, leftover};
-use crate::proto::{Code, RemotePath};
+use crate::proto::{Code, RemotePath, limits};
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::fsync;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// A user's directory and what is remembered of it while a session lasts.
 pub struct Tree {
     root: OwnedFd,
     /// Reserved directories in use, one a mount.
     pub(super) reserved: Vec<Rc<Reserved>>,
-    /// Directories that hold the targets of uploads not yet committed. Forgotten with each commit: a name may lead elsewhere a moment later.
-    pub(super) parents: Vec<(RemotePath, Rc<OwnedFd>)>,
+    /// Directories that hold what has just been uploaded or made. Forgotten with each flush: a name may lead elsewhere a moment later.
+    pub(super) parents: Vec<Parent>,
     /// What published files may have of read, write and execute.
     pub(super) file_mode: Mode,
     pub(super) quota: Option<Quota>,
@@ -24,6 +25,14 @@ pub struct Tree {
     pub(super) largest: Option<u64>,
     /// Nothing is written here, notes of the server's own neither.
     pub(super) read_only: bool,
+}
+
+/// A directory in which names are about to change.
+pub(super) struct Parent {
+    path: RemotePath,
+    fd: Arc<OwnedFd>,
+    /// Where what is uploaded into it is staged, once that is known.
+    reserved: Option<Rc<Reserved>>,
 }
 
 /// What the operator decides about trees.
@@ -87,5 +96,32 @@ impl Tree {
     /// The user's own directory.
     pub fn root(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
+    }
+
+    /// The directory `path`, remembered until the next flush.
+    pub(super) fn parent(&mut self, path: &RemotePath) -> Result<Arc<OwnedFd>> {
+        // The last first: who uploads a tree goes from directory to directory.
+        if let Some(parent) = self.parents.iter().rev().find(|parent| parent.path == *path) {
+            return Ok(parent.fd.clone());
+        }
+        let fd = Arc::new(beneath::open_dir(self.root(), path.as_bytes())?);
+        if self.parents.len() >= limits::BATCH_FILES {
+            self.parents.clear();
+        }
+        self.parents.push(Parent { path: path.clone(), fd: fd.clone(), reserved: None });
+        Ok(fd)
+    }
+
+    /// The reserved directory for files in `parent`, which `path` names.
+    pub(super) fn reserved_beside(&mut self, parent: &Arc<OwnedFd>, path: &RemotePath) -> Result<Rc<Reserved>> {
+        let known = |of: &&mut Parent| Arc::ptr_eq(&of.fd, parent);
+        if let Some(reserved) = self.parents.iter_mut().rev().find(known).and_then(|of| of.reserved.clone()) {
+            return Ok(reserved);
+        }
+        let reserved = self.reserved_for(parent.as_fd(), path)?;
+        if let Some(of) = self.parents.iter_mut().rev().find(known) {
+            of.reserved = Some(reserved.clone());
+        }
+        Ok(reserved)
     }
 }

@@ -250,7 +250,7 @@ def errors_before_login(server, most):
                     assert [line[:4] for line in speaker.rest()] in ([], ["ERR "])
 
 
-@limit("BATCH_FILES", 128)
+@limit("BATCH_FILES", 512)
 def batch_files(server, most):
     with server.login() as speaker:
         starts(speaker.ask("MKDIR batch"), "OK created")

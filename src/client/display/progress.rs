@@ -65,7 +65,7 @@ impl<'a> Progress<'a> {
                 true => format!("{all} files"),
                 false => format!("{} of {all} files", totals.files),
             };
-            self.row(&state, &format!("{files}  {}", figures(totals.bytes, totals.moved, took)));
+            self.row(&state, || format!("{files}  {}", figures(totals.bytes, totals.moved, took)));
         }
         (totals, took)
     }
@@ -75,14 +75,15 @@ impl<'a> Progress<'a> {
     }
 
     /// One line about what is done.
-    fn row(&self, state: &State, text: &str) {
+    fn row(&self, state: &State, text: impl FnOnce() -> String) {
         if self.output.volume == Volume::Quiet || self.output.json {
             return;
         }
+        let text = text();
         above(state, || match self.output.out_is_data() {
-            true => self.output.say_plain(text),
+            true => self.output.say_plain(&text),
             // Whoever closed standard output does not want to know; the file has arrived all the same.
-            false => drop(self.output.line(text).and_then(|()| self.output.flush())),
+            false => drop(self.output.line(&text).and_then(|()| self.output.flush())),
         });
     }
 
@@ -128,10 +129,12 @@ impl Report for Progress<'_> {
                 state.totals.files += 1;
                 state.totals.bytes += bytes;
                 state.totals.moved += moved;
-                self.row(&state, &format!("{}  {}", escape(&name), figures(bytes, moved, took)));
-                let mut object = Object::new("finished").path(&name).digest(Some(digest)).took(took, Some(moved));
-                (object.bytes, object.moved) = (Some(bytes), Some(moved));
-                self.object(object);
+                self.row(&state, || format!("{}  {}", escape(&name), figures(bytes, moved, took)));
+                if self.output.json {
+                    let mut object = Object::new("finished").path(&name).digest(Some(digest)).took(took, Some(moved));
+                    (object.bytes, object.moved) = (Some(bytes), Some(moved));
+                    self.object(object);
+                }
             }
             Event::Failed { file, failure } => {
                 let (name, _) = state.names.remove(&file).unwrap_or_default();

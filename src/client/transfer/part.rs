@@ -10,13 +10,13 @@ use crate::client::failure::{Exit, Failure};
 use crate::client::target::Target;
 use crate::proto::{Mtime, RemotePath};
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, openat, renameat};
-use nix::sys::stat::{Mode, fchmod, fstat, fstatat, futimens};
+use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::sys::stat::{FileStat, Mode, fchmod, fstat, fstatat, futimens};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 use sha2::{Digest as _, Sha256};
 use std::ffi::OsStr;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -63,7 +63,8 @@ pub enum Unfinished {
 
 /// A part, open and locked.
 pub struct Part {
-    file: Flock<File>,
+    /// Locked until it is closed.
+    file: File,
     folder: Arc<Folder>,
     name: String,
     unfinished: Unfinished,
@@ -79,7 +80,7 @@ impl Part {
         for name in folder.leftovers(beginning) {
             let Ok(mut part) = Part::open(folder, name.to_owned(), OFlag::empty()) else { continue };
             part.unfinished = Unfinished::Goes;
-            let length = fstat(&*part.file).map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0));
+            let length = fstat(&part.file).map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0));
             let useful = name.starts_with(&wanted) && length > 0 && length <= version.0;
             if useful && best.as_ref().is_none_or(|(_, longest)| length > *longest) {
                 best = Some((part, length)); // the one before goes
@@ -110,14 +111,16 @@ impl Part {
 
     /// Opens and locks. A name that has become another file's between the two (its owner finished and renamed it) is ESTALE.
     fn open(folder: &Arc<Folder>, name: String, flags: OFlag) -> Result<Part, Errno> {
-        let flags = flags | OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-        let fd = openat(folder.as_ref(), name.as_str(), flags, Mode::from_bits_truncate(0o600))?;
-        let file = Flock::lock(File::from(fd), FlockArg::LockExclusiveNonblock).map_err(|(_, why)| why)?;
-        let open = fstat(&*file)?;
-        let named = fstatat(folder.as_ref(), name.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
-        let regular = open.st_mode & nix::libc::S_IFMT == nix::libc::S_IFREG;
-        let ours = open.st_uid == geteuid().as_raw() && open.st_nlink == 1;
-        if !regular || !ours || (open.st_dev, open.st_ino) != (named.st_dev, named.st_ino) {
+        let how = flags | OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let file = File::from(openat(folder.as_ref(), name.as_str(), how, Mode::from_bits_truncate(0o600))?);
+        file.try_lock().map_err(|why| match why {
+            TryLockError::WouldBlock => Errno::EWOULDBLOCK,
+            TryLockError::Error(why) => why.raw_os_error().map_or(Errno::EIO, Errno::from_raw),
+        })?;
+        let open = fstat(&file)?;
+        // One that we have just made is ours; before it was locked somebody may only have taken it away as a useless leftover.
+        let new = flags.contains(OFlag::O_EXCL);
+        if open.st_nlink != 1 || !(new || is_ours(&open, folder, &name)?) {
             return Err(Errno::ESTALE);
         }
         Ok(Part { file, folder: folder.clone(), name, unfinished: Unfinished::Stays, whole: false })
@@ -157,8 +160,8 @@ impl Part {
         let shown = self.folder.path_of(name);
         let failed = |why: Errno| local(&shown, &io::Error::from(why));
         let time = TimeSpec::new(mtime.seconds, i64::from(mtime.nanos));
-        futimens(&*self.file, &TimeSpec::UTIME_OMIT, &time).map_err(failed)?;
-        fchmod(&*self.file, mode_for(&self.folder, name)?).map_err(failed)?;
+        futimens(&self.file, &TimeSpec::UTIME_OMIT, &time).map_err(failed)?;
+        fchmod(&self.file, mode_for(&self.folder, name)?).map_err(failed)?;
         if flush {
             self.file.sync_all().map_err(|why| local(&shown, &why))?;
         }
@@ -177,6 +180,14 @@ impl Part {
         }
         Ok(())
     }
+}
+
+/// Whether `open` is a file of this user's that still has the name `name`.
+fn is_ours(open: &FileStat, folder: &Folder, name: &str) -> Result<bool, Errno> {
+    let named = fstatat(folder, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+    let regular = open.st_mode & nix::libc::S_IFMT == nix::libc::S_IFREG;
+    let same = (open.st_dev, open.st_ino) == (named.st_dev, named.st_ino);
+    Ok(regular && same && open.st_uid == geteuid().as_raw())
 }
 
 impl Drop for Part {

@@ -129,9 +129,10 @@ impl<'a> Receiver<'a> {
     fn receive_until(&mut self, connection: &mut Connection, retry: &mut Retry, left: usize) -> Result<(), Failure> {
         while connection.usable() && (self.asked.len() > left || self.ahead > limits::BYTES_AHEAD / 2) {
             let Some(mut job) = self.asked.pop_front() else { break };
+            let size = job.version.0; // as it was when it was asked for
             match job.receive(connection, retry, &self.context) {
                 Ok(settled) => {
-                    self.ahead = self.asked.iter().map(|job| job.version.0).fold(0, u64::saturating_add);
+                    self.ahead = self.ahead.saturating_sub(size);
                     self.settle(job, settled, retry);
                 }
                 Err(failure) => {

@@ -86,10 +86,10 @@ struct Window {
 impl Window {
     const FULL: Window = Window { files: limits::UPLOADS_AHEAD, heard: true };
 
-    /// A connection begins. A quarter each time: the usual five retries reach one file.
+    /// A connection begins. An eighth each time: the usual five retries reach one file.
     fn begin(&mut self) {
         if !self.heard {
-            self.files = (self.files / 4).max(1);
+            self.files = (self.files / 8).max(1);
         }
         self.heard = false;
     }

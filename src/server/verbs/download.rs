@@ -39,15 +39,15 @@ pub(super) fn download(member: &mut Member, request: &Request) -> Result<(), Sto
     let path = request.path(0)?;
     let reading = member.tree.read(&path)?;
     let range = range(request, reading.meta.size)?;
-    let digest = known(member, request, &reading, &range)?;
+    let known = known(member, request, &reading, &range)?;
     let fields = Fields::new().with("size", reading.meta.size).with("mtime", reading.meta.mtime);
-    let fields = fields.with("offset", range.offset).with("length", range.length).maybe("sha256", digest);
+    let fields = fields.with("offset", range.offset).with("length", range.length).maybe("sha256", known);
     member.answer(Answer::Ready(fields))?;
-    let sent = send(member, &reading, &range, Sum::new(digest));
+    let sent = send(member, &reading, &range, Sum::new(known));
     let sent = sent.inspect_err(|cut| member.tell(Level::Info, began, format!("DOWNLOAD {path} broke off: {cut}")))?;
     match sent {
         Sent::Whole(digest) => {
-            if request.flag("fresh") || reading.known_digest().is_none() {
+            if known.is_none() {
                 reading.keep_digest(digest);
             }
             member.tally.add(Figure::FilesOut, 1);

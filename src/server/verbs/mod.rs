@@ -62,8 +62,11 @@ impl From<Cut> for Stop {
 pub fn carry_out(member: &mut Member, request: &Request) -> Result<Next, Cut> {
     let began = Instant::now();
     member.talk.work_begins();
-    if request.verb != Verb::Upload {
-        member.settle()?; // what follows an upload sees it done
+    // What follows an upload sees it done. Where only directories are on their way, more of them may join.
+    match request.verb {
+        Verb::Upload => {}
+        Verb::Mkdir if !member.has_nameless() => {}
+        _ => member.settle()?,
     }
     if !member.access.permits(request.verb.row()) {
         // The body of an upload may be on its way already.

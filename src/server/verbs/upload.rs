@@ -42,7 +42,14 @@ fn stage(member: &mut Member, request: &Request) -> Result<Staged, Stop> {
         member.settle()?; // the client waits for READY
         return Ok(member.tree.stage_again(wanted, &mut member.talk)?);
     }
-    Ok(member.tree.stage(wanted, &mut member.talk)?)
+    match member.tree.stage(wanted.clone(), &mut member.talk) {
+        // No descriptors left, where the operator gives fewer than a session asks for: those on their way hold them.
+        Err(trouble) if trouble.code() == Code::Busy => {
+            member.settle()?;
+            Ok(member.tree.stage(wanted, &mut member.talk)?)
+        }
+        other => Ok(other?),
+    }
 }
 
 /// Says READY, and with `resume` hears from where on the body will come. `None` if the client breaks off here.
