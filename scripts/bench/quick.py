@@ -24,8 +24,8 @@ from report import number
 
 BASELINE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "baseline.json")
 ONE_CONNECTION = ["-j", "1"]
-# Three batches of a server's commits, and six: only whole ones, so that none is cut short in one run and not in the other.
-FILES = 3 * 128
+# Two groups of a server's flushes, and four: only whole ones, so that none is cut short in one run and not in the other.
+FILES = 2 * 256
 DIRECTORIES = 4
 MIB = 32
 

@@ -27,7 +27,7 @@ impl Inbox {
 
     /// Takes `n` bytes away, at most what there is.
     pub fn take(&mut self, n: usize) {
-        self.taken = self.held.min(self.taken + n);
+        self.taken = self.held.min(self.taken.saturating_add(n));
         if self.is_empty() {
             (self.taken, self.held) = (0, 0);
         }
@@ -40,8 +40,9 @@ impl Inbox {
             (self.taken, self.held) = (0, self.held - self.taken);
         }
         if self.full || self.held == self.memory.len() {
-            let more = self.memory.len().clamp(LEAST, most.max(LEAST));
-            self.memory.resize(self.memory.len().max(self.held + more), 0);
+            let more = self.memory.len().max(LEAST);
+            let wanted = (self.memory.len() + more).min(self.held + most.max(LEAST));
+            self.memory.resize(self.memory.len().max(wanted), 0);
             self.full = false;
         }
         let end = self.memory.len().min(self.held + most);
@@ -98,6 +99,11 @@ mod tests {
             inbox.take(100);
         }
         assert_eq!(inbox.memory.len(), LEAST);
+        for _ in 0..100 {
+            put(&mut inbox, &[7; 100_000], 64 * 1024);
+            inbox.take(usize::MAX); // who takes all at once is sent more all the same
+        }
+        assert_eq!(inbox.memory.len(), 64 * 1024);
         while inbox.bytes().len() < 100_000 {
             assert!(put(&mut inbox, &[7; 100_000], 64 * 1024) <= 64 * 1024);
         }
