@@ -35,6 +35,7 @@ NOT_MET = {
     "REFUSALS_LOGGED": "server/gate/refusal.rs",
     "UNDER_WAY": "when the disk is told to begin: it changes no answer and no content",
     "WORDS": "server/words.rs: no client's line gets there",
+    "QUIET": "a time, after which memory is given back: tests/idle.rs",
     "SESSION_MEMORY": "tests/confinement.rs: no request takes much",
     "SESSION_FILES": "tests/confinement.rs; BATCH_FILES is the most that a client can have open",
     "LOGIN_CPU": "tests/confinement.rs",
