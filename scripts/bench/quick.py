@@ -40,8 +40,9 @@ MARGINS = {
     "calls a MiB": (1.0, 8),
     # Exactly the same in every run.
     "bytes a file": (0, 0.5),
-    # Nearly the same: a list that grows does so by its length, not by its content.
-    "allocations a file": (0, 0.6),
+    # Nearly the same: a list that grows does so by its length, not by its content. At the server an upload takes up to a tenth more or less, as
+    # its groups fall.
+    "allocations a file": (0.1, 0.6),
 }
 
 
