@@ -11,6 +11,8 @@ use sha2::{Digest as _, Sha256};
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
@@ -41,8 +43,20 @@ pub fn absorb<E: From<io::Error>>(
     to: u64,
     mut go_on: impl FnMut() -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut at = from;
     let mut buffer = vec![0; BLOCK.min(usize::try_from(to.saturating_sub(from)).unwrap_or(BLOCK))];
+    absorb_by(&mut buffer, hasher, file, from, to, &mut go_on)
+}
+
+/// The same by way of a buffer that is there.
+fn absorb_by<E: From<io::Error>>(
+    buffer: &mut [u8],
+    hasher: &mut Sha256,
+    file: &File,
+    from: u64,
+    to: u64,
+    go_on: &mut dyn FnMut() -> Result<(), E>,
+) -> Result<(), E> {
+    let mut at = from;
     while at < to {
         go_on()?;
         let want = usize::try_from(to - at).unwrap_or(usize::MAX).min(buffer.len());
@@ -166,11 +180,18 @@ struct Behind {
     file: File,
     at: u64,
     hasher: Sha256,
+    /// Room for a block, made when the first is read.
+    buffer: Vec<u8>,
 }
 
 impl Behind {
-    fn catch_up(&mut self, to: u64) -> io::Result<()> {
-        absorb(&mut self.hasher, &self.file, self.at, to, || io::Result::Ok(()))?;
+    fn new(file: &File, at: u64, hasher: Sha256) -> io::Result<Behind> {
+        Ok(Behind { file: file.try_clone()?, at, hasher, buffer: Vec::new() })
+    }
+
+    fn catch_up(&mut self, to: u64, mut go_on: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+        self.buffer.resize(BLOCK, 0);
+        absorb_by(&mut self.buffer, &mut self.hasher, &self.file, self.at, to, &mut go_on)?;
         self.at = to;
         Ok(())
     }
@@ -185,23 +206,57 @@ struct Follower {
 
 /// A thread, or this one where none can be had.
 enum Worker {
-    Thread(SyncSender<u64>, JoinHandle<io::Result<Sha256>>),
+    Thread(Thread),
     Here(Behind),
+}
+
+/// A thread that holds the file as well; when this is dropped it has ended, and with it the lock that the file may have.
+struct Thread {
+    tell: Option<SyncSender<u64>>,
+    running: Option<JoinHandle<io::Result<Sha256>>>,
+    /// Nobody wants the digest any more.
+    given_up: Arc<AtomicBool>,
+}
+
+impl Thread {
+    fn start(mut behind: Behind) -> io::Result<Thread> {
+        let (tell, steps) = sync_channel::<u64>(AHEAD);
+        let given_up = Arc::new(AtomicBool::new(false));
+        let asked = given_up.clone();
+        let go_on = move || if asked.load(Ordering::Relaxed) { Err(io::Error::other("given up")) } else { Ok(()) };
+        let body = move || {
+            for to in steps {
+                behind.catch_up(to, &go_on)?;
+            }
+            Ok(behind.hasher)
+        };
+        let running = thread::Builder::new().stack_size(64 * 1024).spawn(body)?;
+        Ok(Thread { tell: Some(tell), running: Some(running), given_up })
+    }
+
+    /// Waits for what it has come to.
+    fn finish(mut self) -> io::Result<Sha256> {
+        self.tell = None;
+        let ended = self.running.take().map(JoinHandle::join);
+        ended.and_then(Result::ok).unwrap_or_else(|| Err(io::Error::other("the hashing thread died")))
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        self.given_up.store(true, Ordering::Relaxed);
+        self.tell = None;
+        if let Some(running) = self.running.take() {
+            let _ = running.join(); // within a block
+        }
+    }
 }
 
 impl Follower {
     fn start(file: &File, at: u64, hasher: Sha256) -> io::Result<Follower> {
-        let mut behind = Behind { file: file.try_clone()?, at, hasher: hasher.clone() };
-        let (tell, steps) = sync_channel::<u64>(AHEAD);
-        let body = move || {
-            for to in steps {
-                behind.catch_up(to)?;
-            }
-            Ok(behind.hasher)
-        };
-        let worker = match thread::Builder::new().stack_size(64 * 1024).spawn(body) {
-            Ok(thread) => Worker::Thread(tell, thread),
-            Err(_) => Worker::Here(Behind { file: file.try_clone()?, at, hasher }),
+        let worker = match Thread::start(Behind::new(file, at, hasher.clone())?) {
+            Ok(thread) => Worker::Thread(thread),
+            Err(_) => Worker::Here(Behind::new(file, at, hasher)?),
         };
         Ok(Follower { told: at, worker })
     }
@@ -210,8 +265,8 @@ impl Follower {
     fn reach(&mut self, to: u64) -> bool {
         self.told = to;
         match &mut self.worker {
-            Worker::Thread(tell, _) => tell.send(to).is_ok(),
-            Worker::Here(behind) => behind.catch_up(to).is_ok(),
+            Worker::Thread(thread) => thread.tell.as_ref().is_some_and(|tell| tell.send(to).is_ok()),
+            Worker::Here(behind) => behind.catch_up(to, || Ok(())).is_ok(),
         }
     }
 
@@ -219,10 +274,7 @@ impl Follower {
     fn finish(mut self, to: u64) -> io::Result<Sha256> {
         self.reach(to); // where it could not be read, the thread says why
         match self.worker {
-            Worker::Thread(tell, thread) => {
-                drop(tell);
-                thread.join().unwrap_or_else(|_| Err(io::Error::other("the hashing thread died")))
-            }
+            Worker::Thread(thread) => thread.finish(),
             Worker::Here(behind) if behind.at == to => Ok(behind.hasher),
             Worker::Here(_) => Err(ErrorKind::UnexpectedEof.into()),
         }
@@ -272,6 +324,20 @@ mod tests {
         let mut running = Running::after(first.len() as u64, Sha256::new_with_prefix(first));
         running.passed(rest, Some(&file)).unwrap();
         assert_eq!(running.finish().unwrap(), digest_of(&bytes));
+    }
+
+    #[test]
+    fn what_is_given_up_holds_the_lock_of_its_file_no_longer() {
+        let mine = tempfile::NamedTempFile::new().unwrap();
+        mine.as_file().set_len(32 * STEP).unwrap();
+        mine.as_file().lock().unwrap();
+        let mut running = Running::new();
+        for step in 1..=32 {
+            running.reached(step * STEP, mine.as_file()).unwrap();
+        }
+        let (file, path) = mine.into_parts();
+        drop((file, running));
+        File::open(&path).unwrap().try_lock().unwrap();
     }
 
     #[test]

@@ -11,11 +11,11 @@ use crate::auth::Binding;
 use crate::net::dial::dial;
 use crate::net::tls::Tls;
 use crate::net::tls::verify::Verifier;
-use crate::net::wire::{Filled, SendFile};
+use crate::net::wire::Filled;
 use crate::net::{Address, Cut, Side, Until, Wire};
 use crate::proto::{Answer, Code};
 use std::fmt::Display;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -143,37 +143,14 @@ impl Connection {
         Ok(())
     }
 
-    /// Sends `length` bytes of `file` from `from` on as one piece, and what is queued before it. What the file fails to give is filled
-    /// with zeros, since it was announced: the inner result tells whether the file gave all.
-    pub fn send_piece_of(
-        &mut self,
-        file: BorrowedFd,
-        from: u64,
-        length: usize,
-    ) -> Result<std::io::Result<bool>, Failure> {
+    /// Sends `length` bytes of `file` from `from` on as one piece, and what is queued before it. If the file did not give all, why: the
+    /// rest was filled with zeros, since it was announced.
+    pub fn send_piece_of(&mut self, file: BorrowedFd, from: u64, length: usize) -> Result<Option<io::Error>, Failure> {
         self.wire.queue_line(Answer::Data(length));
         let mut at = i64::try_from(from).unwrap_or(i64::MAX);
-        let mut left = length;
-        let given = loop {
-            if left == 0 {
-                return Ok(Ok(true));
-            }
-            let until = self.patience();
-            match self.wire.send_file(file, &mut at, left, until) {
-                Ok(0) => break Ok(false),
-                Ok(n) => left -= n,
-                Err(SendFile::File(why)) => break Err(why.into()),
-                Err(SendFile::Cut(cut)) => return Err(self.cut_while_sending(cut)),
-            }
-        };
-        let zeros = [0; 4096];
-        while left > 0 {
-            let n = left.min(zeros.len());
-            let until = self.patience();
-            self.wire.send(&zeros[..n], until).map_err(|cut| self.cut_while_sending(cut))?;
-            left -= n;
-        }
-        Ok(given)
+        let until = self.patience();
+        let sent = self.wire.send_piece(file, &mut at, length, until).map_err(|cut| self.cut_while_sending(cut))?;
+        Ok(sent.1)
     }
 
     /// Sends what is queued and reads the next answer, passing over `WAIT`.

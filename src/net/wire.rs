@@ -9,6 +9,7 @@ use crate::proto::{limits, line};
 use nix::errno::Errno;
 use nix::poll::PollFlags;
 use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
@@ -312,17 +313,40 @@ impl Wire {
         }
     }
 
-    /// Sends up to `count` bytes of `file` from `*offset` on, after what is queued; without TLS they are not copied through this
-    /// process. Moves `*offset`; returns how many bytes went, 0 if the file ends there.
-    pub fn send_file(
+    /// Sends `count` bytes of `file` from `*offset` on, which have been announced, after what is queued. What the file does not give is
+    /// filled with zeros. How many bytes were good, and why not all of them.
+    pub fn send_piece(
         &mut self,
         file: BorrowedFd,
         offset: &mut i64,
         count: usize,
         until: Until,
-    ) -> Result<usize, SendFile> {
+    ) -> Result<(usize, Option<io::Error>), Cut> {
+        let mut good = 0;
+        while good < count {
+            let trouble = match self.send_file(file, offset, count - good, until) {
+                Ok(0) => io::ErrorKind::UnexpectedEof.into(),
+                Ok(n) => {
+                    good += n;
+                    continue;
+                }
+                Err(SendFile::File(errno)) => errno.into(),
+                Err(SendFile::Cut(cut)) => return Err(cut),
+            };
+            let zeros = [0; 4096];
+            for at in (good..count).step_by(zeros.len()) {
+                self.send(&zeros[..zeros.len().min(count - at)], until)?;
+            }
+            return Ok((good, Some(trouble)));
+        }
+        Ok((good, None))
+    }
+
+    /// Sends up to `count` bytes of `file` from `*offset` on, after what is queued; without TLS they are not copied through this
+    /// process. Moves `*offset`; returns how many bytes went, 0 if the file ends there.
+    fn send_file(&mut self, file: BorrowedFd, offset: &mut i64, count: usize, until: Until) -> Result<usize, SendFile> {
         if self.tls.is_some() {
-            return self.send_piece(file, offset, count, until);
+            return self.send_copied(file, offset, count, until);
         }
         let output = std::mem::take(&mut self.output);
         let announced = self.send_before(&output, more(), until);
@@ -339,7 +363,7 @@ impl Wire {
                 Err(Errno::EINTR) => {}
                 // A file system that cannot: the bytes take the way through this process.
                 Err(Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP) => {
-                    return self.send_piece(file, offset, count, until);
+                    return self.send_copied(file, offset, count, until);
                 }
                 Err(error @ (Errno::EPIPE | Errno::ECONNRESET | Errno::ENOTCONN | Errno::ETIMEDOUT)) => {
                     return Err(SendFile::Cut(error.into()));
@@ -357,7 +381,7 @@ impl Wire {
     }
 
     /// Reads a piece of `file` and sends it, in one go with what is queued before it.
-    fn send_piece(
+    fn send_copied(
         &mut self,
         file: BorrowedFd,
         offset: &mut i64,
@@ -437,7 +461,7 @@ fn more() -> MsgFlags {
 
 /// Why [`Wire::send_file`] stopped.
 #[derive(Debug)]
-pub enum SendFile {
+enum SendFile {
     /// The connection.
     Cut(Cut),
     /// The file could not be read.

@@ -200,15 +200,11 @@ impl Upload {
                 return Ok(Body::Failed(failure));
             }
             let length = usize::try_from(source.size() - hash.at()).unwrap_or(usize::MAX).min(limits::PIECE);
-            let sent = connection.send_piece_of(source.file().as_fd(), hash.at(), length)?;
+            let trouble = connection.send_piece_of(source.file().as_fd(), hash.at(), length)?;
             self.moved += length as u64;
             self.reached = hash.at() + length as u64;
-            let hashed = sent.map_err(|why| source.failure(&why)).and_then(|whole| match whole {
-                true => hash.reached(self.reached, source.file()).map_err(|why| source.failure(&why)),
-                false => Err(source.changed()),
-            });
-            if let Err(failure) = hashed {
-                return Ok(Body::Failed(failure));
+            if let Err(why) = trouble.map_or_else(|| hash.reached(self.reached, source.file()), Err) {
+                return Ok(Body::Failed(self.unreadable(&why)));
             }
             around.report.event(Event::Advanced { file: self.file, bytes: length as u64 });
             if let Some(answer) = connection.answer_if_there()? {

@@ -5,7 +5,6 @@
 
 use super::Stop;
 use crate::hash::Running;
-use crate::net::wire::SendFile;
 use crate::net::{Cut, Until};
 use crate::proto::{Answer, Code, Digest, Fields, Refusal, Request, limits};
 use crate::server::member::Member;
@@ -137,7 +136,8 @@ fn send(member: &mut Member, reading: &Reading, range: &Range, mut sum: Sum) -> 
             return Ok(broken);
         }
         member.talk.say(Answer::Data(piece))?;
-        let (good, trouble) = send_piece(member, reading, &mut offset, piece)?;
+        let until = Until::silent_for(limits::STALL);
+        let (good, trouble) = member.talk.wire.send_piece(reading.file.as_fd(), &mut offset, piece, until)?;
         member.tally.add(Figure::BytesOut, good as u64);
         if let Some(trouble) = trouble {
             return Ok(broken(&trouble, good as u64));
@@ -159,38 +159,6 @@ fn whole(reading: &Reading, sum: Sum, last: u64) -> Sent {
         Ok(_) => Sent::Broken(Code::Changed, last, CHANGED),
         Err(error) => broken(&error, last),
     }
-}
-
-/// Sends a piece of the file from `offset` on; what the file does not give is filled with zeros. Returns how much was good, and
-/// why not all of it.
-fn send_piece(
-    member: &mut Member,
-    reading: &Reading,
-    offset: &mut i64,
-    piece: usize,
-) -> Result<(usize, Option<io::Error>), Cut> {
-    let mut good = 0;
-    while good < piece {
-        let until = Until::silent_for(limits::STALL);
-        let trouble = match member.talk.wire.send_file(reading.file.as_fd(), offset, piece - good, until) {
-            Ok(0) => io::ErrorKind::UnexpectedEof.into(),
-            Ok(n) => {
-                good += n;
-                continue;
-            }
-            Err(SendFile::File(errno)) => errno.into(),
-            Err(SendFile::Cut(cut)) => return Err(cut),
-        };
-        let zeros = [0; 4096];
-        let mut owed = piece - good;
-        while owed > 0 {
-            let n = owed.min(zeros.len());
-            member.talk.wire.send(&zeros[..n], Until::silent_for(limits::STALL))?;
-            owed -= n;
-        }
-        return Ok((good, Some(trouble)));
-    }
-    Ok((good, None))
 }
 
 /// A small file goes out together with the lines around it.
