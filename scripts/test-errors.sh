@@ -21,7 +21,7 @@ traced() { ! grep -q '^TracerPid:[[:space:]]*0$' "/proc/$SESSION/status"; }
 heal() {
     kill "$FAULT"
     wait "$FAULT" || true
-    grep -q INJECTED "$WORK/fault.$SESSION" || fail "the fault never came"
+    grep -qE 'INJECTED|DELAYED' "$WORK/fault.$SESSION" || fail "the fault never came"
 }
 
 # The session goes on, its old file is as it was, and nothing unfinished stays behind.
@@ -217,6 +217,81 @@ uncertain_changes() {
     unharmed
 }
 
+# Of uploads in one stroke into two directories those are uncertain whose directory is.
+uncertain_directory() {
+    local i requests=''
+    login
+    upload old 'as it was' "OK *"
+    expect "OK *" MKDIR left
+    expect "OK *" MKDIR right
+    with_fault fsync:error=EIO -P "$STORAGE/alice/left"
+    for i in {1..10}; do requests+="UPLOAD left/$i"$'\nDATA 2\nhiEND\n'"UPLOAD right/$i"$'\nDATA 2\nhiEND\n'; done
+    printf '%s' "$requests" | dd bs=64k status=none >&"$RAW"
+    for i in {1..10}; do
+        hear
+        hear
+        matches "answer $i of the left" "ERR uncertain *" "$LINE"
+        hear
+        hear
+        matches "answer $i of the right" "OK size=2 *" "$LINE"
+    done
+    heal
+    unharmed
+}
+
+# The uploads on their way hold descriptors: who needs one waits for them.
+few_descriptors() {
+    local i requests=''
+    login
+    upload old 'as it was' "OK *"
+    with_fault openat2:error=EMFILE:when=6
+    for i in {1..10}; do requests+="UPLOAD $i"$'\nDATA 2\nhiEND\n'; done
+    printf '%s' "$requests" | dd bs=64k status=none >&"$RAW"
+    for i in {1..10}; do
+        hear
+        matches READY "READY *" "$LINE"
+        hear
+        matches "answer $i" "OK size=2 *" "$LINE"
+    done
+    heal
+    unharmed
+}
+
+# Without threads all is done by the one that there is.
+no_threads() {
+    login
+    upload old 'as it was' "OK *"
+    with_fault clone:error=EAGAIN
+    upload other 'something else' "OK size=14 *"
+    expect "OK *" MKDIR made
+    say UPLOAD long size=3000000
+    { printf 'DATA 1000000\n'; head -c 1000000 /dev/zero; } >&"$RAW"
+    { printf 'DATA 1000000\n'; head -c 1000000 /dev/zero; } >&"$RAW"
+    { printf 'DATA 1000000\n'; head -c 1000000 /dev/zero; printf 'END\n'; } >&"$RAW"
+    hear
+    hear
+    matches "a long one" "OK size=3000000 sha256=$(head -c 3000000 /dev/zero | sha256sum | cut -d' ' -f1)" "$LINE"
+    heal
+    unharmed
+}
+
+# Two flushes one after the other, each too short to speak up: together they are not.
+slow_disk() {
+    login
+    upload old 'as it was' "OK *"
+    with_fault fsync:delay_enter=2900000
+    say UPLOAD slow size=2
+    printf 'DATA 2\nhiEND\n' >&"$RAW"
+    hear
+    matches READY "READY *" "$LINE"
+    IFS= read -r -t 20 -u "$RAW" LINE
+    equal "the line while it lasts" WAIT "$LINE"
+    hear
+    matches "the answer" "OK size=2 *" "$LINE"
+    heal
+    unharmed
+}
+
 # Of ten uploads in one stroke none is answered OK when the one flush for all fails.
 flush_of_a_batch() {
     local i requests=''
@@ -369,6 +444,10 @@ check "EACCES is denied" denied_on_open trace
 check "a flush of the directory that fails after the rename is uncertain: new, whole" uncertain_name trace
 check "MKDIR, DELETE, RENAME, RMDIR whose flush fails are uncertain" uncertain_changes trace
 check "a failed flush fails the whole batch" flush_of_a_batch trace
+check "of uploads to two directories those are uncertain whose directory is" uncertain_directory trace
+check "without descriptors left an upload waits for those before it" few_descriptors trace
+check "without threads everything works" no_threads trace
+check "a slow disk is not silent for long" slow_disk trace
 check "without RENAME_NOREPLACE, new and RENAME still refuse a taken name" no_noreplace trace
 check "without extended attributes digests are right" no_attributes trace
 check "EIO while reading is an ABORT with what was good" disk_on_read trace

@@ -129,19 +129,19 @@ impl Running {
     /// The bytes of `file` up to `to` have gone by, without being seen here.
     pub fn reached(&mut self, to: u64, file: &File) -> io::Result<()> {
         if let Hashing::Here(hasher) = &mut self.hashing {
-            if to <= WORTH_A_THREAD {
-                let absorbed = absorb(hasher, file, self.at, to, || io::Result::Ok(()));
-                match absorbed {
-                    Ok(()) => self.at = to,
-                    Err(_) => self.hashing = Hashing::Broken,
+            // Where no thread or descriptor can be had, this one goes on.
+            match (to > WORTH_A_THREAD).then(|| Follower::start(file, self.at, hasher.clone())) {
+                Some(Ok(follower)) => self.hashing = Hashing::Beside(follower),
+                Some(Err(_)) | None => {
+                    absorb(hasher, file, self.at, to, || io::Result::Ok(()))
+                        .inspect_err(|_| self.hashing = Hashing::Broken)?;
                 }
-                return absorbed;
             }
-            self.hashing = Hashing::Beside(Follower::start(file, self.at, std::mem::take(hasher))?);
         }
         let followed = match &mut self.hashing {
+            Hashing::Here(_) => true,
             Hashing::Beside(follower) => to < follower.told + STEP || follower.reach(to),
-            _ => false,
+            Hashing::Broken => false,
         };
         if !followed {
             return Err(self.failure());
@@ -180,15 +180,10 @@ struct Behind {
     file: File,
     at: u64,
     hasher: Sha256,
-    /// Room for a block, made when the first is read.
     buffer: Vec<u8>,
 }
 
 impl Behind {
-    fn new(file: &File, at: u64, hasher: Sha256) -> io::Result<Behind> {
-        Ok(Behind { file: file.try_clone()?, at, hasher, buffer: Vec::new() })
-    }
-
     fn catch_up(&mut self, to: u64, mut go_on: impl FnMut() -> io::Result<()>) -> io::Result<()> {
         self.buffer.resize(BLOCK, 0);
         absorb_by(&mut self.buffer, &mut self.hasher, &self.file, self.at, to, &mut go_on)?;
@@ -197,29 +192,20 @@ impl Behind {
     }
 }
 
-/// Hashes a file in step with its transfer.
+/// Hashes a file in step with its transfer, by a thread that holds the file as well. When this is dropped the thread has ended, and with
+/// it the lock that the file may have.
 struct Follower {
     /// Up to where it has been told.
     told: u64,
-    worker: Worker,
-}
-
-/// A thread, or this one where none can be had.
-enum Worker {
-    Thread(Thread),
-    Here(Behind),
-}
-
-/// A thread that holds the file as well; when this is dropped it has ended, and with it the lock that the file may have.
-struct Thread {
     tell: Option<SyncSender<u64>>,
-    running: Option<JoinHandle<io::Result<Sha256>>>,
+    thread: Option<JoinHandle<io::Result<Sha256>>>,
     /// Nobody wants the digest any more.
     given_up: Arc<AtomicBool>,
 }
 
-impl Thread {
-    fn start(mut behind: Behind) -> io::Result<Thread> {
+impl Follower {
+    fn start(file: &File, at: u64, hasher: Sha256) -> io::Result<Follower> {
+        let mut behind = Behind { file: file.try_clone()?, at, hasher, buffer: Vec::new() };
         let (tell, steps) = sync_channel::<u64>(AHEAD);
         let given_up = Arc::new(AtomicBool::new(false));
         let asked = given_up.clone();
@@ -230,53 +216,31 @@ impl Thread {
             }
             Ok(behind.hasher)
         };
-        let running = thread::Builder::new().stack_size(64 * 1024).spawn(body)?;
-        Ok(Thread { tell: Some(tell), running: Some(running), given_up })
-    }
-
-    /// Waits for what it has come to.
-    fn finish(mut self) -> io::Result<Sha256> {
-        self.tell = None;
-        let ended = self.running.take().map(JoinHandle::join);
-        ended.and_then(Result::ok).unwrap_or_else(|| Err(io::Error::other("the hashing thread died")))
-    }
-}
-
-impl Drop for Thread {
-    fn drop(&mut self) {
-        self.given_up.store(true, Ordering::Relaxed);
-        self.tell = None;
-        if let Some(running) = self.running.take() {
-            let _ = running.join(); // within a block
-        }
-    }
-}
-
-impl Follower {
-    fn start(file: &File, at: u64, hasher: Sha256) -> io::Result<Follower> {
-        let worker = match Thread::start(Behind::new(file, at, hasher.clone())?) {
-            Ok(thread) => Worker::Thread(thread),
-            Err(_) => Worker::Here(Behind::new(file, at, hasher)?),
-        };
-        Ok(Follower { told: at, worker })
+        let thread = thread::Builder::new().stack_size(64 * 1024).spawn(body)?;
+        Ok(Follower { told: at, tell: Some(tell), thread: Some(thread), given_up })
     }
 
     /// The file is there up to `to`. `false`: it could not be read.
     fn reach(&mut self, to: u64) -> bool {
         self.told = to;
-        match &mut self.worker {
-            Worker::Thread(thread) => thread.tell.as_ref().is_some_and(|tell| tell.send(to).is_ok()),
-            Worker::Here(behind) => behind.catch_up(to, || Ok(())).is_ok(),
-        }
+        self.tell.as_ref().is_some_and(|tell| tell.send(to).is_ok())
     }
 
     /// Waits until the file has been hashed up to `to`.
     fn finish(mut self, to: u64) -> io::Result<Sha256> {
         self.reach(to); // where it could not be read, the thread says why
-        match self.worker {
-            Worker::Thread(thread) => thread.finish(),
-            Worker::Here(behind) if behind.at == to => Ok(behind.hasher),
-            Worker::Here(_) => Err(ErrorKind::UnexpectedEof.into()),
+        self.tell = None;
+        let ended = self.thread.take().map(JoinHandle::join);
+        ended.and_then(Result::ok).unwrap_or_else(|| Err(io::Error::other("the hashing thread died")))
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.given_up.store(true, Ordering::Relaxed);
+        self.tell = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join(); // it looks up before each block
         }
     }
 }

@@ -230,10 +230,14 @@ impl Wire {
     }
 
     /// Sends all of `bytes`; `more` may be MSG_MORE (send(2)): what follows at once goes into the same packet.
-    fn send_before(&mut self, mut bytes: &[u8], more: MsgFlags, until: Until) -> Result<(), Cut> {
+    fn send_before(&mut self, bytes: &[u8], more: MsgFlags, until: Until) -> Result<(), Cut> {
         if self.torn {
             return Err(Cut::Closed);
         }
+        self.send_on(bytes, more, until).inspect_err(|_| self.torn = true)
+    }
+
+    fn send_on(&mut self, mut bytes: &[u8], more: MsgFlags, until: Until) -> Result<(), Cut> {
         while !bytes.is_empty() {
             match self.send_some(bytes, more)? {
                 Some(n) => bytes = &bytes[n..],

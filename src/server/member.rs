@@ -14,7 +14,7 @@ use crate::net::{Cut, Pace, Until};
 use crate::proto::line::BadLine;
 use crate::proto::{Access, Answer, Code, Fields, RemotePath, limits};
 use crate::store::pipeline::{Change, Pipeline};
-use crate::store::stage::Complete;
+use crate::store::stage::{Complete, Staged};
 use crate::store::{Pulse, Tree, Trouble};
 use crate::sys::heap;
 use std::os::fd::OwnedFd;
@@ -211,6 +211,7 @@ impl Member {
 
     /// Pays some of what is owed, and says so; whether that took time.
     fn pay(&mut self) -> Result<bool, Cut> {
+        self.tree.forget_parents();
         let owing = !self.pipeline.is_empty();
         if owing {
             self.step()?;
@@ -316,49 +317,86 @@ impl Member {
     }
 
     fn push(&mut self, pending: Pending, change: Change) -> Result<(), Cut> {
+        self.work_begins();
         self.pipeline.add(pending, change);
-        self.talk.work_begins();
         let settled = self.pipeline.push(&mut self.tree, &mut self.talk);
         self.answer_all(settled)
     }
 
-    /// Waits until all that is on its way has arrived, and answers it, in order.
-    pub fn settle(&mut self) -> Result<(), Cut> {
-        while !self.pipeline.is_empty() {
-            self.step()?;
+    /// Marks the beginning of work that the client waits for, unless it waits already.
+    pub fn work_begins(&mut self) {
+        if self.pipeline.is_empty() {
+            self.talk.work_begins();
         }
-        Ok(())
+    }
+
+    /// Waits until all that is on its way has arrived, and answers it, in order. Where nobody hears the answers any more it arrives all
+    /// the same.
+    pub fn settle(&mut self) -> Result<(), Cut> {
+        let mut said = Ok(());
+        while !self.pipeline.is_empty() {
+            said = said.and(self.step());
+            if said.is_ok() && !self.pipeline.is_empty() {
+                said = self.talk.flush(); // what is durable is not to wait for another flush
+            }
+        }
+        self.tree.forget_parents();
+        said
+    }
+
+    /// Has what is on its way go on beside a long body, as far as that costs no waiting.
+    pub fn go_on(&mut self) -> Result<(), Cut> {
+        if self.pipeline.is_empty() {
+            return Ok(());
+        }
+        if self.pipeline.take_off(&mut self.tree) {
+            self.step()?;
+            self.talk.flush()?;
+        }
+        if self.talk.beat() { Ok(()) } else { Err(self.talk.interruption()) }
+    }
+
+    /// Whether anything is on its way to the disk.
+    pub fn is_owing(&self) -> bool {
+        !self.pipeline.is_empty()
+    }
+
+    /// Leaves an unfinished upload to be resumed. What is on its way goes first: an earlier upload to the same path, once it has its name,
+    /// takes away what attempts before it have left.
+    pub fn keep(&mut self, staged: Staged) -> Result<(), Cut> {
+        let settled = self.settle();
+        self.tree.keep(staged, &mut self.talk);
+        settled
     }
 
     /// Waits for one flush, and answers what has arrived.
     fn step(&mut self) -> Result<(), Cut> {
-        self.talk.work_begins();
         let settled = self.pipeline.step(&mut self.tree, &mut self.talk);
         self.answer_all(settled)
     }
 
+    /// All are noted in the log, also where nobody hears the answers any more.
     fn answer_all(&mut self, settled: Vec<(Pending, Result<(), Trouble>)>) -> Result<(), Cut> {
+        let mut said = Ok(());
         for (pending, result) in settled {
-            self.answer_one(pending, result)?;
+            said = said.and(self.answer_one(pending, result));
         }
         match self.ready.take() {
-            Some(ready) if self.pipeline.is_empty() => self.talk.say(ready),
+            Some(ready) if self.pipeline.is_empty() => said.and_then(|()| self.talk.say(ready)),
             later => {
                 self.ready = later;
-                Ok(())
+                said
             }
         }
     }
 
     fn answer_one(&mut self, pending: Pending, result: Result<(), Trouble>) -> Result<(), Cut> {
         let Pending { ready, what, began, size, fields } = pending;
-        if let Some(ready) = ready {
-            self.talk.say(ready)?;
-        }
+        let said = ready.map_or(Ok(()), |ready| self.talk.say(ready));
         if let Err(trouble) = result {
             let code = trouble.code();
             self.tell(Level::of(code), began, format!("{what} failed: {code} {trouble}"));
-            return self.talk.say(Answer::Err(code, trouble.to_string()));
+            return said.and_then(|()| self.talk.say(Answer::Err(code, trouble.to_string())));
         }
         match size {
             Some(size) => {
@@ -368,7 +406,7 @@ impl Member {
             }
             None => self.tell(Level::Info, began, what),
         }
-        self.talk.say(Answer::Ok(fields))
+        said.and_then(|()| self.talk.say(Answer::Ok(fields)))
     }
 
     /// Writes a line about a request to the log.

@@ -76,7 +76,12 @@ fn remove(reserved: &Reserved, name: &[u8], go: impl Fn(&Metadata) -> bool) -> W
     let Ok(fd) = beneath::open(&reserved.uploads, name, flags, Mode::empty()) else { return Weight::NONE };
     let file = File::from(fd);
     let Ok(meta) = file.metadata() else { return Weight::NONE };
-    if !go(&meta) || lock(&file) != Lock::Mine {
+    let is_free = || match lock(&file) {
+        Lock::Mine => true,
+        Lock::Theirs => false,
+        Lock::Impossible => is_old(&meta), // whether anybody has it cannot be told
+    };
+    if !go(&meta) || !is_free() {
         return Weight::NONE;
     }
     match unlinkat(&reserved.uploads, name, UnlinkatFlags::NoRemoveDir) {

@@ -25,6 +25,7 @@ impl Tree {
         let lock = self.lock_account(pulse);
         let mut freed = Weight::NONE;
         for (complete, flushed) in batch.iter().zip(flushed) {
+            pulse.beat(); // a name that was asked for is given, whoever hears of it
             let result = flushed.map_err(Trouble::from).and_then(|()| {
                 let replaced = if lock.is_some() { weight_at(complete) } else { Weight::NONE };
                 take_name(complete)?;
@@ -40,19 +41,17 @@ impl Tree {
             }
             results.push(result.map(drop));
         }
-        freed += remove_outdated(batch, &results);
+        freed += remove_outdated(&self.reserved, batch, &results);
         self.settle(lock, freed);
         results
     }
 }
 
 /// Removes what earlier, broken attempts at files left that have now been published. What the account gets back.
-fn remove_outdated(batch: &[&Complete], results: &[Result<()>]) -> Weight {
-    let published = || batch.iter().zip(results).filter(|(_, result)| result.is_ok()).map(|(complete, _)| *complete);
-    let mut reserved: Vec<&Rc<Reserved>> = published().map(|complete| &complete.spool.reserved).collect();
-    reserved.dedup_by(|a, b| Rc::ptr_eq(a, b));
-    let keys: HashSet<&[u8]> = published().map(|complete| complete.spool.key().as_bytes()).collect();
-    reserved.into_iter().map(|reserved| leftover::remove_all_of(reserved, &keys, |_, _| true)).sum()
+fn remove_outdated(reserved: &[Rc<Reserved>], batch: &[&Complete], results: &[Result<()>]) -> Weight {
+    let published = batch.iter().zip(results).filter(|(_, result)| result.is_ok());
+    let keys: HashSet<&[u8]> = published.map(|(complete, _)| complete.spool.key().as_bytes()).collect();
+    reserved.iter().map(|reserved| leftover::remove_all_of(reserved, &keys, |_, _| true)).sum()
 }
 
 fn target(complete: &Complete) -> &Path {

@@ -17,6 +17,7 @@ use nix::sys::stat::Mode;
 use std::fs::{File, TryLockError};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The name of the usage file in the reserved directory.
@@ -31,7 +32,7 @@ const STALE: u64 = 24 * 3600;
 /// A user's account.
 pub struct Quota {
     limit: Allowance,
-    file: Option<File>,
+    file: Option<Arc<File>>,
 }
 
 /// What a user may store. Nothing means none, not no limit.
@@ -75,7 +76,7 @@ struct Usage {
 
 /// The usage file's lock, held. Kept while names change, so that nobody counts in between.
 pub(super) struct Locked {
-    file: File,
+    file: Arc<File>,
     usage: Option<Usage>,
 }
 
@@ -177,6 +178,11 @@ impl Tree {
         Ok(())
     }
 
+    /// Whether the account has a quota.
+    pub fn has_quota(&self) -> bool {
+        self.quota.is_some()
+    }
+
     /// Takes the account's lock, if there is a quota: around a change of names.
     pub(super) fn lock_account(&mut self, pulse: &mut dyn Pulse) -> Option<Locked> {
         self.open_usage(pulse).ok().flatten() // without the lock the figure is off until it is counted again
@@ -206,19 +212,20 @@ impl Tree {
         }
     }
 
-    fn usage_file(&mut self) -> Result<Option<File>> {
+    fn usage_file(&mut self) -> Result<Option<Arc<File>>> {
         match &self.quota {
             _ if self.read_only => return Ok(None), // counted each time it is asked for
             None => return Ok(None),
-            Some(Quota { file: Some(file), .. }) => return Ok(Some(file.try_clone()?)),
+            Some(Quota { file: Some(file), .. }) => return Ok(Some(file.clone())),
             Some(_) => {}
         }
         let root = self.root().try_clone_to_owned()?;
         let reserved = self.reserved_for(root.as_fd(), &RemotePath::root())?;
         let flags = OFlag::O_RDWR | OFlag::O_CREAT;
-        let file = File::from(beneath::open(&reserved.dir, USAGE.as_bytes(), flags, Mode::S_IRUSR | Mode::S_IWUSR)?);
+        let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+        let file = Arc::new(File::from(beneath::open(&reserved.dir, USAGE.as_bytes(), flags, mode)?));
         if let Some(quota) = self.quota.as_mut() {
-            quota.file = Some(file.try_clone()?);
+            quota.file = Some(file.clone());
         }
         Ok(Some(file))
     }

@@ -16,8 +16,8 @@ pub struct Tree {
     root: OwnedFd,
     /// Reserved directories in use, one a mount.
     pub(super) reserved: Vec<Rc<Reserved>>,
-    /// Directories that hold what has just been uploaded or made. Forgotten with each flush: a name may lead elsewhere a moment later.
-    pub(super) parents: Vec<Parent>,
+    /// Directories that hold what has just been uploaded or made, by their names.
+    parents: Vec<Parent>,
     /// What published files may have of read, write and execute.
     pub(super) file_mode: Mode,
     pub(super) quota: Option<Quota>,
@@ -98,7 +98,13 @@ impl Tree {
         self.root.as_fd()
     }
 
-    /// The directory `path`, remembered until the next flush.
+    /// Forgets where names led: a moment later they may lead elsewhere. To be called with each flush, after whatever may have changed
+    /// names, and before anything is waited for.
+    pub fn forget_parents(&mut self) {
+        self.parents.clear();
+    }
+
+    /// The directory `path`, remembered for a moment.
     pub(super) fn parent(&mut self, path: &RemotePath) -> Result<Arc<OwnedFd>> {
         // The last first: who uploads a tree goes from directory to directory.
         if let Some(parent) = self.parents.iter().rev().find(|parent| parent.path == *path) {

@@ -1,13 +1,20 @@
 //! MKDIR: a directory, with `parents` those above it too.
 
 use super::Stop;
-use crate::proto::Request;
+use crate::proto::{Code, Request};
 use crate::server::member::Member;
 use std::time::Instant;
 
 pub(super) fn mkdir(member: &mut Member, request: &Request) -> Result<(), Stop> {
     let began = Instant::now();
     let path = request.path(0)?;
-    let dirs = member.tree.make_dir(&path, request.flag("parents"), &mut member.talk)?;
+    let parents = request.flag("parents");
+    let dirs = match member.tree.make_dir(&path, parents, &mut member.talk) {
+        Err(trouble) if member.is_owing() && trouble.code() == Code::Busy => {
+            member.settle()?; // what is on its way holds the descriptors
+            member.tree.make_dir(&path, parents, &mut member.talk)?
+        }
+        other => other?,
+    };
     Ok(member.enlist_dir(path, dirs, began)?)
 }

@@ -61,7 +61,7 @@ impl From<Cut> for Stop {
 /// Carries out one request and answers it.
 pub fn carry_out(member: &mut Member, request: &Request) -> Result<Next, Cut> {
     let began = Instant::now();
-    member.talk.work_begins();
+    member.work_begins();
     // What follows an upload sees it done. Where only directories are on their way, more of them may join.
     match request.verb {
         Verb::Upload => {}

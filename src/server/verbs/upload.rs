@@ -42,14 +42,22 @@ fn stage(member: &mut Member, request: &Request) -> Result<Staged, Stop> {
         member.settle()?; // the client waits for READY
         return Ok(member.tree.stage_again(wanted, &mut member.talk)?);
     }
+    if wanted.size.is_none() && member.tree.has_quota() {
+        member.settle()?; // what is missing turns out in the middle of the body, too late to try again
+    }
     match member.tree.stage(wanted.clone(), &mut member.talk) {
-        // No descriptors left, where the operator gives fewer than a session asks for: those on their way hold them.
-        Err(trouble) if trouble.code() == Code::Busy => {
+        Err(trouble) if member.is_owing() && is_held(trouble.code()) => {
             member.settle()?;
             Ok(member.tree.stage(wanted, &mut member.talk)?)
         }
         other => Ok(other?),
     }
+}
+
+/// Whether what is missing may be held by uploads on their way: descriptors, where the operator gives fewer than a session asks for; the
+/// room that a file to be replaced takes.
+fn is_held(code: Code) -> bool {
+    matches!(code, Code::Busy | Code::OverQuota | Code::NoSpace)
 }
 
 /// Says READY, and with `resume` hears from where on the body will come. `None` if the client breaks off here.
@@ -65,7 +73,7 @@ fn agree(member: &mut Member, request: &Request, mut staged: Staged) -> Result<O
     let line = match from {
         Ok(line) => line,
         Err(cut) => {
-            member.tree.keep(staged, &mut member.talk);
+            let _ = member.keep(staged);
             return Err(cut);
         }
     };
@@ -78,7 +86,7 @@ fn agree(member: &mut Member, request: &Request, mut staged: Staged) -> Result<O
         _ if offset == 0 => Trouble::new(Code::BadRequest, "FROM 0 is due"),
         _ => Trouble::new(Code::BadRequest, format!("FROM {offset} or FROM 0 is due")),
     };
-    member.tree.keep(staged, &mut member.talk);
+    member.keep(staged)?;
     member.discarding = true;
     if !line.starts_with("FROM") {
         member.put_back(line);
@@ -112,9 +120,14 @@ enum Body {
 fn receive(member: &mut Member, mut staged: Staged, path: RemotePath, began: Instant) -> Result<(), Cut> {
     let body = match body(member, &mut staged) {
         Ok(body) => body,
+        Err(cut @ Cut::Line(_)) => {
+            member.tree.discard(staged, &mut member.talk);
+            member.tell(Level::Info, began, format!("UPLOAD {path} failed: {cut}"));
+            return Err(cut);
+        }
         Err(cut) => {
             let kept = staged.written();
-            member.tree.keep(staged, &mut member.talk);
+            let _ = member.keep(staged);
             member.tell(Level::Info, began, format!("UPLOAD {path} broke off: {cut}; {kept} bytes can be resumed"));
             return Err(cut);
         }
@@ -128,7 +141,7 @@ fn receive(member: &mut Member, mut staged: Staged, path: RemotePath, began: Ins
             }
         },
         Body::Aborted(text) => {
-            member.tree.keep(staged, &mut member.talk);
+            member.keep(staged)?;
             Trouble::new(Code::Aborted, aborted(&text))
         }
         Body::Interrupted(line) => {
@@ -147,7 +160,7 @@ fn receive(member: &mut Member, mut staged: Staged, path: RemotePath, began: Ins
         }
         Body::Failed(trouble) => {
             match trouble {
-                Trouble::Interrupted => member.tree.keep(staged, &mut member.talk),
+                Trouble::Interrupted => member.keep(staged)?,
                 Trouble::Refused { .. } => member.tree.discard(staged, &mut member.talk),
             }
             member.discarding = true; // the rest of the body is on the way
@@ -177,6 +190,9 @@ fn body(member: &mut Member, staged: &mut Staged) -> Result<Body, Cut> {
         };
         match incoming::parse(&line) {
             Ok(Incoming::Data(count)) => {
+                if staged.written() > 0 {
+                    member.go_on()?; // what came before a long body is not to wait for its end
+                }
                 let taken =
                     member.receive(count, |member, bytes| staged.write(&mut member.tree, bytes, &mut member.talk))?;
                 if let Err(trouble) = taken {
