@@ -1,5 +1,6 @@
 //! Records in: the end of a socket on which the kernel names the sender of each.
 
+use crate::proto::limits;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
@@ -21,12 +22,14 @@ impl Inlet {
         self.0.as_ref().map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN))
     }
 
-    /// Takes what has come: who sent it, and what `decode` makes of it.
+    /// Takes what has come, but no more than [`limits::LOG_TURN`]: who sent it, and what `decode` makes of it.
     pub fn take<R>(&mut self, buffer: &mut [u8], decode: impl Fn(&[u8]) -> Option<R>) -> Result<Vec<(Pid, R)>, Errno> {
         let mut taken = Vec::new();
-        while let Some(socket) = &self.0 {
+        let mut left = limits::LOG_TURN;
+        while let (Some(socket), true) = (&self.0, left > 0) {
             match receive(socket, buffer) {
                 Ok(Some((sender, length))) => {
+                    left = left.saturating_sub(length + limits::LOG_RECORD);
                     let record = buffer.get(..length).and_then(&decode);
                     taken.extend(record.map(|record| (sender, record)));
                 }
@@ -67,15 +70,24 @@ fn hung_up(socket: &OwnedFd) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nix::sys::socket::{AddressFamily, SockFlag, SockType, send, setsockopt, socketpair, sockopt};
+    use crate::server::record::LARGEST;
+    use nix::sys::socket::send;
+    use std::cell::Cell;
+
+    fn pair() -> (OwnedFd, Inlet) {
+        let (mouth, ear) = crate::server::scribe::way().unwrap();
+        (mouth, Inlet::new(ear))
+    }
+
+    fn say(mouth: &OwnedFd, record: &[u8]) -> nix::Result<usize> {
+        send(mouth.as_raw_fd(), record, MsgFlags::MSG_DONTWAIT)
+    }
 
     #[test]
     fn the_kernel_names_the_sender_and_an_empty_record_is_no_end() {
-        let (mouth, ear) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
-        setsockopt(&ear, sockopt::PassCred, &true).unwrap();
-        let mut inlet = Inlet::new(ear);
+        let (mouth, mut inlet) = pair();
         for record in [&b"hello"[..], b"", b"world"] {
-            send(mouth.as_raw_fd(), record, MsgFlags::MSG_DONTWAIT).unwrap();
+            say(&mouth, record).unwrap();
         }
         let mut take = || inlet.take(&mut [0; 100], |bytes| Some(bytes.to_vec())).unwrap();
         let taken: Vec<_> = [&b"hello"[..], b"", b"world"].map(|record| (Pid::this(), record.to_vec())).into();
@@ -83,5 +95,29 @@ mod tests {
         drop(mouth);
         assert_eq!(take(), []);
         assert!(inlet.poll_fd().is_none());
+    }
+
+    #[test]
+    fn what_is_there_is_taken_at_once_and_a_flood_in_parts() {
+        for length in [0, 1, 1000, LARGEST] {
+            let (mouth, mut inlet) = pair();
+            let record = vec![b'x'; length];
+            let there = std::iter::from_fn(|| say(&mouth, &record).ok()).count();
+            assert!(there >= 5, "{there} of {length} bytes");
+            let taken = inlet.take(&mut vec![0; LARGEST], |_| Some(())).unwrap().len();
+            assert_eq!(taken, there, "of {length} bytes");
+            // For each that is taken another comes.
+            let sent = Cell::new(0);
+            let pour = |_: &[u8]| {
+                sent.set(sent.get() + 1);
+                if sent.get() < 10_000 {
+                    say(&mouth, &record).unwrap();
+                }
+                Some(())
+            };
+            say(&mouth, &record).unwrap();
+            let taken = inlet.take(&mut vec![0; LARGEST], pour).unwrap().len();
+            assert!(taken <= limits::LOG_TURN / (length + limits::LOG_RECORD) + 1, "{taken} of {length} bytes");
+        }
     }
 }

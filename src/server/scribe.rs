@@ -5,6 +5,7 @@ use super::inlet::Inlet;
 use super::options::LogTarget;
 use super::record::{LARGEST, Level, Log, Record};
 use super::syslog_output::SyslogOutput;
+use crate::proto::limits;
 use crate::proto::unseen::is_unsafe;
 use nix::errno::Errno;
 use nix::poll::{PollTimeout, poll};
@@ -59,8 +60,10 @@ pub fn ways(level: Level) -> io::Result<(Ways, Ends)> {
     Ok((Ways { listener: log(listener), sessions: log(sessions) }, Ends { listener: heard, sessions: read }))
 }
 
-fn way() -> io::Result<(OwnedFd, OwnedFd)> {
+/// One way to the scribe: the end to send to, and the end to read.
+pub(super) fn way() -> io::Result<(OwnedFd, OwnedFd)> {
     let (mouth, ear) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+    setsockopt(&mouth, sockopt::SndBuf, &(limits::LOG_QUEUE / 2))?; // the kernel doubles it
     setsockopt(&ear, sockopt::PassCred, &true)?;
     Ok((mouth, ear))
 }
@@ -87,6 +90,8 @@ pub struct Scribe {
     output: Output,
     sessions: HashMap<Pid, Session>,
     early: VecDeque<(Instant, Pid, Record)>,
+    /// Bytes of those.
+    held: usize,
     level: Level,
 }
 
@@ -99,7 +104,7 @@ impl Scribe {
         };
         let (from_listener, from_sessions) = (Inlet::new(ends.listener), Inlet::new(ends.sessions));
         let (sessions, early) = (HashMap::new(), VecDeque::new());
-        Scribe { from_listener, from_sessions, listener, output, sessions, early, level }
+        Scribe { from_listener, from_sessions, listener, output, sessions, early, held: 0, level }
     }
 
     /// Writes until everybody who could send has gone.
@@ -148,14 +153,17 @@ impl Scribe {
 
     /// Takes a session's record of then, which is a line or nothing. It is held while its sender's name is still to come.
     fn take(&mut self, since: Instant, sender: Pid, record: Record) {
-        let named = match (&record, self.sessions.get(&sender)) {
-            (Record::Line(..), session) => session.is_some(),
-            (Record::OfUser(..), session) => session.is_some_and(|session| session.user.is_some()),
+        let session = self.sessions.get(&sender);
+        let (named, length) = match &record {
+            Record::Line(_, text) => (session.is_some(), text.len()),
+            Record::OfUser(_, text) => (session.is_some_and(|session| session.user.is_some()), text.len()),
             _ => return, // only the listener says who is who
         };
-        if named {
+        let held = self.held + length + limits::LOG_RECORD;
+        if named || held > limits::LOG_HELD {
             self.write_for(sender, record);
         } else {
+            self.held = held;
             self.early.push_back((since, sender, record));
         }
     }
@@ -192,6 +200,7 @@ impl Scribe {
 
     /// Writes what was held back, once its sender's name is known or has been waited for long enough.
     fn release(&mut self, now: impl Fn(Pid) -> bool) {
+        self.held = 0;
         for (since, sender, record) in std::mem::take(&mut self.early) {
             if now(sender) || since.elapsed() > HOLD {
                 self.write_for(sender, record);
@@ -338,6 +347,22 @@ mod tests {
         assert_eq!(lines(&mut scribe), ["here b"]);
         sessions.line(Level::Info, "c");
         assert_eq!(lines(&mut scribe), ["alice@here c"]);
+    }
+
+    #[test]
+    fn of_senders_without_a_name_no_more_is_held_than_fits() {
+        let text = "x".repeat(1000);
+        for record in [Record::Line(Level::Info, text.clone()), Record::OfUser(Level::Info, text)] {
+            let (mut scribe, _ways) = scribe();
+            for _ in 0..1000 {
+                scribe.take(Instant::now(), Pid::from_raw(7), record.clone());
+            }
+            let held = scribe.early.len();
+            assert!((100..=limits::LOG_HELD / 1512).contains(&held), "{held}");
+            assert_eq!(lines(&mut scribe).len(), 1000 - held);
+            scribe.release(|_| true);
+            assert_eq!((scribe.held, lines(&mut scribe).len()), (0, held));
+        }
     }
 
     #[test]
