@@ -104,9 +104,9 @@ fn a_dead_scribe_is_replaced_and_the_log_goes_on() {
     }
     server.logged("the scribe ended and was started again");
     let mut new = server.login("bob");
-    for (raw, name) in [(&mut old, "alice-was-here"), (&mut new, "bob-was-here")] {
-        raw.demand(&format!("MKDIR {name}"), "OK");
-        server.logged(name);
+    for (raw, name) in [(&mut old, "alice"), (&mut new, "bob")] {
+        raw.demand(&format!("MKDIR {name}-was-here"), "OK");
+        assert!(server.logged(&format!("MKDIR {name}-was-here")).contains(&format!(" {name}@127.0.0.1:")));
     }
     // Both generations hear of the end.
     server.signal(Signal::SIGINT);
@@ -119,6 +119,24 @@ fn a_dead_scribe_is_replaced_and_the_log_goes_on() {
     assert_eq!(server.wait(), 0);
     server.nobody_is_left();
     server.logged(" ended: 2 connections");
+}
+
+#[test]
+fn what_a_scribe_that_stood_still_has_missed_of_sessions_it_is_told_again() {
+    let server = Server::start(&[]);
+    let scribe = server.scribe().unwrap();
+    kill(scribe, Signal::SIGSTOP).unwrap();
+    for _ in 0..400 {
+        server.client(); // two records each: more than wait for a scribe
+    }
+    let mut raw = server.login("alice");
+    kill(scribe, Signal::SIGCONT).unwrap();
+    server.logged("log lines were lost");
+    raw.demand("MKDIR told-by-alice", "OK");
+    assert!(server.logged("MKDIR told-by-alice").contains(" alice@127.0.0.1:"));
+    assert!(server.log().iter().all(|line| !line.contains("login of alice")), "it was to be lost");
+    drop(raw);
+    server.stop();
 }
 
 #[test]

@@ -267,7 +267,8 @@ impl Field {
     }
 }
 
-/// The descriptor in the session that is the log's socket: the one socket that the listener has too.
+/// The descriptor in the session that is the log's socket: the one socket that the listener has too. (The listener's own way to the
+/// scribe is no session's.)
 fn log_of(pid: Pid, listener: Pid) -> i32 {
     let held = |pid: Pid| {
         let entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().map(|entry| entry.unwrap());
@@ -278,7 +279,9 @@ fn log_of(pid: Pid, listener: Pid) -> i32 {
         entries.map(read).filter(|(target, _)| target.to_string_lossy().starts_with("socket:")).collect::<Vec<_>>()
     };
     let theirs = held(listener);
-    held(pid).into_iter().find(|(target, _)| theirs.iter().any(|(other, _)| other == target)).unwrap().1
+    let mut shared = held(pid).into_iter().filter(|(target, _)| theirs.iter().any(|(other, _)| other == target));
+    let (Some((_, number)), None) = (shared.next(), shared.next()) else { panic!("not one socket is shared") };
+    number
 }
 
 /// Where a process has mapped what is called so.
@@ -395,17 +398,53 @@ fn what_a_session_says_of_others_is_not_believed() {
     }
     let mut field = Field::new(Start::Root, &[]);
     let (mut raw, pid) = field.session(When::AfterLogin);
-    let log = log_of(pid, field.server.pid());
-    for record in
-        [format!("O{pid} 9.9.9.9:9"), format!("C{}", field.sibling_pid), "E".into(), "Umallory".into(), "9x".into()]
-    {
-        raw.demand(&format!("HOSTILE log-send {log} {}", record.replace(' ', "%20")), "OK succeeded");
+    let (log, sibling) = (log_of(pid, field.server.pid()), field.sibling_pid);
+    let lies = [
+        format!("O{pid} 9.9.9.9:9 came"),
+        format!("C{sibling} 2went"),
+        format!("U{pid} mallory"),
+        format!("U{sibling} mallory"),
+        format!("K{sibling} 9.9.9.9:9 mallory"),
+        "Umallory".into(),
+        "F".into(),
+        "E".into(),
+        "9x".into(),
+    ];
+    // A scribe that has just begun knows of everybody what the listener has told it, and of nobody anything else.
+    for _ in 0..2 {
+        for lie in &lies {
+            raw.demand(&format!("HOSTILE log-send {log} {}", lie.replace(' ', "%20")), "OK succeeded");
+        }
+        for (raw, name) in [(&mut raw, "alice"), (&mut field.sibling, "bob")] {
+            let told = format!("told-by-{name}-{}", field.server.log().len());
+            raw.demand(&format!("MKDIR {told}"), "OK");
+            assert!(field.server.logged(&told).contains(&format!(" {name}@127.0.0.1:")));
+        }
+        let scribe = field.server.scribe().unwrap();
+        kill(scribe, Signal::SIGKILL).unwrap();
+        eventually("another scribe", || field.server.scribe().is_some_and(|pid| pid != scribe));
     }
-    raw.demand("MKDIR told-by-alice", "OK");
-    assert!(field.server.logged("MKDIR told-by-alice").contains(" alice@127.0.0.1:"));
-    field.sibling.demand("MKDIR told-by-bob", "OK");
-    assert!(field.server.logged("MKDIR told-by-bob").contains(" bob@127.0.0.1:"));
     assert!(field.server.log().iter().all(|line| !line.contains("mallory") && !line.contains("9.9.9.9")));
+}
+
+#[test]
+fn a_session_that_floods_the_log_takes_no_name_from_others() {
+    if !root_is_here() {
+        return;
+    }
+    let field = Field::new(Start::Root, &[]);
+    let (mut raw, pid) = field.session(When::AfterLogin);
+    let log = log_of(pid, field.server.pid());
+    let scribe = field.server.scribe().unwrap();
+    kill(scribe, Signal::SIGSTOP).unwrap(); // the best that a flood can do: nothing that it fills is emptied
+    while raw.ask(format!("HOSTILE log-send {log} 3flood")) == "OK succeeded" {}
+    let mut carol = field.server.login("user1");
+    kill(scribe, Signal::SIGCONT).unwrap();
+    field.server.logged("login of user1");
+    carol.demand("MKDIR told-by-user1", "OK");
+    assert!(field.server.logged("MKDIR told-by-user1").contains(" user1@127.0.0.1:"));
+    drop(carol);
+    field.server.logged("the client closed the connection");
 }
 
 #[test]

@@ -122,6 +122,21 @@ pub const REFUSALS_LOGGED: u32 = 10;
 
 /// Records of sessions that the listener takes in before it looks at new connections again.
 pub const WORDS: usize = 64;
+
+/// Bytes of log records that wait for the scribe, those of all sessions together, as the kernel counts them: what Linux gives a socket
+/// anyway, but said here, since [`LOG_TURN`] goes by it.
+pub const LOG_QUEUE: usize = 208 * 1024;
+
+/// What a log record counts beside its bytes; the kernel needs more for one.
+pub const LOG_RECORD: usize = 512;
+
+/// Bytes of records that the scribe takes from sessions before it hears the listener again, so that who floods it keeps it from nothing;
+/// but more than [`LOG_QUEUE`] and one record, so that what was said before the listener spoke is taken before.
+pub const LOG_TURN: usize = 256 * 1024;
+
+/// Bytes of records that the scribe holds until it knows their senders' names. What exceeds that is written without a name.
+pub const LOG_HELD: usize = 256 * 1024;
+
 /// Bytes of address space of a session: some hundred times what it needs. A session gone wild ends itself, not the machine.
 pub const SESSION_MEMORY: u64 = 1 << 30;
 

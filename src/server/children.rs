@@ -70,9 +70,9 @@ impl Children {
         self.by_pid.keys().copied()
     }
 
-    /// Whom each serves.
-    pub fn peers(&self) -> impl Iterator<Item = (Pid, Peer)> {
-        self.by_pid.iter().map(|(pid, child)| (*pid, child.peer))
+    /// Each, and what is known of it.
+    pub fn all(&self) -> impl Iterator<Item = (Pid, &Child)> {
+        self.by_pid.iter().map(|(pid, child)| (*pid, child))
     }
 
     /// The process groups that sessions live in: one, unless the scribe had to be replaced.

@@ -3,6 +3,7 @@
 
 mod door;
 mod end;
+mod names;
 
 use super::certificate::Source;
 use super::children::{Child, Children, Reaper};
@@ -13,7 +14,7 @@ use super::gate::{Gate, Refusal};
 use super::options::ServeOptions;
 use super::record::{Level, Log, Record};
 use super::scoreboard::{Scoreboard, Totals};
-use super::scribe::{self, Scribe};
+use super::scribe::{self, Scribe, Ways};
 use super::session::{Brief, Times};
 use super::users::{self, Begun, Load, Loaded, Loading, Sources, Users};
 use super::words::{self, Ears, Mouth};
@@ -74,9 +75,13 @@ pub struct Listener {
     loading: Option<Loading>,
     signals: SignalPipe,
     log: Log,
-    /// The end of the log socket that a new scribe would read.
-    log_reader: OwnedFd,
+    /// What a session gets for it.
+    session_log: Log,
+    /// The ends that a new scribe would read.
+    log_ends: scribe::Ends,
     scribe: Option<Pid>,
+    /// When the scribe is told of all sessions again, since it has missed something.
+    untold: Option<Instant>,
     children: Children,
     reaper: Reaper,
     scoreboard: Scoreboard,
@@ -124,7 +129,7 @@ impl Listener {
         let reaper = Reaper::new()?; // before the pipe that wakes the listener
         let signals = SignalPipe::new(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCHLD])?;
         let Prepared { options, sockets, storage, sources, users, identity, notes, policy, walls } = prepared;
-        let (log, log_reader) = scribe::socket(options.log_level())?;
+        let (Ways { listener: log, sessions: session_log }, log_ends) = scribe::ways(options.log_level())?;
         let (mouth, ears) = words::socket()?;
         let gate = Gate::new(&options.gate, options.max_clients, options.max_clients_per_ip);
         for (level, note) in notes {
@@ -142,8 +147,10 @@ impl Listener {
             loading: None,
             signals,
             log,
-            log_reader,
+            session_log,
+            log_ends,
             scribe: None,
+            untold: None,
             children: Children::default(),
             reaper,
             totals: Totals::default(),
@@ -179,14 +186,16 @@ impl Listener {
         loop {
             let ready = self.wait()?;
             self.signals.drain();
-            self.hear_words();
             let ended = self.reap();
+            self.hear_words(&ended);
             if self.scribe.is_none() {
                 if let Some((scribe, mask)) = self.start_scribe()? {
                     return Ok(Role::Scribe(scribe, mask));
                 }
+                self.log.line(Level::Warning, "the scribe ended and was started again");
                 self.introduce_sessions();
             }
+            self.tell_anew();
             self.bury(ended);
             if self.signals.came(Signal::SIGHUP)
                 && let Some(load) = self.reload()
@@ -222,7 +231,14 @@ impl Listener {
             Phase::Ending(until) | Phase::Forcing(until, _) => Some(until),
         };
         let leaving = self.gate.room.has_leaving().then(|| now + limits::STRANGER);
-        let due = [self.lingering.front().map(|(until, _)| *until), self.rest_until, end, leaving, self.reaper.due()];
+        let due = [
+            self.lingering.front().map(|(until, _)| *until),
+            self.rest_until,
+            end,
+            leaving,
+            self.reaper.due(),
+            self.untold,
+        ];
         let left = due.into_iter().flatten().min().map(|at| TimeSpec::from(at.saturating_duration_since(now)));
         let mut fds =
             vec![PollFd::new(self.signals.fd(), PollFlags::POLLIN), PollFd::new(self.ears.fd(), PollFlags::POLLIN)];
@@ -272,7 +288,7 @@ impl Listener {
                 self.children.add(pid, Child { peer, slot, group, since, generation, user: None });
                 self.gate.room.enter(pid, &peer, since);
                 let text = format!("{peer} connected, session {pid}, {} active", self.children.count());
-                self.log.send(&Record::Opened(pid, peer.to_string(), text));
+                self.tell(&Record::Opened(pid, peer.to_string(), text));
                 signals::restore(&mask)?;
                 Ok(None)
             }
@@ -290,7 +306,8 @@ impl Listener {
     fn become_session(self, arrival: Arrival) -> Brief {
         let Arrival { at, socket, peer, slot, group, login_by } = arrival;
         let with_tls = self.sockets.get(at).is_some_and(Socket::speaks_tls);
-        let Listener { pid, options, storage, sources, users, identity, log, children, scoreboard, gate, .. } = self;
+        let Listener { pid, options, storage, sources, users, identity, children, scoreboard, gate, .. } = self;
+        let log = self.session_log; // the listener's own is closed here
         let tally = join(group, pid).and_then(|()| scoreboard.keep_only(slot)).unwrap_or_else(|error| {
             log.line(Level::Error, format!("cannot start a session: {error}"));
             exit_child(Ending::Failed as u8)
@@ -332,14 +349,6 @@ impl Listener {
         ended
     }
 
-    /// Tells a new scribe what the old one knew.
-    fn introduce_sessions(&self) {
-        self.log.line(Level::Warning, "the scribe ended and was started again");
-        for (pid, peer) in self.children.peers() {
-            self.log.send(&Record::Opened(pid, peer.to_string(), String::new()));
-        }
-    }
-
     /// Strikes children that have been reaped off every list, and tells how they ended.
     fn bury(&mut self, ended: Vec<(Pid, WaitStatus)>) {
         for (pid, status) in ended {
@@ -351,7 +360,7 @@ impl Listener {
                 let level = if fate.is_alarming() { Level::Error } else { Level::Info };
                 let (count, time) = (self.children.count(), child.since.elapsed().as_secs_f64());
                 let text = format!("{} disconnected, session {pid}: {fate} {time:.3}s, {count} active", child.peer);
-                self.log.send(&Record::Closed(pid, level, text));
+                self.tell(&Record::Closed(pid, level, text));
             }
         }
     }
@@ -419,8 +428,8 @@ impl Listener {
             Fork::Child => {
                 setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
                 let level = self.options.log_level();
-                let reader = self.log_reader.try_clone()?;
-                Ok(Some((Box::new(Scribe::new(reader, self.pid, self.options.log_target, level)), mask)))
+                let ends = self.log_ends.try_clone()?;
+                Ok(Some((Box::new(Scribe::new(ends, self.pid, self.options.log_target, level)), mask)))
             }
             Fork::Parent(pid) => {
                 let _ = setpgid(pid, pid); // before any session wants to join

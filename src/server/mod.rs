@@ -12,6 +12,7 @@ pub mod confine;
 pub mod control;
 pub mod ending;
 pub mod gate;
+pub mod inlet;
 pub mod listener;
 pub mod login;
 pub mod member;

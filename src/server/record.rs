@@ -1,5 +1,5 @@
-//! What travels to the scribe: one record a datagram, over a socket on which the kernel names the sender. No session can
-//! speak for another.
+//! What travels to the scribe: one record a datagram, over sockets on which the kernel names the sender. No session can speak for
+//! another; who is who only the listener says, over a socket of its own, which no session can fill.
 
 use crate::auth::UserName;
 use crate::proto::Code;
@@ -11,6 +11,7 @@ use std::cell::Cell;
 use std::fmt::Display;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How much a line matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,16 +54,22 @@ impl Level {
 /// One record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
-    /// Of the listener: this child serves this peer. With a line for the log, or none where it has been there for long.
+    /// Of the listener: this child serves this peer. With a line for the log.
     Opened(Pid, String, String),
+    /// Of the listener: this child's user has logged in. The line for the log is the scribe's.
+    User(Pid, String),
     /// Of the listener: this child has been reaped. With a line for the log.
     Closed(Pid, Level, String),
+    /// Of the listener: what it has said of its children is void. Those that there are follow.
+    Forget,
+    /// Of the listener: this child serves this peer, and this user once that is known, and has done so for a while.
+    Known(Pid, String, Option<String>),
     /// Of the listener: nothing more will come.
     End,
-    /// Of a session: this user has logged in. The line for the log is the scribe's.
-    User(String),
     /// Of anybody: a line for the log.
     Line(Level, String),
+    /// Of a session after its login: a line for the log, which waits until the listener has said who the user is.
+    OfUser(Level, String),
 }
 
 impl Record {
@@ -71,9 +78,12 @@ impl Record {
         match self {
             Record::Opened(pid, peer, text) => format!("O{pid} {peer} {text}"),
             Record::Closed(pid, level, text) => format!("C{pid} {}{text}", *level as u8),
+            Record::User(pid, name) => format!("U{pid} {name}"),
+            Record::Forget => "F".into(),
+            Record::Known(pid, peer, user) => format!("K{pid} {peer} {}", user.as_deref().unwrap_or_default()),
             Record::End => "E".into(),
-            Record::User(name) => format!("U{name}"),
             Record::Line(level, text) => format!("{}{text}", *level as u8),
+            Record::OfUser(level, text) => format!("L{}{text}", *level as u8),
         }
     }
 
@@ -83,21 +93,46 @@ impl Record {
         let (kind, rest) = (*bytes.first()?, text.get(1..)?);
         match kind {
             b'O' => {
-                let (pid, rest) = rest.split_once(' ')?;
+                let (pid, rest) = of_child(rest)?;
                 let (peer, text) = rest.split_once(' ')?;
-                Some(Record::Opened(Pid::from_raw(pid.parse().ok()?), peer.into(), text.into()))
+                Some(Record::Opened(pid, peer.into(), text.into()))
+            }
+            b'U' => {
+                let (pid, name) = of_child(rest)?;
+                Some(Record::User(pid, user(name)?))
             }
             b'C' => {
-                let (pid, rest) = rest.split_once(' ')?;
-                let level = Level::from_byte(*rest.as_bytes().first()?)?;
-                Some(Record::Closed(Pid::from_raw(pid.parse().ok()?), level, rest.get(1..)?.into()))
+                let (pid, line) = of_child(rest)?;
+                let (level, text) = levelled(line)?;
+                Some(Record::Closed(pid, level, text))
+            }
+            b'F' => Some(Record::Forget),
+            b'K' => {
+                let (pid, rest) = of_child(rest)?;
+                let (peer, name) = rest.split_once(' ')?;
+                let user = if name.is_empty() { None } else { Some(user(name)?) };
+                Some(Record::Known(pid, peer.into(), user))
             }
             b'E' => Some(Record::End),
-            // It stands in every line of the session from then on: what is no name of a user could forge others.
-            b'U' => rest.parse::<UserName>().ok().map(|_| Record::User(rest.into())),
-            _ => Some(Record::Line(Level::from_byte(kind)?, rest.into())),
+            b'L' => levelled(rest).map(|(level, text)| Record::OfUser(level, text)),
+            _ => levelled(text).map(|(level, text)| Record::Line(level, text)),
         }
     }
+}
+
+/// A process, and what is said of it.
+fn of_child(text: &str) -> Option<(Pid, &str)> {
+    let (pid, rest) = text.split_once(' ')?;
+    Some((Pid::from_raw(pid.parse().ok()?), rest))
+}
+
+/// A user's name. It stands in every line of the session from then on: what is none could forge others.
+fn user(name: &str) -> Option<String> {
+    name.parse::<UserName>().ok().map(|_| name.into())
+}
+
+fn levelled(text: &str) -> Option<(Level, String)> {
+    Some((Level::from_byte(*text.as_bytes().first()?)?, text.get(1..)?.into()))
 }
 
 /// Bytes of a record: a line with two paths of the greatest length.
@@ -106,45 +141,69 @@ pub const LARGEST: usize = 32 * 1024;
 /// Milliseconds that a record may wait for a scribe that is behind. After that it is dropped and counted: no log stalls a session.
 const PATIENCE: u8 = 100;
 
-/// The sending end, inherited by every process of the server.
+/// A way to the scribe: the sending end of a socket, and whether what goes there is said in a user's name.
+pub struct Way {
+    socket: OwnedFd,
+    of_user: AtomicBool,
+}
+
+impl From<OwnedFd> for Way {
+    fn from(socket: OwnedFd) -> Self {
+        Way { socket, of_user: AtomicBool::new(false) }
+    }
+}
+
+/// What a process has to say to the log.
 pub struct Log {
-    socket: Arc<OwnedFd>,
+    way: Arc<Way>,
     /// Lines that matter less are not sent at all: nobody would write them.
     level: Level,
     dropped: Cell<u64>,
 }
 
 impl Log {
-    /// Sends over `socket` what matters as much as `level`.
-    pub fn new(socket: impl Into<Arc<OwnedFd>>, level: Level) -> Self {
-        Log { socket: socket.into(), level, dropped: Cell::new(0) }
+    /// Sends over `way` what matters as much as `level`.
+    pub fn new(way: Arc<Way>, level: Level) -> Self {
+        Log { way, level, dropped: Cell::new(0) }
     }
 
-    /// The socket, for another [`Log`] of this process.
-    pub fn sender(&self) -> Arc<OwnedFd> {
-        self.socket.clone()
+    /// The way, for another [`Log`] of this process.
+    pub fn sender(&self) -> Arc<Way> {
+        self.way.clone()
     }
 
-    /// Sends a record, and first how many were dropped before it.
-    pub fn send(&self, record: &Record) {
+    /// From now on this process speaks for a user. Who that is the listener says.
+    pub fn has_user(&self) {
+        self.way.of_user.store(true, Ordering::Relaxed);
+    }
+
+    /// Sends a record, and first how many were dropped before it. `false` if it was dropped.
+    pub fn send(&self, record: &Record) -> bool {
         let dropped = self.dropped.get();
         if dropped > 0 {
-            let confession =
-                Record::Line(Level::Warning, format!("{dropped} log lines were lost: the log was too slow"));
+            let confession = self.of(Level::Warning, format!("{dropped} log lines were lost: the log was too slow"));
             if !self.deliver(&confession) {
-                return self.dropped.set(dropped + 1);
+                self.dropped.set(dropped + 1);
+                return false;
             }
             self.dropped.set(0);
         }
-        if !self.deliver(record) {
-            self.dropped.set(self.dropped.get() + 1);
-        }
+        let delivered = self.deliver(record);
+        self.dropped.set(u64::from(!delivered));
+        delivered
     }
 
     /// Sends a line.
     pub fn line(&self, level: Level, text: impl Display) {
         if level <= self.level {
-            self.send(&Record::Line(level, text.to_string()));
+            self.send(&self.of(level, text.to_string()));
+        }
+    }
+
+    fn of(&self, level: Level, text: String) -> Record {
+        match self.way.of_user.load(Ordering::Relaxed) {
+            true => Record::OfUser(level, text),
+            false => Record::Line(level, text),
         }
     }
 
@@ -154,12 +213,12 @@ impl Log {
         let bytes = text.get(..text.floor_char_boundary(LARGEST)).unwrap_or_default().as_bytes();
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
         loop {
-            match send(self.socket.as_raw_fd(), bytes, flags) {
+            match send(self.way.socket.as_raw_fd(), bytes, flags) {
                 Ok(_) => return true,
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) if self.dropped.get() > 0 => return false,
                 Err(Errno::EAGAIN) => {
-                    let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLOUT)];
+                    let mut fds = [PollFd::new(self.way.socket.as_fd(), PollFlags::POLLOUT)];
                     if !matches!(poll(&mut fds, PollTimeout::from(PATIENCE)), Ok(1)) {
                         return false;
                     }
@@ -178,15 +237,18 @@ mod tests {
     fn records_survive_the_way_and_rubbish_is_none() {
         for record in [
             Record::Opened(Pid::from_raw(7), "127.0.0.1:5".into(), "a line with spaces".into()),
-            Record::Opened(Pid::from_raw(7), "uid:5".into(), String::new()),
+            Record::User(Pid::from_raw(7), "alice".into()),
             Record::Closed(Pid::from_raw(7), Level::Error, "a line".into()),
+            Record::Forget,
+            Record::Known(Pid::from_raw(7), "uid:5".into(), None),
+            Record::Known(Pid::from_raw(7), "uid:5".into(), Some("alice".into())),
             Record::End,
-            Record::User("alice".into()),
             Record::Line(Level::Debug, "text with spaces".into()),
+            Record::OfUser(Level::Debug, "text with spaces".into()),
         ] {
             assert_eq!(Record::decode(record.encode().as_bytes()), Some(record));
         }
-        let forged = b"Ux\n2026-01-01T00:00:00.000000Z dfos-forkd[1] info bob";
+        let forged = b"U7 x\n2026-01-01T00:00:00.000000Z dfos-forkd[1] info bob";
         for rubbish in [
             &b""[..],
             b"O",
@@ -201,8 +263,16 @@ mod tests {
             b"\xff",
             "é".as_bytes(),
             b"U",
+            b"U7",
+            b"U7 ",
+            b"Ualice",
             forged,
-            b"U\x1b[2J",
+            b"U7 \x1b[2J",
+            b"K7",
+            b"K7 y",
+            b"K7 y \x1b[2J",
+            b"L",
+            b"L9x",
         ] {
             assert_eq!(Record::decode(rubbish), None, "{rubbish:?}");
         }

@@ -5,7 +5,7 @@ use super::control::Control;
 use super::ending::Ending;
 use super::login::{self, Stranger};
 use super::member::Member;
-use super::record::{Level, Log, Record};
+use super::record::{Level, Log};
 use super::scoreboard::{Figure, Tally};
 use super::secure::secure;
 use super::talk::Talk;
@@ -96,12 +96,12 @@ pub fn run(brief: Brief, stop: StopPipe) -> Ending {
         Err(ending) => return ending,
     };
     stack::wipe(); // of verifiers and passwords
-    brief.log.send(&Record::User(user.to_string()));
     talk.wire.waiter.stays();
     if let Err(cut) = brief.mouth.logged_in(&user, &mut talk.wire.waiter) {
         talk.farewell(Code::Internal, "the server did not take note of your login; try again");
         return failed(&brief.log, &format!("cannot tell the listener of {user}'s login: {cut}"));
     }
+    brief.log.has_user(); // the listener says who
     brief.tally.add(Figure::Logins, 1);
     let control = match Control::enter(brief.storage.as_fd(), &user, &limits) {
         Ok(control) => control,

@@ -1,7 +1,7 @@
 //! The one word that a session says to the listener: who has logged in. It goes over a socket on which the kernel names the
 //! sender, so no session can speak for another, and each is believed once.
 
-use super::scribe;
+use super::inlet;
 use crate::auth::UserName;
 use crate::net::{Cut, Until, Waiter};
 use crate::proto::limits;
@@ -56,7 +56,7 @@ impl Ears {
         let mut buffer = [0; LONGEST];
         let mut heard = Vec::new();
         for _ in 0..limits::WORDS {
-            match scribe::receive(&self.0, &mut buffer) {
+            match inlet::receive(&self.0, &mut buffer) {
                 Ok(Some((sender, length))) => {
                     heard.extend(user_of(buffer.get(..length).unwrap_or_default()).map(|user| (sender, user)));
                 }

@@ -4,7 +4,7 @@
 //! descriptor from another but by number. It allows shutdown(2) of descriptor 0 alone; and since no call is allowed that gives a
 //! descriptor a number of the caller's choice below 3, the log can never become number 0.
 
-use crate::server::record::{Level, Log, Record};
+use crate::server::record::{Level, Log};
 use crate::sys::descriptors::as_standard_input;
 pub use crate::sys::descriptors::close_inherited;
 use nix::unistd::{dup2_stderr, dup2_stdout};
@@ -25,6 +25,6 @@ pub fn arrange(socket: OwnedFd) -> io::Result<OwnedFd> {
 pub fn report_panics(log: &Log) {
     let log = log.sender();
     std::panic::set_hook(Box::new(move |panic| {
-        Log::new(log.clone(), Level::Error).send(&Record::Line(Level::Error, panic.to_string()));
+        Log::new(log.clone(), Level::Error).line(Level::Error, panic);
     }));
 }

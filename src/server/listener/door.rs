@@ -6,10 +6,11 @@ use crate::net::{Peer, tls};
 use crate::proto::{Answer, Code, limits};
 use crate::server::ending::Fate;
 use crate::server::gate::{Refusal, Verdict};
-use crate::server::record::Level;
+use crate::server::record::{Level, Record};
 use crate::sys::signals::{MAKE_ROOM, USER_GONE};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
+use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -68,15 +69,18 @@ impl Listener {
         }
     }
 
-    /// Hears who has logged in.
-    pub(super) fn hear_words(&mut self) {
+    /// Hears who has logged in. Those who have `ended` since are heard like the others, for the log's sake; but their process ids may be
+    /// other people's by now.
+    pub(super) fn hear_words(&mut self, ended: &[(Pid, WaitStatus)]) {
         for (pid, user) in self.ears.hear() {
             if !self.gate.room.log_in(pid) {
                 continue; // no session, or one that has spoken before
             }
+            self.tell(&Record::User(pid, user.to_string()));
             let Some(child) = self.children.get_mut(pid) else { continue };
             child.user = Some(user);
-            if child.generation != self.generation {
+            let still_there = ended.iter().all(|(gone, _)| *gone != pid);
+            if child.generation != self.generation && still_there {
                 // The users were loaded again while it logged in with the old ones.
                 self.send_away(pid, USER_GONE, Instant::now());
             }

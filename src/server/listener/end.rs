@@ -106,8 +106,8 @@ impl Listener {
             ),
         );
         self.log.send(&Record::End);
-        let Listener { log, log_reader, scribe, signals, .. } = self;
-        drop((log, log_reader));
+        let Listener { log, session_log, log_ends, scribe, signals, .. } = self;
+        drop((log, session_log, log_ends));
         if let Some(pid) = scribe {
             await_scribe(pid, &signals)?;
         }
