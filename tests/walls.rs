@@ -80,6 +80,9 @@ const ATTEMPTS: &[Attempt] = &[
     ("symlink", On::Nothing, &["seccomp"], true),
     ("fifo", On::Nothing, &["seccomp"], true),
     ("device", On::Nothing, &["landlock", "seccomp"], false),
+    ("set-user-id", On::Nothing, &["seccomp"], true),
+    ("set-group-id", On::Nothing, &["seccomp"], true),
+    ("sticky", On::Nothing, &["seccomp"], true),
     ("log-shutdown", On::Log, &["seccomp"], true),
     ("log-dup2", On::Log, &["seccomp"], true),
     ("log-dupfd", On::Log, &["seccomp"], true),
@@ -206,7 +209,7 @@ impl Field {
         let outside = self.server.home().join("outside");
         let _ = fs::remove_file(outside.join("new"));
         let _ = fs::remove_dir(outside.join("new"));
-        for name in ["linked", "stolen", "a-link", "a-fifo"] {
+        for name in ["linked", "stolen", "a-link", "a-fifo", "own"] {
             let _ = fs::remove_file(self.server.at("alice").join(name));
         }
         fs::write(outside.join("victim"), "a victim").unwrap();

@@ -3,7 +3,7 @@
 //! An attempt gives the kernel's answer. Most are harmless where they succeed; those that are not are told so in `tests/walls.rs`.
 
 use libc::{c_long, c_void};
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 
 /// Why an attempt failed: the error number.
 type Attempt = Result<c_long, i32>;
@@ -59,6 +59,21 @@ struct OpenHow {
 fn open(path: &str, flags: i32) -> Attempt {
     let how = OpenHow { flags: flags as u64, mode: if flags & libc::O_CREAT != 0 { 0o600 } else { 0 }, resolve: 0 };
     reach(path, |dir, path| call(libc::SYS_openat2, &[dir, path, &raw const how as usize, size_of::<OpenHow>()]))
+}
+
+/// Opens a file in the working directory, which after login is the user's own; made if it is not there.
+fn own(name: &CStr, flags: i32) -> Result<usize, i32> {
+    let how = OpenHow { flags: (flags | libc::O_CREAT) as u64, mode: 0o600, resolve: 0 };
+    let arguments = [HERE, name.as_ptr() as usize, &raw const how as usize, size_of::<OpenHow>()];
+    call(libc::SYS_openat2, &arguments).map(|fd| fd as usize)
+}
+
+/// Tries a call whose first argument is a file of the session's own, opened to be written to.
+fn on_own(number: c_long, rest: &[usize]) -> Attempt {
+    let file = own(c"own", libc::O_RDWR)?;
+    let result = call(number, &[&[file], rest].concat());
+    let _ = call(libc::SYS_close, &[file]);
+    result
 }
 
 fn socket(family: i32, kind: i32) -> Result<usize, i32> {
@@ -155,6 +170,10 @@ fn run(name: &str, first: Option<&str>, second: Option<&str>) -> Result<Attempt,
             let name = inside("a-device")?;
             call(libc::SYS_mknodat, &[HERE, name.as_ptr() as usize, libc::S_IFCHR as usize | 0o600, 0x103])
         }
+        // A file of its own, to be run with the rights of the service user.
+        "set-user-id" => on_own(libc::SYS_fchmod, &[0o4755]),
+        "set-group-id" => on_own(libc::SYS_fchmod, &[0o2755]),
+        "sticky" => on_own(libc::SYS_fchmod, &[0o1755]),
         // The log, which is everybody's. First: its descriptor.
         "log-shutdown" => call(libc::SYS_shutdown, &[number(first)?, libc::SHUT_RDWR as usize]),
         "log-dup2" => call(libc::SYS_dup3, &[number(first)?, 1, 0]),

@@ -31,6 +31,9 @@ const NO_ADDRESS: &[Test] = &[Test(4, Length::Qword, Op::Eq, 0)];
 /// Memory that is not executable.
 const NO_CODE: &[Test] = &[Test(2, Length::Dword, Op::MaskedEq(libc::PROT_EXEC as u64), 0)];
 
+/// A mode that gives nobody the file's owner or group by execution (set-user-id, set-group-id), nor a directory's names (sticky).
+const NO_SPECIAL_BITS: &[Test] = &[Test(1, Length::Dword, Op::MaskedEq(0o7000), 0)];
+
 /// A copy of a descriptor with a number from 3 on, which has no meaning.
 const COPY: &[Test] =
     &[Test(1, Length::Dword, Op::Eq, libc::F_DUPFD_CLOEXEC as u64), Test(2, Length::Dword, Op::Ge, 3)];
@@ -77,7 +80,7 @@ pub(super) const ALWAYS: &[Group] = &[
             (libc::SYS_sync_file_range, ANY),
             (libc::SYS_fstat, ANY),
             (libc::SYS_fstatfs, ANY),
-            (libc::SYS_fchmod, ANY),
+            (libc::SYS_fchmod, NO_SPECIAL_BITS),
             (libc::SYS_fgetxattr, ANY),
             (libc::SYS_fsetxattr, ANY),
             (libc::SYS_utimensat, &[Test(1, Length::Qword, Op::Eq, 0)]),
