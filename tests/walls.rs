@@ -83,6 +83,11 @@ const ATTEMPTS: &[Attempt] = &[
     ("set-user-id", On::Nothing, &["seccomp"], true),
     ("set-group-id", On::Nothing, &["seccomp"], true),
     ("sticky", On::Nothing, &["seccomp"], true),
+    ("sendfile", On::Nothing, &["seccomp"], true),
+    ("futex-requeue", On::Nothing, &["seccomp"], true),
+    ("futex-pi", On::Nothing, &["seccomp"], true),
+    ("advise", On::Nothing, &["seccomp"], true),
+    ("other-limit", On::Nothing, &["seccomp"], true),
     ("log-shutdown", On::Log, &["seccomp"], true),
     ("log-dup2", On::Log, &["seccomp"], true),
     ("log-dupfd", On::Log, &["seccomp"], true),
@@ -157,6 +162,9 @@ const BEFORE_LOGIN: &[Attempt] = &[
     ("kill", On::Sibling, &["landlock", "seccomp"], true),
     ("unshare", On::Nothing, &["seccomp"], false), // a start without root is in a namespace of its own already
     ("mmap-code", On::Nothing, &["seccomp"], true),
+    ("futex-requeue", On::Nothing, &["seccomp"], true),
+    ("other-limit", On::Nothing, &["seccomp"], true),
+    ("seccomp-listener", On::Nothing, &["seccomp"], true),
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq)]

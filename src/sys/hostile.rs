@@ -126,8 +126,8 @@ const NO_SUCH_ATTEMPT: i32 = -1;
 
 fn run(name: &str, first: Option<&str>, second: Option<&str>) -> Result<Attempt, i32> {
     let path = first.unwrap_or("/etc/passwd");
-    let buffer = [0u8; 4096];
-    let bytes = buffer.as_ptr() as usize;
+    let mut buffer = [0u64; 512];
+    let bytes = &raw mut buffer as usize;
     Ok(match name {
         // Files outside.
         "open-read" => open(path, libc::O_RDONLY),
@@ -174,6 +174,31 @@ fn run(name: &str, first: Option<&str>, second: Option<&str>) -> Result<Attempt,
         "set-user-id" => on_own(libc::SYS_fchmod, &[0o4755]),
         "set-group-id" => on_own(libc::SYS_fchmod, &[0o2755]),
         "sticky" => on_own(libc::SYS_fchmod, &[0o1755]),
+        // Forms of a call that DFOS does not use.
+        "sendfile" => on_own(libc::SYS_sendfile, &[own(c"own", libc::O_RDONLY)?, 0, 4096]),
+        "futex-requeue" => call(libc::SYS_futex, &[bytes, libc::FUTEX_REQUEUE as usize, 0, 0, bytes + 64]),
+        "futex-pi" => call(libc::SYS_futex, &[bytes, libc::FUTEX_LOCK_PI as usize]),
+        "advise" => call(libc::SYS_madvise, &[bytes & !4095, 4096, libc::MADV_SEQUENTIAL as usize]),
+        "other-limit" => call(libc::SYS_prlimit64, &[0, libc::RLIMIT_NOFILE as usize, 0, bytes]),
+        "seccomp-listener" => {
+            let allow = libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: 0x7fff_0000 };
+            let program = libc::sock_fprog { len: 1, filter: (&raw const allow).cast_mut() };
+            let (set, listen) = (libc::SECCOMP_SET_MODE_FILTER as usize, libc::SECCOMP_FILTER_FLAG_NEW_LISTENER);
+            call(libc::SYS_seccomp, &[set, listen as usize, &raw const program as usize])
+        }
+        // What ends with the login.
+        "fchdir" => {
+            let no_directory = |result: &Attempt| matches!(result, Err(libc::EBADF | libc::ENOTDIR));
+            let mut answers = (3..24).map(|fd| call(libc::SYS_fchdir, &[fd]));
+            answers.find(|result| !no_directory(result)).unwrap_or(Err(libc::EBADF))
+        }
+        "capget" => call(libc::SYS_capget, &[[0x2008_0522u32, 0].as_ptr() as usize, bytes]),
+        "no-new-privs" => call(libc::SYS_prctl, &[libc::PR_SET_NO_NEW_PRIVS as usize, 1, 0, 0, 0]),
+        "landlock-version" => call(libc::SYS_landlock_create_ruleset, &[0, 0, 1]),
+        "seccomp-avail" => {
+            let action = libc::SECCOMP_RET_ERRNO;
+            call(libc::SYS_seccomp, &[libc::SECCOMP_GET_ACTION_AVAIL as usize, 0, &raw const action as usize])
+        }
         // The log, which is everybody's. First: its descriptor.
         "log-shutdown" => call(libc::SYS_shutdown, &[number(first)?, libc::SHUT_RDWR as usize]),
         "log-dup2" => call(libc::SYS_dup3, &[number(first)?, 1, 0]),

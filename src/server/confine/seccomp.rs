@@ -28,6 +28,9 @@ const ANY: &[Test] = &[];
 /// No address: the call goes to the other end and nowhere else.
 const NO_ADDRESS: &[Test] = &[Test(4, Length::Qword, Op::Eq, 0)];
 
+/// The client's connection, which is descriptor 0.
+const CLIENT: &[Test] = &[Test(0, Length::Dword, Op::Eq, 0)];
+
 /// Memory that is not executable.
 const NO_CODE: &[Test] = &[Test(2, Length::Dword, Op::MaskedEq(libc::PROT_EXEC as u64), 0)];
 
@@ -37,6 +40,22 @@ const NO_SPECIAL_BITS: &[Test] = &[Test(1, Length::Dword, Op::MaskedEq(0o7000), 
 /// A copy of a descriptor with a number from 3 on, which has no meaning.
 const COPY: &[Test] =
     &[Test(1, Length::Dword, Op::Eq, libc::F_DUPFD_CLOEXEC as u64), Test(2, Length::Dword, Op::Ge, 3)];
+
+/// A word that threads wait at and wake each other by. Priority inheritance and requeueing have opened kernels before (CVE-2014-3153,
+/// CVE-2021-3347), and nothing here uses them.
+const fn word(operation: i32) -> Test {
+    let how = libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME;
+    Test(1, Length::Dword, Op::MaskedEq(!how as u32 as u64), operation as u64)
+}
+
+/// What is told of memory.
+const fn advice(advice: i32) -> Test {
+    Test(2, Length::Dword, Op::Eq, advice as u64)
+}
+
+/// Advice that makes the guard of a thread's stack, and takes it away, since Linux 6.13 and glibc 2.42 (madvise(2)).
+const MADV_GUARD_INSTALL: i32 = 102;
+const MADV_GUARD_REMOVE: i32 = 103;
 
 /// What clone(2) may be told beside what makes a thread; anything else would make a process or a namespace.
 const HARMLESS: i32 = libc::CLONE_SYSVSEM
@@ -55,8 +74,8 @@ pub(super) const ALWAYS: &[Group] = &[
         calls: &[
             (libc::SYS_recvfrom, NO_ADDRESS),
             (libc::SYS_sendto, NO_ADDRESS),
-            (libc::SYS_shutdown, &[Test(0, Length::Dword, Op::Eq, 0)]),
-            (libc::SYS_sendfile, ANY),
+            (libc::SYS_shutdown, CLIENT),
+            (libc::SYS_sendfile, CLIENT),
             (libc::SYS_ppoll, ANY),
             #[cfg(target_arch = "x86_64")]
             (libc::SYS_poll, ANY),
@@ -116,14 +135,20 @@ pub(super) const ALWAYS: &[Group] = &[
             (libc::SYS_mmap, NO_CODE),
             (libc::SYS_mprotect, NO_CODE),
             (libc::SYS_munmap, ANY),
-            (libc::SYS_madvise, ANY),
+            (libc::SYS_madvise, &[advice(libc::MADV_DONTNEED)]),
+            (libc::SYS_madvise, &[advice(libc::MADV_FREE)]),
+            (libc::SYS_madvise, &[advice(MADV_GUARD_INSTALL)]),
+            (libc::SYS_madvise, &[advice(MADV_GUARD_REMOVE)]),
         ],
     },
     Group {
         reason: "threads of this process; clone3 hides its flags behind a pointer, so it is answered with ENOSYS and libc takes clone",
         calls: &[
             (libc::SYS_clone, THREAD_ONLY),
-            (libc::SYS_futex, ANY),
+            (libc::SYS_futex, &[word(libc::FUTEX_WAIT)]),
+            (libc::SYS_futex, &[word(libc::FUTEX_WAKE)]),
+            (libc::SYS_futex, &[word(libc::FUTEX_WAIT_BITSET)]),
+            (libc::SYS_futex, &[word(libc::FUTEX_WAKE_BITSET)]),
             (libc::SYS_set_robust_list, ANY),
             (libc::SYS_rseq, ANY),
             (libc::SYS_sched_yield, ANY),
@@ -155,6 +180,14 @@ pub(super) const ALWAYS: &[Group] = &[
     },
 ];
 
+/// The limit of its own processor time.
+const OWN_TIME: &[Test] =
+    &[Test(0, Length::Dword, Op::Eq, 0), Test(1, Length::Dword, Op::Eq, libc::RLIMIT_CPU as u64)];
+
+/// One more filter, which nobody else listens to and which binds no other thread.
+const FILTER: &[Test] =
+    &[Test(0, Length::Dword, Op::Eq, libc::SECCOMP_SET_MODE_FILTER as u64), Test(1, Length::Qword, Op::Eq, 0)];
+
 /// What the way to the second layer needs, and nobody after it.
 pub(super) const BEFORE_LOGIN: &[Group] = &[Group {
     reason: "the second layer: the user's root as root directory, no capability, a ruleset, a filter, no limit of processor time",
@@ -163,12 +196,12 @@ pub(super) const BEFORE_LOGIN: &[Group] = &[Group {
         (libc::SYS_chroot, ANY),
         (libc::SYS_capget, ANY),
         (libc::SYS_capset, ANY),
-        (libc::SYS_prlimit64, &[Test(0, Length::Dword, Op::Eq, 0)]),
+        (libc::SYS_prlimit64, OWN_TIME),
         (libc::SYS_landlock_create_ruleset, ANY),
         (libc::SYS_landlock_add_rule, ANY),
         (libc::SYS_landlock_restrict_self, ANY),
         (libc::SYS_prctl, &[Test(0, Length::Dword, Op::Eq, libc::PR_SET_NO_NEW_PRIVS as u64)]),
-        (libc::SYS_seccomp, ANY),
+        (libc::SYS_seccomp, FILTER),
     ],
 }];
 
