@@ -441,3 +441,47 @@ fn processor_time_before_login_has_an_end() {
     server.logged("killed by SIGXCPU");
     eventually("it is gone", || server.sessions().is_empty());
 }
+
+/// What the kernel answers to attempts: "succeeded", or the error's name.
+fn answers(raw: &mut Raw, attempts: &[&str]) -> Vec<String> {
+    let ask = |name: &&str| raw.ask(format!("HOSTILE {name}"));
+    attempts.iter().map(ask).map(|line| line.trim_start_matches("OK ").to_owned()).collect()
+}
+
+#[test]
+fn what_ended_with_the_login_is_refused_from_then_on() {
+    let attempts = ["fchdir", "capget", "no-new-privs", "landlock-version"];
+    let server = Server::start(&[]);
+    let mut raw = server.client();
+    assert_eq!(answers(&mut raw, &attempts), ["succeeded"; 4]);
+    raw.login("alice");
+    assert_eq!(answers(&mut raw, &attempts), ["errno=EPERM"; 4]);
+    assert_eq!(answers(&mut raw, &["seccomp-avail", "seccomp-listener", "other-limit", "raise-limit"]), ["errno=EPERM"; 4]);
+}
+
+#[test]
+fn a_session_that_only_reads_has_no_call_that_changes_anything() {
+    let attempts = [
+        "own-truncate",
+        "own-chmod",
+        "own-setxattr",
+        "own-utime",
+        "own-fsync",
+        "own-fdatasync",
+        "own-syncfs",
+        "own-writeback",
+        "own-mkdir",
+        "own-rename",
+        "own-rename-old",
+        "own-rmdir",
+    ];
+    let limits = "[alice]\naccess = 'read-only'\nrate_down = '10MB'\n";
+    let server = Server::limited(limits, &["--without-layer", "landlock"]); // which would not let the file be opened
+    for user in ["alice", "bob"] {
+        fs::create_dir_all(server.at(user)).unwrap();
+        give(&server.at(user));
+    }
+    let (mut reader, mut writer) = (server.login("alice"), server.login("bob"));
+    assert_eq!(answers(&mut reader, &attempts), ["errno=EPERM"; 12]);
+    assert_eq!(answers(&mut writer, &attempts), ["succeeded"; 12], "the attempts are true ones");
+}

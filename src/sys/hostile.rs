@@ -174,6 +174,28 @@ fn run(name: &str, first: Option<&str>, second: Option<&str>) -> Result<Attempt,
         "set-user-id" => on_own(libc::SYS_fchmod, &[0o4755]),
         "set-group-id" => on_own(libc::SYS_fchmod, &[0o2755]),
         "sticky" => on_own(libc::SYS_fchmod, &[0o1755]),
+        // Changes of its own files.
+        "own-truncate" => on_own(libc::SYS_ftruncate, &[0]),
+        "own-chmod" => on_own(libc::SYS_fchmod, &[0o600]),
+        "own-setxattr" => on_own(
+            libc::SYS_fsetxattr,
+            &[c"user.hostile".as_ptr() as usize, c"x".as_ptr() as usize, 1, 0],
+        ),
+        "own-utime" => on_own(libc::SYS_utimensat, &[0, 0, 0]),
+        "own-fsync" => on_own(libc::SYS_fsync, &[]),
+        "own-fdatasync" => on_own(libc::SYS_fdatasync, &[]),
+        "own-syncfs" => on_own(libc::SYS_syncfs, &[]),
+        "own-writeback" => on_own(libc::SYS_sync_file_range, &[0, 0, 0]),
+        "own-mkdir" => call(libc::SYS_mkdirat, &[HERE, c"made".as_ptr() as usize, 0o700]),
+        "own-rename" => {
+            let [from, to] = [c"made".as_ptr() as usize, c"renamed".as_ptr() as usize];
+            call(libc::SYS_renameat2, &[HERE, from, HERE, to, 0])
+        }
+        "own-rename-old" => {
+            let [from, to] = [c"renamed".as_ptr() as usize, c"made".as_ptr() as usize];
+            call(libc::SYS_renameat, &[HERE, from, HERE, to])
+        }
+        "own-rmdir" => call(libc::SYS_unlinkat, &[HERE, c"made".as_ptr() as usize, libc::AT_REMOVEDIR as usize]),
         // Forms of a call that DFOS does not use.
         "sendfile" => on_own(libc::SYS_sendfile, &[own(c"own", libc::O_RDONLY)?, 0, 4096]),
         "futex-requeue" => call(libc::SYS_futex, &[bytes, libc::FUTEX_REQUEUE as usize, 0, 0, bytes + 64]),

@@ -10,7 +10,7 @@
 //!           seccomp      what is not on the list of system calls is refused
 //! login     chroot       the user's root is the root directory; then no capability is left
 //!           ruleset      files outside the user's root are out of reach
-//!           seccomp      nothing of the above can be done again
+//!           seccomp      nothing of the above can be done again; and no change, where the user may only read
 //! ```
 //!
 //! What this kernel has is found out at the start, by a child that does it all ([`Walls::probe`]). A layer that was there
@@ -213,7 +213,7 @@ impl Walls {
         process::drop_capabilities().map_err(|why| Breach { layer: Layer::ServiceUser, why })?;
         self.layer(Layer::Process, process::logged_in)?;
         self.layer(Layer::Landlock, || ruleset::confine(root, access))?;
-        self.layer(Layer::Seccomp, || self.seccomp.second())
+        self.layer(Layer::Seccomp, || self.seccomp.second(access))
     }
 
     fn layer(&self, layer: Layer, put_on: impl FnOnce() -> io::Result<()>) -> Result<(), Breach> {
@@ -251,7 +251,7 @@ impl Walls {
         note(Layer::Chroot, chroot && tried(Layer::Chroot, &|| chroot::enter(storage)) && chroot::holds(storage));
         note(Layer::Process, process && process::drop_capabilities().is_ok() && process::logged_in().is_ok());
         note(Layer::Landlock, landlock && tried(Layer::Landlock, &|| ruleset::confine(storage, Access::Full)));
-        note(Layer::Seccomp, seccomp && tried(Layer::Seccomp, &|| self.seccomp.second()) && seccomp::second_holds());
+        note(Layer::Seccomp, seccomp && tried(Layer::Seccomp, &|| self.seccomp.second(Access::Full)) && seccomp::second_holds());
         held
     }
 }

@@ -2,9 +2,11 @@
 //! login, the second from then on; both are compiled once, by the listener.
 //!
 //! A filter sees numbers, not what pointers point to: it can tell descriptors and flags, not paths. So wherever the kernel offers a
-//! form that takes a descriptor alone, that form is allowed and the one with a path is not. openat2(2) must stay, and its
-//! RESOLVE_BENEATH cannot be demanded here, for it lies behind a pointer: chroot and Landlock hold what it could reach.
+//! form that takes a descriptor alone, that form is allowed and the one with a path is not. openat2(2) must stay, and neither
+//! RESOLVE_BENEATH nor a mode can be demanded here, for they lie behind a pointer: chroot and Landlock hold what it could reach, and a
+//! file that it makes with the set-user-id bit loses that with the first byte (chmod(2)).
 
+use super::Access;
 use super::program::{self, Rules};
 use seccompiler::{
     BpfProgram, SeccompCmpArgLen as Length, SeccompCmpOp as Op, SeccompCondition, SeccompRule, apply_filter,
@@ -82,7 +84,7 @@ pub(super) const ALWAYS: &[Group] = &[
         ],
     },
     Group {
-        reason: "files that are open: content, and mode, time and attributes by descriptor only",
+        reason: "files that are open: content (a session that only reads keeps the state of its rates), and what is known of them",
         calls: &[
             (libc::SYS_read, ANY),
             (libc::SYS_write, ANY),
@@ -91,33 +93,20 @@ pub(super) const ALWAYS: &[Group] = &[
             (libc::SYS_pread64, ANY),
             (libc::SYS_pwrite64, ANY),
             (libc::SYS_lseek, ANY),
-            (libc::SYS_ftruncate, ANY),
             (libc::SYS_flock, ANY),
-            (libc::SYS_fsync, ANY),
-            (libc::SYS_fdatasync, ANY),
-            (libc::SYS_syncfs, ANY),
-            (libc::SYS_sync_file_range, ANY),
             (libc::SYS_fstat, ANY),
             (libc::SYS_fstatfs, ANY),
-            (libc::SYS_fchmod, NO_SPECIAL_BITS),
             (libc::SYS_fgetxattr, ANY),
-            (libc::SYS_fsetxattr, ANY),
-            (libc::SYS_utimensat, &[Test(1, Length::Qword, Op::Eq, 0)]),
             (libc::SYS_close, ANY),
         ],
     },
     Group {
-        reason: "names, relative to a directory that is open: one way to open, and the changes that DFOS offers",
+        reason: "names, relative to a directory that is open: one way to open, and to look",
         calls: &[
             (libc::SYS_openat2, ANY),
             (libc::SYS_getdents64, ANY),
             (libc::SYS_newfstatat, ANY),
             (libc::SYS_statx, ANY),
-            (libc::SYS_mkdirat, ANY),
-            (libc::SYS_unlinkat, ANY),
-            (libc::SYS_renameat2, ANY),
-            #[cfg(not(target_arch = "riscv64"))]
-            (libc::SYS_renameat, ANY),
         ],
     },
     Group {
@@ -180,6 +169,33 @@ pub(super) const ALWAYS: &[Group] = &[
     },
 ];
 
+/// What changes files. A session that only reads has nothing of it from login on.
+pub(super) const CHANGES: &[Group] = &[
+    Group {
+        reason: "files that are open: length, mode, time and attributes, by descriptor only; and the way of it all to the disk",
+        calls: &[
+            (libc::SYS_ftruncate, ANY),
+            (libc::SYS_fchmod, NO_SPECIAL_BITS),
+            (libc::SYS_fsetxattr, ANY),
+            (libc::SYS_utimensat, &[Test(1, Length::Qword, Op::Eq, 0)]),
+            (libc::SYS_fsync, ANY),
+            (libc::SYS_fdatasync, ANY),
+            (libc::SYS_syncfs, ANY),
+            (libc::SYS_sync_file_range, ANY),
+        ],
+    },
+    Group {
+        reason: "names, relative to a directory that is open: the changes that DFOS offers",
+        calls: &[
+            (libc::SYS_mkdirat, ANY),
+            (libc::SYS_unlinkat, ANY),
+            (libc::SYS_renameat2, ANY),
+            #[cfg(not(target_arch = "riscv64"))]
+            (libc::SYS_renameat, ANY),
+        ],
+    },
+];
+
 /// The limit of its own processor time.
 const OWN_TIME: &[Test] =
     &[Test(0, Length::Dword, Op::Eq, 0), Test(1, Length::Dword, Op::Eq, libc::RLIMIT_CPU as u64)];
@@ -205,18 +221,31 @@ pub(super) const BEFORE_LOGIN: &[Group] = &[Group {
     ],
 }];
 
+/// All that a session may do before login.
+pub(super) fn at_first() -> impl Iterator<Item = &'static Group> {
+    ALWAYS.iter().chain(CHANGES).chain(BEFORE_LOGIN)
+}
+
+/// What a session may no longer do from login on.
+pub(super) fn ended(access: Access) -> impl Iterator<Item = i64> {
+    let changes = if access == Access::ReadOnly { CHANGES } else { &[] };
+    BEFORE_LOGIN.iter().chain(changes).flat_map(|group| group.calls).map(|(call, _)| *call)
+}
+
 /// The filters, ready to be put on.
 pub struct Filters {
     before_login: BpfProgram,
     at_login: BpfProgram,
+    at_login_to_read: BpfProgram,
 }
 
 impl Filters {
     /// Compiles them, for the processor that this runs on.
     pub fn compile() -> io::Result<Self> {
         Ok(Filters {
-            before_login: program::allow(rules(ALWAYS.iter().chain(BEFORE_LOGIN))?, libc::SYS_clone3)?,
-            at_login: program::refuse(BEFORE_LOGIN.iter().flat_map(|group| group.calls).map(|(call, _)| *call))?,
+            before_login: program::allow(rules(at_first())?, libc::SYS_clone3)?,
+            at_login: program::refuse(ended(Access::Full))?,
+            at_login_to_read: program::refuse(ended(Access::ReadOnly))?,
         })
     }
 
@@ -225,9 +254,11 @@ impl Filters {
         apply_filter(&self.before_login).map_err(io::Error::other)
     }
 
-    /// The filter from login on. The first goes on to hold, as all filters do: this one refuses what was allowed for the way here.
-    pub fn second(&self) -> io::Result<()> {
-        apply_filter(&self.at_login).map_err(io::Error::other)
+    /// The filter from login on. The first goes on to hold, as all filters do: this one refuses what was allowed for the way here, and
+    /// all changes where the user may only read.
+    pub fn second(&self, access: Access) -> io::Result<()> {
+        let program = if access == Access::ReadOnly { &self.at_login_to_read } else { &self.at_login };
+        apply_filter(program).map_err(io::Error::other)
     }
 }
 
