@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{Raw, Server, eventually, give, home};
+use common::{Raw, Server, command, eventually, give, home};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 use std::collections::BTreeSet;
@@ -484,4 +484,20 @@ fn a_session_that_only_reads_has_no_call_that_changes_anything() {
     let (mut reader, mut writer) = (server.login("alice"), server.login("bob"));
     assert_eq!(answers(&mut reader, &attempts), ["errno=EPERM"; 12]);
     assert_eq!(answers(&mut writer, &attempts), ["succeeded"; 12], "the attempts are true ones");
+}
+
+#[test]
+fn a_second_filter_that_is_not_there_is_noticed() {
+    let home = home();
+    let run = |options: &[&str]| {
+        let mut command = command(home.path(), options);
+        command.args(["--listen", "tcp://127.0.0.1:0", "--without-layer", "second-filter", "--require-sandbox"]);
+        command.output().unwrap()
+    };
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let start = run(&[]);
+    assert!(!start.status.success() && text(&start.stderr).contains("the layer 'seccomp' is missing here"));
+    let check = run(&["check"]);
+    let line = text(&check.stdout).lines().find(|line| line.contains("layer seccomp")).unwrap().to_owned();
+    assert!(check.status.code() == Some(1) && !line.starts_with("ok"), "{line}");
 }

@@ -149,11 +149,15 @@ pub fn wanted(_: &ServeOptions) -> Result<Layers, String> {
     Ok(Layer::ALL.into_iter().collect())
 }
 
-/// The layers that a test wants.
+/// The layers that a test wants; "second-filter" is a part of one, which goes missing where nobody but the probe can notice.
 #[cfg(feature = "hostile")]
 pub fn wanted(options: &ServeOptions) -> Result<Layers, String> {
     let mut layers: Layers = Layer::ALL.into_iter().collect();
     for name in &options.without_layer {
+        if name == "second-filter" {
+            seccomp::WITHOUT_SECOND.store(true, std::sync::atomic::Ordering::Relaxed);
+            continue;
+        }
         let layer = Layer::ALL.into_iter().find(|layer| layer.name() == name);
         layers = layers.without(layer.ok_or_else(|| format!("there is no layer '{name}'"))?);
     }
