@@ -456,7 +456,10 @@ fn what_ended_with_the_login_is_refused_from_then_on() {
     assert_eq!(answers(&mut raw, &attempts), ["succeeded"; 4]);
     raw.login("alice");
     assert_eq!(answers(&mut raw, &attempts), ["errno=EPERM"; 4]);
-    assert_eq!(answers(&mut raw, &["seccomp-avail", "seccomp-listener", "other-limit", "raise-limit"]), ["errno=EPERM"; 4]);
+    assert_eq!(
+        answers(&mut raw, &["seccomp-avail", "seccomp-listener", "other-limit", "raise-limit"]),
+        ["errno=EPERM"; 4]
+    );
 }
 
 #[test]

@@ -177,10 +177,9 @@ fn run(name: &str, first: Option<&str>, second: Option<&str>) -> Result<Attempt,
         // Changes of its own files.
         "own-truncate" => on_own(libc::SYS_ftruncate, &[0]),
         "own-chmod" => on_own(libc::SYS_fchmod, &[0o600]),
-        "own-setxattr" => on_own(
-            libc::SYS_fsetxattr,
-            &[c"user.hostile".as_ptr() as usize, c"x".as_ptr() as usize, 1, 0],
-        ),
+        "own-setxattr" => {
+            on_own(libc::SYS_fsetxattr, &[c"user.hostile".as_ptr() as usize, c"x".as_ptr() as usize, 1, 0])
+        }
         "own-utime" => on_own(libc::SYS_utimensat, &[0, 0, 0]),
         "own-fsync" => on_own(libc::SYS_fsync, &[]),
         "own-fdatasync" => on_own(libc::SYS_fdatasync, &[]),

@@ -18,6 +18,8 @@
 
 pub mod chroot;
 pub mod descriptors;
+#[cfg(test)]
+mod golden;
 pub mod process;
 mod program;
 pub mod ruleset;
@@ -255,7 +257,10 @@ impl Walls {
         note(Layer::Chroot, chroot && tried(Layer::Chroot, &|| chroot::enter(storage)) && chroot::holds(storage));
         note(Layer::Process, process && process::drop_capabilities().is_ok() && process::logged_in().is_ok());
         note(Layer::Landlock, landlock && tried(Layer::Landlock, &|| ruleset::confine(storage, Access::Full)));
-        note(Layer::Seccomp, seccomp && tried(Layer::Seccomp, &|| self.seccomp.second(Access::Full)) && seccomp::second_holds());
+        note(
+            Layer::Seccomp,
+            seccomp && tried(Layer::Seccomp, &|| self.seccomp.second(Access::Full)) && seccomp::second_holds(),
+        );
         held
     }
 }

@@ -98,7 +98,7 @@ fn errno(errno: i32) -> SeccompAction {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::server::confine::Access;
     use crate::server::confine::seccomp::{ALWAYS, CHANGES, at_first, ended, rules};
@@ -133,6 +133,12 @@ mod tests {
             }
         }
         unreachable!()
+    }
+
+    /// What a program answers to a call of this processor's with these arguments, and zeros after them.
+    pub fn answer_to(program: &BpfProgram, number: i64, arguments: &[u64]) -> u32 {
+        let all = std::array::from_fn(|at| arguments.get(at).copied().unwrap_or(0));
+        run(program, &data(arch(program), number, all)).0
     }
 
     /// The library's own program for the same list.

@@ -197,8 +197,7 @@ pub(super) const CHANGES: &[Group] = &[
 ];
 
 /// The limit of its own processor time.
-const OWN_TIME: &[Test] =
-    &[Test(0, Length::Dword, Op::Eq, 0), Test(1, Length::Dword, Op::Eq, libc::RLIMIT_CPU as u64)];
+const OWN_TIME: &[Test] = &[Test(0, Length::Dword, Op::Eq, 0), Test(1, Length::Dword, Op::Eq, libc::RLIMIT_CPU as u64)];
 
 /// One more filter, which nobody else listens to and which binds no other thread.
 const FILTER: &[Test] =
@@ -238,9 +237,9 @@ pub(super) static WITHOUT_SECOND: std::sync::atomic::AtomicBool = std::sync::ato
 
 /// The filters, ready to be put on.
 pub struct Filters {
-    before_login: BpfProgram,
-    at_login: BpfProgram,
-    at_login_to_read: BpfProgram,
+    pub(super) before_login: BpfProgram,
+    pub(super) at_login: BpfProgram,
+    pub(super) at_login_to_read: BpfProgram,
 }
 
 impl Filters {
