@@ -10,6 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
+use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
@@ -492,15 +493,44 @@ fn a_session_that_only_reads_has_no_call_that_changes_anything() {
 #[test]
 fn a_second_filter_that_is_not_there_is_noticed() {
     let home = home();
-    let run = |options: &[&str]| {
-        let mut command = command(home.path(), options);
-        command.args(["--listen", "tcp://127.0.0.1:0", "--without-layer", "second-filter", "--require-sandbox"]);
-        command.output().unwrap()
-    };
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let start = run(&[]);
-    assert!(!start.status.success() && text(&start.stderr).contains("the layer 'seccomp' is missing here"));
-    let check = run(&["check"]);
-    let line = text(&check.stdout).lines().find(|line| line.contains("layer seccomp")).unwrap().to_owned();
+    let options = ["--listen", "tcp://127.0.0.1:0", "--without-layer", "second-filter", "--require-sandbox"];
+    let mut process = command(home.path(), &options).spawn().unwrap();
+    let (mut line, mut why) = (String::new(), String::new());
+    BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    if !line.is_empty() {
+        kill(Pid::from_raw(process.id() as i32), Signal::SIGINT).unwrap();
+    }
+    process.stderr.take().unwrap().read_to_string(&mut why).unwrap();
+    assert!(!process.wait().unwrap().success() && line.is_empty(), "it serves: {line}");
+    assert!(why.contains("the layer 'seccomp' is missing here"), "{why}");
+    let check = command(home.path(), &[&["check"], &options[..]].concat()).output().unwrap();
+    let text = String::from_utf8_lossy(&check.stdout).into_owned();
+    let line = text.lines().find(|line| line.contains("layer seccomp")).unwrap();
     assert!(check.status.code() == Some(1) && !line.starts_with("ok"), "{line}");
+}
+
+#[test]
+fn a_session_has_its_own_page_of_the_scoreboard_and_no_other() {
+    if !root_is_here() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let clients: Vec<Raw> = ["alice", "bob", "carol"].map(|user| server.login(user)).into();
+    let shared = |pid: Pid| -> Vec<(u64, u64)> {
+        let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+        let ranges = maps.lines().filter(|line| line.contains("/dev/zero")).map(|line| line.split(' ').next().unwrap());
+        let at = |text| u64::from_str_radix(text, 16).unwrap();
+        ranges.map(|range| range.split_once('-').map(|(from, to)| (at(from), at(to))).unwrap()).collect()
+    };
+    let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).unwrap().unwrap() as u64;
+    let all = shared(server.pid());
+    assert!(all.len() == 1 && all[0].1 - all[0].0 > 1000 * page, "{all:x?}");
+    let mut seen = BTreeSet::new();
+    for session in server.sessions() {
+        let own = shared(session.pid);
+        assert_eq!(own.len(), 1, "{own:x?}");
+        assert_eq!(own[0].1 - own[0].0, page, "{own:x?}");
+        assert!(all[0].0 <= own[0].0 && own[0].1 <= all[0].1 && seen.insert(own[0]), "{own:x?} of {all:x?}");
+    }
+    assert_eq!(seen.len(), clients.len());
 }
