@@ -5,11 +5,12 @@
 
 mod common;
 
-use common::{Raw, Server, eventually, give, home};
+use common::{Raw, Server, command, eventually, give, home};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
+use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
@@ -80,6 +81,14 @@ const ATTEMPTS: &[Attempt] = &[
     ("symlink", On::Nothing, &["seccomp"], true),
     ("fifo", On::Nothing, &["seccomp"], true),
     ("device", On::Nothing, &["landlock", "seccomp"], false),
+    ("set-user-id", On::Nothing, &["seccomp"], true),
+    ("set-group-id", On::Nothing, &["seccomp"], true),
+    ("sticky", On::Nothing, &["seccomp"], true),
+    ("sendfile", On::Nothing, &["seccomp"], true),
+    ("futex-requeue", On::Nothing, &["seccomp"], true),
+    ("futex-pi", On::Nothing, &["seccomp"], true),
+    ("advise", On::Nothing, &["seccomp"], true),
+    ("other-limit", On::Nothing, &["seccomp"], true),
     ("log-shutdown", On::Log, &["seccomp"], true),
     ("log-dup2", On::Log, &["seccomp"], true),
     ("log-dupfd", On::Log, &["seccomp"], true),
@@ -154,6 +163,9 @@ const BEFORE_LOGIN: &[Attempt] = &[
     ("kill", On::Sibling, &["landlock", "seccomp"], true),
     ("unshare", On::Nothing, &["seccomp"], false), // a start without root is in a namespace of its own already
     ("mmap-code", On::Nothing, &["seccomp"], true),
+    ("futex-requeue", On::Nothing, &["seccomp"], true),
+    ("other-limit", On::Nothing, &["seccomp"], true),
+    ("seccomp-listener", On::Nothing, &["seccomp"], true),
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -206,7 +218,7 @@ impl Field {
         let outside = self.server.home().join("outside");
         let _ = fs::remove_file(outside.join("new"));
         let _ = fs::remove_dir(outside.join("new"));
-        for name in ["linked", "stolen", "a-link", "a-fifo"] {
+        for name in ["linked", "stolen", "a-link", "a-fifo", "own"] {
             let _ = fs::remove_file(self.server.at("alice").join(name));
         }
         fs::write(outside.join("victim"), "a victim").unwrap();
@@ -468,4 +480,96 @@ fn processor_time_before_login_has_an_end() {
     kill(pid, Signal::SIGXCPU).unwrap(); // as the kernel does at the limit
     server.logged("killed by SIGXCPU");
     eventually("it is gone", || server.sessions().is_empty());
+}
+
+/// What the kernel answers to attempts: "succeeded", or the error's name.
+fn answers(raw: &mut Raw, attempts: &[&str]) -> Vec<String> {
+    let ask = |name: &&str| raw.ask(format!("HOSTILE {name}"));
+    attempts.iter().map(ask).map(|line| line.trim_start_matches("OK ").to_owned()).collect()
+}
+
+#[test]
+fn what_ended_with_the_login_is_refused_from_then_on() {
+    let attempts = ["fchdir", "capget", "no-new-privs", "landlock-version"];
+    let server = Server::start(&[]);
+    let mut raw = server.client();
+    assert_eq!(answers(&mut raw, &attempts), ["succeeded"; 4]);
+    raw.login("alice");
+    assert_eq!(answers(&mut raw, &attempts), ["errno=EPERM"; 4]);
+    assert_eq!(
+        answers(&mut raw, &["seccomp-avail", "seccomp-listener", "other-limit", "raise-limit"]),
+        ["errno=EPERM"; 4]
+    );
+}
+
+#[test]
+fn a_session_that_only_reads_has_no_call_that_changes_anything() {
+    let attempts = [
+        "own-truncate",
+        "own-chmod",
+        "own-setxattr",
+        "own-utime",
+        "own-fsync",
+        "own-fdatasync",
+        "own-syncfs",
+        "own-writeback",
+        "own-mkdir",
+        "own-rename",
+        "own-rename-old",
+        "own-rmdir",
+    ];
+    let limits = "[alice]\naccess = 'read-only'\nrate_down = '10MB'\n";
+    let server = Server::limited(limits, &["--without-layer", "landlock"]); // which would not let the file be opened
+    for user in ["alice", "bob"] {
+        fs::create_dir_all(server.at(user)).unwrap();
+        give(&server.at(user));
+    }
+    let (mut reader, mut writer) = (server.login("alice"), server.login("bob"));
+    assert_eq!(answers(&mut reader, &attempts), ["errno=EPERM"; 12]);
+    assert_eq!(answers(&mut writer, &attempts), ["succeeded"; 12], "the attempts are true ones");
+}
+
+#[test]
+fn a_second_filter_that_is_not_there_is_noticed() {
+    let home = home();
+    let options = ["--listen", "tcp://127.0.0.1:0", "--without-layer", "second-filter", "--require-sandbox"];
+    let mut process = command(home.path(), &options).spawn().unwrap();
+    let (mut line, mut why) = (String::new(), String::new());
+    BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    if !line.is_empty() {
+        kill(Pid::from_raw(process.id() as i32), Signal::SIGINT).unwrap();
+    }
+    process.stderr.take().unwrap().read_to_string(&mut why).unwrap();
+    assert!(!process.wait().unwrap().success() && line.is_empty(), "it serves: {line}");
+    assert!(why.contains("the layer 'seccomp' is missing here"), "{why}");
+    let check = command(home.path(), &[&["check"], &options[..]].concat()).output().unwrap();
+    let text = String::from_utf8_lossy(&check.stdout).into_owned();
+    let line = text.lines().find(|line| line.contains("layer seccomp")).unwrap();
+    assert!(check.status.code() == Some(1) && !line.starts_with("ok"), "{line}");
+}
+
+#[test]
+fn a_session_has_its_own_page_of_the_scoreboard_and_no_other() {
+    if !root_is_here() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let clients: Vec<Raw> = ["alice", "bob", "carol"].map(|user| server.login(user)).into();
+    let shared = |pid: Pid| -> Vec<(u64, u64)> {
+        let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+        let ranges = maps.lines().filter(|line| line.contains("/dev/zero")).map(|line| line.split(' ').next().unwrap());
+        let at = |text| u64::from_str_radix(text, 16).unwrap();
+        ranges.map(|range| range.split_once('-').map(|(from, to)| (at(from), at(to))).unwrap()).collect()
+    };
+    let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).unwrap().unwrap() as u64;
+    let all = shared(server.pid());
+    assert!(all.len() == 1 && all[0].1 - all[0].0 > 1000 * page, "{all:x?}");
+    let mut seen = BTreeSet::new();
+    for session in server.sessions() {
+        let own = shared(session.pid);
+        assert_eq!(own.len(), 1, "{own:x?}");
+        assert_eq!(own[0].1 - own[0].0, page, "{own:x?}");
+        assert!(all[0].0 <= own[0].0 && own[0].1 <= all[0].1 && seen.insert(own[0]), "{own:x?} of {all:x?}");
+    }
+    assert_eq!(seen.len(), clients.len());
 }

@@ -3,11 +3,16 @@
 use nix::unistd::dup2_stdin;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Closes every descriptor above standard error that the starter left open. To be called first of all: whatever this process has
-/// opened itself would be closed behind its owner's back.
+/// opened itself would be closed behind its owner's back. The second time in a process it is an error.
 pub fn close_inherited() -> io::Result<()> {
-    // SAFETY: no memory is touched; that nobody's descriptor is among them is the caller's to see to.
+    static DONE: AtomicBool = AtomicBool::new(false);
+    if DONE.swap(true, Ordering::Relaxed) {
+        return Err(io::Error::other("what was inherited has been closed already"));
+    }
+    // SAFETY: no memory is touched; `main` calls this before it opens anything, and nobody can do so again.
     let result = unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
     match io::Error::last_os_error() {
         _ if result == 0 => Ok(()),
@@ -27,10 +32,15 @@ fn close_each() -> io::Result<()> {
     Ok(())
 }
 
-/// Makes `socket` standard input, whatever that was, and owns it under that number from now on. To be called once.
+/// Makes `socket` standard input, whatever that was, and owns it under that number from now on. The second time in a process it is an
+/// error: two would own the number.
 pub fn as_standard_input(socket: OwnedFd) -> io::Result<OwnedFd> {
+    static OWNED: AtomicBool = AtomicBool::new(false);
+    if OWNED.swap(true, Ordering::Relaxed) {
+        return Err(io::Error::other("standard input is a connection already"));
+    }
     dup2_stdin(&socket)?;
     drop(socket);
-    // SAFETY: descriptor 0 has just been made, and standard input is owned by nobody in Rust.
+    // SAFETY: descriptor 0 has just been made, standard input is owned by nobody in Rust, and nobody comes here twice.
     Ok(unsafe { OwnedFd::from_raw_fd(0) })
 }

@@ -32,3 +32,26 @@ pub fn exit_child(status: u8) -> ! {
     // SAFETY: _exit(2) has no preconditions.
     unsafe { libc::_exit(i32::from(status)) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+
+    #[test]
+    fn a_process_with_threads_does_not_fork() {
+        let (wake, parked) = channel::<()>();
+        let other = std::thread::spawn(move || parked.recv());
+        let refused = match fork() {
+            Ok(Fork::Child) => exit_child(1), // where the guard is missing
+            Ok(Fork::Parent(child)) => {
+                let _ = nix::sys::wait::waitpid(child, None);
+                false
+            }
+            Err(error) => error.to_string().contains("refusing to fork with "),
+        };
+        drop(wake);
+        let _ = other.join();
+        assert!(refused);
+    }
+}

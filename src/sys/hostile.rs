@@ -3,7 +3,7 @@
 //! An attempt gives the kernel's answer. Most are harmless where they succeed; those that are not are told so in `tests/walls.rs`.
 
 use libc::{c_long, c_void};
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 
 /// Why an attempt failed: the error number.
 type Attempt = Result<c_long, i32>;
@@ -61,6 +61,21 @@ fn open(path: &str, flags: i32) -> Attempt {
     reach(path, |dir, path| call(libc::SYS_openat2, &[dir, path, &raw const how as usize, size_of::<OpenHow>()]))
 }
 
+/// Opens a file in the working directory, which after login is the user's own; made if it is not there.
+fn own(name: &CStr, flags: i32) -> Result<usize, i32> {
+    let how = OpenHow { flags: (flags | libc::O_CREAT) as u64, mode: 0o600, resolve: 0 };
+    let arguments = [HERE, name.as_ptr() as usize, &raw const how as usize, size_of::<OpenHow>()];
+    call(libc::SYS_openat2, &arguments).map(|fd| fd as usize)
+}
+
+/// Tries a call whose first argument is a file of the session's own, opened to be written to.
+fn on_own(number: c_long, rest: &[usize]) -> Attempt {
+    let file = own(c"own", libc::O_RDWR)?;
+    let result = call(number, &[&[file], rest].concat());
+    let _ = call(libc::SYS_close, &[file]);
+    result
+}
+
 fn socket(family: i32, kind: i32) -> Result<usize, i32> {
     call(libc::SYS_socket, &[family as usize, kind as usize, 0]).map(|fd| fd as usize)
 }
@@ -111,8 +126,8 @@ const NO_SUCH_ATTEMPT: i32 = -1;
 
 fn run(name: &str, first: Option<&str>, second: Option<&str>) -> Result<Attempt, i32> {
     let path = first.unwrap_or("/etc/passwd");
-    let buffer = [0u8; 4096];
-    let bytes = buffer.as_ptr() as usize;
+    let mut buffer = [0u64; 512];
+    let bytes = &raw mut buffer as usize;
     Ok(match name {
         // Files outside.
         "open-read" => open(path, libc::O_RDONLY),
@@ -154,6 +169,56 @@ fn run(name: &str, first: Option<&str>, second: Option<&str>) -> Result<Attempt,
         "device" => {
             let name = inside("a-device")?;
             call(libc::SYS_mknodat, &[HERE, name.as_ptr() as usize, libc::S_IFCHR as usize | 0o600, 0x103])
+        }
+        // A file of its own, to be run with the rights of the service user.
+        "set-user-id" => on_own(libc::SYS_fchmod, &[0o4755]),
+        "set-group-id" => on_own(libc::SYS_fchmod, &[0o2755]),
+        "sticky" => on_own(libc::SYS_fchmod, &[0o1755]),
+        // Changes of its own files.
+        "own-truncate" => on_own(libc::SYS_ftruncate, &[0]),
+        "own-chmod" => on_own(libc::SYS_fchmod, &[0o600]),
+        "own-setxattr" => {
+            on_own(libc::SYS_fsetxattr, &[c"user.hostile".as_ptr() as usize, c"x".as_ptr() as usize, 1, 0])
+        }
+        "own-utime" => on_own(libc::SYS_utimensat, &[0, 0, 0]),
+        "own-fsync" => on_own(libc::SYS_fsync, &[]),
+        "own-fdatasync" => on_own(libc::SYS_fdatasync, &[]),
+        "own-syncfs" => on_own(libc::SYS_syncfs, &[]),
+        "own-writeback" => on_own(libc::SYS_sync_file_range, &[0, 0, 0]),
+        "own-mkdir" => call(libc::SYS_mkdirat, &[HERE, c"made".as_ptr() as usize, 0o700]),
+        "own-rename" => {
+            let [from, to] = [c"made".as_ptr() as usize, c"renamed".as_ptr() as usize];
+            call(libc::SYS_renameat2, &[HERE, from, HERE, to, 0])
+        }
+        "own-rename-old" => {
+            let [from, to] = [c"renamed".as_ptr() as usize, c"made".as_ptr() as usize];
+            call(libc::SYS_renameat, &[HERE, from, HERE, to])
+        }
+        "own-rmdir" => call(libc::SYS_unlinkat, &[HERE, c"made".as_ptr() as usize, libc::AT_REMOVEDIR as usize]),
+        // Forms of a call that DFOS does not use.
+        "sendfile" => on_own(libc::SYS_sendfile, &[own(c"own", libc::O_RDONLY)?, 0, 4096]),
+        "futex-requeue" => call(libc::SYS_futex, &[bytes, libc::FUTEX_REQUEUE as usize, 0, 0, bytes + 64]),
+        "futex-pi" => call(libc::SYS_futex, &[bytes, libc::FUTEX_LOCK_PI as usize]),
+        "advise" => call(libc::SYS_madvise, &[bytes & !4095, 4096, libc::MADV_SEQUENTIAL as usize]),
+        "other-limit" => call(libc::SYS_prlimit64, &[0, libc::RLIMIT_NOFILE as usize, 0, bytes]),
+        "seccomp-listener" => {
+            let allow = libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: 0x7fff_0000 };
+            let program = libc::sock_fprog { len: 1, filter: (&raw const allow).cast_mut() };
+            let (set, listen) = (libc::SECCOMP_SET_MODE_FILTER as usize, libc::SECCOMP_FILTER_FLAG_NEW_LISTENER);
+            call(libc::SYS_seccomp, &[set, listen as usize, &raw const program as usize])
+        }
+        // What ends with the login.
+        "fchdir" => {
+            let no_directory = |result: &Attempt| matches!(result, Err(libc::EBADF | libc::ENOTDIR));
+            let mut answers = (3..24).map(|fd| call(libc::SYS_fchdir, &[fd]));
+            answers.find(|result| !no_directory(result)).unwrap_or(Err(libc::EBADF))
+        }
+        "capget" => call(libc::SYS_capget, &[[0x2008_0522u32, 0].as_ptr() as usize, bytes]),
+        "no-new-privs" => call(libc::SYS_prctl, &[libc::PR_SET_NO_NEW_PRIVS as usize, 1, 0, 0, 0]),
+        "landlock-version" => call(libc::SYS_landlock_create_ruleset, &[0, 0, 1]),
+        "seccomp-avail" => {
+            let action = libc::SECCOMP_RET_ERRNO;
+            call(libc::SYS_seccomp, &[libc::SECCOMP_GET_ACTION_AVAIL as usize, 0, &raw const action as usize])
         }
         // The log, which is everybody's. First: its descriptor.
         "log-shutdown" => call(libc::SYS_shutdown, &[number(first)?, libc::SHUT_RDWR as usize]),

@@ -12,6 +12,7 @@ pub mod heap;
 pub mod hostile;
 pub mod landlock;
 pub mod ofd;
+pub mod page;
 pub mod sealed;
 pub mod shared;
 pub mod signals;

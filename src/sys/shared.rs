@@ -1,5 +1,6 @@
 //! Memory shared between a parent and its forked children: one page a slot.
 
+use super::page::page_size;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 use std::ffi::c_void;
 use std::io;
@@ -9,22 +10,24 @@ use std::sync::atomic::AtomicU64;
 
 /// Counters in one page.
 pub const WORDS: usize = 16;
-const PAGE: usize = 4096;
 
 /// Pages of counters that children share with the process that made them.
 pub struct SharedPages {
     base: NonNull<c_void>,
     count: usize,
+    /// Bytes of a page: what is smaller cannot be unmapped, and is no place of one's own.
+    page: usize,
 }
 
 impl SharedPages {
     /// Maps `count` pages of zeros. Pages that nobody touches cost no memory.
     pub fn new(count: usize) -> io::Result<Self> {
-        let length = NonZeroUsize::new(count * PAGE).ok_or(io::ErrorKind::InvalidInput)?;
+        let page = page_size()?;
+        let length = count.checked_mul(page).and_then(NonZeroUsize::new).ok_or(io::ErrorKind::InvalidInput)?;
         let (prot, flags) = (ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED);
         // SAFETY: a new anonymous mapping at an address of the kernel's choice touches nothing that exists.
         let base = unsafe { mmap_anonymous(None, length, prot, flags) }?;
-        Ok(SharedPages { base, count })
+        Ok(SharedPages { base, count, page })
     }
 
     /// The counters of one slot.
@@ -33,9 +36,9 @@ impl SharedPages {
     /// If there is no such slot.
     pub fn slot(&self, at: usize) -> &[AtomicU64; WORDS] {
         assert!(at < self.count, "slot {at} of {}", self.count);
-        // SAFETY: the page is mapped as long as `self` lives, aligned to 4096, larger than the array, and atomics may
+        // SAFETY: the page is mapped as long as `self` lives, aligned to its size, larger than the array, and atomics may
         // be written by other processes at any time.
-        unsafe { self.base.byte_add(at * PAGE).cast().as_ref() }
+        unsafe { self.base.byte_add(at * self.page).cast().as_ref() }
     }
 
     /// In a child: unmaps all slots but one, so that the child can neither read nor change another's.
@@ -44,12 +47,12 @@ impl SharedPages {
         // SAFETY: both ranges lie within the mapping, and `self` is consumed: no slot of them is borrowed any more.
         unsafe {
             if at > 0 {
-                munmap(self.base, at * PAGE)?;
+                munmap(self.base, at * self.page)?;
             }
             if at + 1 < self.count {
-                munmap(self.base.byte_add((at + 1) * PAGE), (self.count - at - 1) * PAGE)?;
+                munmap(self.base.byte_add((at + 1) * self.page), (self.count - at - 1) * self.page)?;
             }
-            Ok(Slot { page: self.base.byte_add(at * PAGE) })
+            Ok(Slot { page: self.base.byte_add(at * self.page) })
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The stack as memory that can be given back: the kernel takes its pages away, and the next who comes that deep gets zeros
 //! (madvise(2), MADV_DONTNEED).
 
-use nix::unistd::{SysconfVar, sysconf};
+use super::page::page_size;
 use std::mem::MaybeUninit;
 use zeroize::Zeroize;
 
@@ -14,8 +14,7 @@ const DEPTH: usize = 64 * 1024;
 pub fn wipe() {
     // Nothing is written to it here: the compiler would do that twice, by way of a second frame of this size.
     let mut frame = [MaybeUninit::<u8>::uninit(); DEPTH];
-    let page =
-        sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|size| usize::try_from(size).ok()).unwrap_or(DEPTH);
+    let page = page_size().unwrap_or(DEPTH);
     let to_page = frame.as_ptr().align_offset(page).min(DEPTH);
     let (head, rest) = frame.split_at_mut(to_page);
     let (pages, tail) = rest.split_at_mut(rest.len() / page * page);

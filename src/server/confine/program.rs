@@ -98,9 +98,10 @@ fn errno(errno: i32) -> SeccompAction {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
-    use crate::server::confine::seccomp::{ALWAYS, BEFORE_LOGIN, rules};
+    use crate::server::confine::Access;
+    use crate::server::confine::seccomp::{ALWAYS, CHANGES, at_first, ended, rules};
 
     /// What struct seccomp_data holds, in words of 32 bits.
     fn data(arch: u32, number: i64, arguments: [u64; 6]) -> [u32; 16] {
@@ -134,6 +135,12 @@ mod tests {
         unreachable!()
     }
 
+    /// What a program answers to a call of this processor's with these arguments, and zeros after them.
+    pub fn answer_to(program: &BpfProgram, number: i64, arguments: &[u64]) -> u32 {
+        let all = std::array::from_fn(|at| arguments.get(at).copied().unwrap_or(0));
+        run(program, &data(arch(program), number, all)).0
+    }
+
     /// The library's own program for the same list.
     fn of_library(listed: Rules) -> BpfProgram {
         let refuse = errno(libc::EPERM);
@@ -161,7 +168,7 @@ mod tests {
 
     #[test]
     fn every_call_is_answered_as_the_library_would_answer_it() {
-        let list = || rules(ALWAYS.iter().chain(BEFORE_LOGIN)).unwrap();
+        let list = || rules(at_first()).unwrap();
         let (ours, theirs) = (allow(list(), libc::SYS_clone3).unwrap(), of_library(list()));
         let mut allowed = 0;
         for (number, arguments) in calls() {
@@ -182,19 +189,23 @@ mod tests {
     #[test]
     fn from_login_on_the_first_list_stands_without_what_ended_with_the_login() {
         let program = |groups: Vec<_>| allow(rules(groups.into_iter()).unwrap(), libc::SYS_clone3).unwrap();
-        let (first, after) = (program(ALWAYS.iter().chain(BEFORE_LOGIN).collect()), program(ALWAYS.iter().collect()));
-        let second = refuse(BEFORE_LOGIN.iter().flat_map(|group| group.calls).map(|(number, _)| *number)).unwrap();
-        for (number, arguments) in calls() {
-            let data = data(arch(&first), number, arguments);
-            // Of two answers the kernel takes the stricter, which is the smaller number of these two.
-            let both = run(&first, &data).0.min(run(&second, &data).0);
-            assert_eq!(both, run(&after, &data).0, "{number} {arguments:x?}");
+        let first = program(at_first().collect());
+        for (access, left) in
+            [(Access::Full, ALWAYS.iter().chain(CHANGES).collect()), (Access::ReadOnly, ALWAYS.iter().collect())]
+        {
+            let (second, after) = (refuse(ended(access)).unwrap(), program(left));
+            for (number, arguments) in calls() {
+                let data = data(arch(&first), number, arguments);
+                // Of two answers the kernel takes the stricter, which is the smaller number of these two.
+                let both = run(&first, &data).0.min(run(&second, &data).0);
+                assert_eq!(both, run(&after, &data).0, "{access:?} {number} {arguments:x?}");
+            }
         }
     }
 
     #[test]
     fn no_call_takes_long_to_find() {
-        let ours = allow(rules(ALWAYS.iter().chain(BEFORE_LOGIN)).unwrap(), libc::SYS_clone3).unwrap();
+        let ours = allow(rules(at_first()).unwrap(), libc::SYS_clone3).unwrap();
         let longest = calls().map(|(number, arguments)| run(&ours, &data(arch(&ours), number, arguments)).1).max();
         assert!(longest.unwrap() < 50, "{longest:?} instructions of {}", ours.len());
     }
