@@ -279,8 +279,8 @@ impl Field {
     }
 }
 
-/// The descriptor in the session that is the log's socket: the one socket that the listener has too. (The listener's own way to the
-/// scribe is no session's.)
+/// The descriptor in the session that is the log's socket: the first that the listener has too; before login there is that for words as
+/// well. (The listener's own way to the scribe is no session's.)
 fn log_of(pid: Pid, listener: Pid) -> i32 {
     let held = |pid: Pid| {
         let entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().map(|entry| entry.unwrap());
@@ -291,9 +291,8 @@ fn log_of(pid: Pid, listener: Pid) -> i32 {
         entries.map(read).filter(|(target, _)| target.to_string_lossy().starts_with("socket:")).collect::<Vec<_>>()
     };
     let theirs = held(listener);
-    let mut shared = held(pid).into_iter().filter(|(target, _)| theirs.iter().any(|(other, _)| other == target));
-    let (Some((_, number)), None) = (shared.next(), shared.next()) else { panic!("not one socket is shared") };
-    number
+    let shared = held(pid).into_iter().filter(|(target, _)| theirs.iter().any(|(other, _)| other == target));
+    shared.map(|(_, number)| number).min().unwrap()
 }
 
 /// Where a process has mapped what is called so.

@@ -351,9 +351,10 @@ impl Listener {
 
     /// Strikes children that have been reaped off every list, and tells how they ended.
     fn bury(&mut self, ended: Vec<(Pid, WaitStatus)>) {
+        let mut loaded = None;
         for (pid, status) in ended {
             if self.loading.as_ref().is_some_and(|loading| loading.pid == pid) {
-                self.reloaded(status);
+                loaded = Some(status);
             } else if let (Some(child), Some(fate)) = (self.children.remove(pid), Fate::of(status)) {
                 self.scoreboard.give_back(child.slot, &mut self.totals);
                 self.part_with(pid, &child.peer, fate);
@@ -362,6 +363,10 @@ impl Listener {
                 let text = format!("{} disconnected, session {pid}: {fate} {time:.3}s, {count} active", child.peer);
                 self.tell(&Record::Closed(pid, level, text));
             }
+        }
+        // Who is sent away now is alive or not yet reaped: the number is still its own.
+        if let Some(status) = loaded {
+            self.reloaded(status);
         }
     }
 

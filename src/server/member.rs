@@ -335,10 +335,12 @@ impl Member {
     pub fn settle(&mut self) -> Result<(), Cut> {
         let mut said = Ok(());
         while !self.pipeline.is_empty() {
-            said = said.and(self.step());
-            if said.is_ok() && !self.pipeline.is_empty() {
-                said = self.talk.flush(); // what is durable is not to wait for another flush
+            let answered = self.step();
+            // What is durable does not wait for another flush.
+            if said.is_ok() && matches!(answered, Ok(true)) && !self.pipeline.is_empty() {
+                said = self.talk.flush();
             }
+            said = said.and(answered.map(drop));
         }
         self.tree.forget_parents();
         said
@@ -369,10 +371,11 @@ impl Member {
         settled
     }
 
-    /// Waits for one flush, and answers what has arrived.
-    fn step(&mut self) -> Result<(), Cut> {
+    /// Waits for one flush, and answers what has arrived; whether anything has.
+    fn step(&mut self) -> Result<bool, Cut> {
         let settled = self.pipeline.step(&mut self.tree, &mut self.talk);
-        self.answer_all(settled)
+        let any = !settled.is_empty();
+        self.answer_all(settled).map(|()| any)
     }
 
     /// All are noted in the log, also where nobody hears the answers any more.
