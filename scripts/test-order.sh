@@ -26,20 +26,23 @@ steps() {
             rest = substr(text, RSTART + RLENGTH)
             return name(dir "/" file)
         }
-        # Whether a call concerns the files or the client: the log does not matter.
-        function matters(text) { return index(text, "<" storage) || index(text, "<TCP") }
-        function tell(call, text, result,    step, from, words, n, i, part) {
+        # Whether a call concerns the files or makes the client a promise: neither the log matters, nor a READY.
+        function matters(text) { return index(text, "<" storage) || index(text, "<TCP") && said(text) != "" }
+        # The first words of the lines that a call sends, of those that promise something.
+        function said(text,    all, words, n, i) {
+            match(text, /"([^"\\]|\\.)*"/); text = substr(text, RSTART + 1, RLENGTH - 2)
+            n = split(text, words, /\\n/); all = ""
+            for (i = 1; i <= n; i++) {
+                if (words[i] ~ /^(READY.*|OK pong|)$/) continue
+                sub(/ .*/, "", words[i]); all = all " " words[i]
+            }
+            return all
+        }
+        function tell(call, text, result,    step, from) {
             if (!matters(text)) return
-            if (call ~ /^send/) {
-                match(text, /"([^"\\]|\\.)*"/); part = substr(text, RSTART + 1, RLENGTH - 2)
-                n = split(part, words, /\\n/); step = "say"
-                for (i = 1; i <= n; i++) {
-                    if (words[i] ~ /^(READY.*|OK pong|)$/) continue # these promise nothing
-                    sub(/ .*/, "", words[i]); step = step " " words[i]
-                }
-                if (step == "say") return
-            } else if (call ~ /^rename/) { from = target(text, 1); step = "rename " from " " target(rest, 1)
-            } else if (call ~ /^mkdir/) step = "mkdir " target(text, 1)
+            if (call ~ /^send/) step = "say" said(text)
+            else if (call ~ /^rename/) { from = target(text, 1); step = "rename " from " " target(rest, 1) }
+            else if (call ~ /^mkdir/) step = "mkdir " target(text, 1)
             else if (call ~ /^unlink/) step = (text ~ /AT_REMOVEDIR/ ? "rmdir " : "unlink ") target(text, 1)
             else if (call == "syncfs") step = "syncfs"
             else step = call " " target(text, 0)
