@@ -12,7 +12,7 @@ use crate::net::dial::dial;
 use crate::net::tls::Tls;
 use crate::net::tls::verify::Verifier;
 use crate::net::wire::Filled;
-use crate::net::{Address, Cut, Side, Until, Wire};
+use crate::net::{Address, Cut, Intake, Side, Until, Wire};
 use crate::proto::{Answer, Code};
 use std::fmt::Display;
 use std::io::{self, ErrorKind};
@@ -198,10 +198,19 @@ impl Connection {
 
     /// Reads some bytes of a piece, at least one. `buffer` must not be longer than what is left of the piece.
     pub fn read_some(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
+        self.body(|wire| wire.read_some(buffer))
+    }
+
+    /// Takes in some bytes of a piece of which `left` are left; how many, at least one.
+    pub fn take_in(&mut self, intake: &mut Intake, left: usize) -> Result<usize, Failure> {
+        self.body(|wire| wire.take_in(intake, left))
+    }
+
+    fn body(&mut self, mut read: impl FnMut(&mut Wire) -> Result<Option<usize>, Cut>) -> Result<usize, Failure> {
         let until = self.patience();
         self.heed()?;
         loop {
-            match self.wire.read_some(buffer).map_err(|cut| self.cut(cut))? {
+            match read(&mut self.wire).map_err(|cut| self.cut(cut))? {
                 Some(n) => return Ok(n),
                 None => self.wire.wait_readable(until).map_err(|cut| self.cut(cut))?,
             }

@@ -2,6 +2,7 @@
 //! waiting is [`Waiter::wait`].
 
 use super::inbox::Inbox;
+use super::intake::Intake;
 use super::pace::Pace;
 use super::tls::{Need, Tls};
 use super::wait::{Cut, Until, Waiter};
@@ -192,6 +193,26 @@ impl Wire {
                 Ok(other)
             }
         }
+    }
+
+    /// Takes in at most `count` bytes of a body, through the pipe of `intake` or into its buffer; how many, and `None` if the peer has sent
+    /// nothing more so far. TLS must see the bytes, and what is buffered has been seen already: these never go through a pipe.
+    pub fn take_in(&mut self, intake: &mut Intake, count: usize) -> Result<Option<usize>, Cut> {
+        let plain = self.tls.is_none() && self.input.is_empty();
+        if let Some(pipe) = intake.pipe.as_mut().filter(|pipe| plain && pipe.is_worth(count)) {
+            match pipe.draw(self.socket.as_fd(), count)? {
+                Some(0) => return Err(Cut::Closed),
+                None if !pipe.is_worth(count) => {}
+                drawn => {
+                    self.in_bulk = drawn.is_some();
+                    return Ok(drawn);
+                }
+            }
+        }
+        let room = count.min(intake.buffer.len());
+        let read = self.read_some(&mut intake.buffer[..room])?;
+        intake.read = read.unwrap_or(0);
+        Ok(read)
     }
 
     /// Adds a line to what will be sent; the ending is added here.

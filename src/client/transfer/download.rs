@@ -12,6 +12,7 @@ use crate::client::report::Event;
 use crate::client::retry::{Context, Retry};
 use crate::client::stop::Stop;
 use crate::hash::Running;
+use crate::net::{Intake, Portion};
 use crate::proto::answer::{BadAnswer, Fields};
 use crate::proto::{Answer, Code, Digest, Mtime, RemotePath};
 use nix::errno::Errno;
@@ -45,16 +46,6 @@ pub enum Place {
 enum Sink {
     Stdout,
     Part(Part),
-}
-
-impl Sink {
-    /// The file that it is.
-    fn file(&self) -> Option<&std::fs::File> {
-        match self {
-            Sink::Stdout => None,
-            Sink::Part(part) => Some(part.file()),
-        }
-    }
 }
 
 /// A download with what it must know to go on after a lost connection.
@@ -219,14 +210,14 @@ impl Download {
     }
 
     fn body(&mut self, connection: &mut Connection, retry: &mut Retry, context: &Context) -> Result<Settled, Failure> {
-        let mut buffer = vec![0; limits::PIECE.min(usize::try_from(self.version.0).unwrap_or(usize::MAX))];
+        let mut intake = self.intake();
         // Where the last piece began: an ABORT says how much of it is good.
         let mut piece = (self.at, 0);
         loop {
             match connection.answer()? {
                 Answer::Data(n) if n as u64 <= self.version.0 - self.at => {
                     piece = (self.at, n as u64);
-                    if let Err(failure) = self.piece(connection, retry, context, n, &mut buffer)? {
+                    if let Err(failure) = self.piece(connection, retry, context, n, &mut intake)? {
                         connection.abandon();
                         return Ok(Settled::Failed(failure));
                     }
@@ -246,6 +237,13 @@ impl Download {
         }
     }
 
+    /// Room for a portion of this file; a large one that goes into a file has a pipe.
+    fn intake(&self) -> Intake {
+        let intake = Intake::new(limits::PIECE.min(usize::try_from(self.version.0).unwrap_or(usize::MAX)));
+        let large = self.version.0 >= limits::SMALL;
+        if large && matches!(self.sink, Some(Sink::Part(_))) { intake.with_pipe() } else { intake }
+    }
+
     /// Receives one piece. The inner error is local: the bytes have nowhere to go.
     fn piece(
         &mut self,
@@ -253,27 +251,14 @@ impl Download {
         retry: &mut Retry,
         context: &Context,
         length: usize,
-        buffer: &mut [u8],
+        intake: &mut Intake,
     ) -> Result<Result<(), Failure>, Failure> {
         let mut left = length;
         while left > 0 {
-            let room = buffer.len().min(left);
-            let n = connection.read_some(&mut buffer[..room])?;
-            let bytes = &buffer[..n];
-            let written = match &mut self.sink {
-                Some(Sink::Part(part)) => part.write(bytes).map_err(|why| self.stuck(&why)),
-                _ => write_out(bytes, context.stop).map_err(|failure| match failure.exit {
-                    Exit::Interrupted => Err(failure),
-                    _ => Ok(failure),
-                }),
-            };
-            if let Err(stuck) = written {
+            let n = connection.take_in(intake, left)?;
+            if let Err(stuck) = self.put_away(intake.portion(), n as u64, context.stop) {
                 connection.abandon();
                 return stuck.map(Err);
-            }
-            if let Err(why) = self.hash.passed(bytes, self.sink.as_ref().and_then(Sink::file)) {
-                connection.abandon();
-                return self.stuck(&why).map(Err);
             }
             left -= n;
             self.at += n as u64;
@@ -283,6 +268,27 @@ impl Download {
             context.report.event(Event::Advanced { file: self.file, bytes: n as u64 });
         }
         Ok(Ok(()))
+    }
+
+    /// Hands `n` bytes to where they go, and to the hash.
+    fn put_away(&mut self, portion: Portion, n: u64, stop: &Stop) -> Result<(), Stuck> {
+        let passed = match (portion, &mut self.sink) {
+            (Portion::Read(bytes), Some(Sink::Part(part))) => {
+                part.write(bytes).and_then(|()| self.hash.passed(bytes, Some(part.file())))
+            }
+            (Portion::Piped(pipe), Some(Sink::Part(part))) => {
+                pipe.pour(part.file()).and_then(|()| self.hash.reached(self.at + n, part.file()))
+            }
+            (Portion::Read(bytes), _) => {
+                write_out(bytes, stop).map_err(|failure| match failure.exit {
+                    Exit::Interrupted => Err(failure),
+                    _ => Ok(failure),
+                })?;
+                self.hash.passed(bytes, None)
+            }
+            (Portion::Piped(_), _) => Err(io::ErrorKind::Unsupported.into()), // only a file has a pipe
+        };
+        passed.map_err(|why| self.stuck(&why))
     }
 
     /// The server could not go on. What was good stays.
