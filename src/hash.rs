@@ -6,10 +6,11 @@
 
 #![forbid(unsafe_code)]
 
+use crate::net::Portion;
 use crate::proto::Digest;
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -123,6 +124,21 @@ impl Running {
         match file {
             Some(file) => self.reached(self.at + bytes.len() as u64, file),
             None => Err(io::Error::other("a digest that was begun with a file goes on with none")),
+        }
+    }
+
+    /// Writes a portion to `file`, where that stands and the bytes before it end.
+    pub fn write(&mut self, portion: Portion, mut file: &File) -> io::Result<()> {
+        match portion {
+            Portion::Read(bytes) => {
+                file.write_all(bytes)?;
+                self.passed(bytes, Some(file))
+            }
+            Portion::Piped(pipe) => {
+                let to = self.at + pipe.held() as u64;
+                pipe.pour(file)?;
+                self.reached(to, file)
+            }
         }
     }
 

@@ -25,8 +25,8 @@ impl Intake {
     }
 
     /// With a pipe, for what goes into a file.
-    pub fn with_pipe(self) -> Intake {
-        Intake { pipe: Pipe::open(), ..self }
+    pub fn with(self, pipe: Option<Pipe>) -> Intake {
+        Intake { pipe, ..self }
     }
 
     /// What came in last.

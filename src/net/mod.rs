@@ -19,5 +19,6 @@ pub use intake::{Intake, Portion};
 pub use networks::Network;
 pub use pace::Pace;
 pub use peer::Peer;
+pub use pipe::Pipe;
 pub use wait::{Cut, Until, Waiter};
 pub use wire::{Side, Wire};

@@ -16,10 +16,8 @@ use std::time::Instant;
 
 /// Bytes of input held at once; at least a line.
 const INPUT: usize = 2 * limits::LINE;
-/// So much of a body at once is a part of more: what follows is a short line and the next piece, which is not to be copied twice.
+/// So much of a body at once is a part of more: what follows is a line and the next piece, which is not to be copied twice.
 const BULK: usize = 32 * 1024;
-/// Bytes in which that line fits.
-const SHORT: usize = 128;
 /// Bytes of a file that are read at once to be sent: several TLS records, and still in the processor's cache when they are encrypted.
 const PIECE: usize = 128 * 1024;
 /// Memory for output that a connection keeps when it rests.
@@ -56,6 +54,8 @@ pub struct Wire {
     input: Inbox,
     /// The last bytes read were a large part of a body.
     in_bulk: bool,
+    /// Bytes of the last line that was taken, its ending included.
+    last_line: usize,
     output: Vec<u8>,
     /// Room to read a file into that does not go out within the kernel, made when the first is sent.
     piece: Vec<u8>,
@@ -78,6 +78,7 @@ impl Wire {
             waiter,
             input: Inbox::default(),
             in_bulk: false,
+            last_line: 0,
             output: Vec::new(),
             piece: Vec::new(),
             outgoing: Pace::default(),
@@ -127,7 +128,9 @@ impl Wire {
         if held >= limit {
             return Err(Cut::Line(line::BadLine::TooLong));
         }
-        let most = if std::mem::take(&mut self.in_bulk) { SHORT } else { INPUT.min(limit - held) };
+        // Between two pieces of a body stands a line like the one before: with nothing read beyond it the next piece is whole.
+        let bulk = std::mem::take(&mut self.in_bulk) && self.last_line > 0;
+        let most = if bulk { self.last_line } else { INPUT }.min(limit - held);
         let room = self.input.room(most);
         match receive(self.socket.as_fd(), self.tls.as_deref_mut(), room)? {
             Some(0) => Err(Cut::Closed),
@@ -161,6 +164,7 @@ impl Wire {
         let Some(length) = line::end(self.buffered())? else { return Ok(None) };
         let text = line::text(&self.buffered()[..length]).map(str::to_owned);
         self.take(length);
+        self.last_line = length;
         Ok(Some(text?))
     }
 

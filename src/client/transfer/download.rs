@@ -12,7 +12,7 @@ use crate::client::report::Event;
 use crate::client::retry::{Context, Retry};
 use crate::client::stop::Stop;
 use crate::hash::Running;
-use crate::net::{Intake, Portion};
+use crate::net::{Intake, Pipe, Portion};
 use crate::proto::answer::{BadAnswer, Fields};
 use crate::proto::{Answer, Code, Digest, Mtime, RemotePath};
 use nix::errno::Errno;
@@ -241,7 +241,7 @@ impl Download {
     fn intake(&self) -> Intake {
         let intake = Intake::new(limits::PIECE.min(usize::try_from(self.version.0).unwrap_or(usize::MAX)));
         let large = self.version.0 >= limits::SMALL;
-        if large && matches!(self.sink, Some(Sink::Part(_))) { intake.with_pipe() } else { intake }
+        if large && matches!(self.sink, Some(Sink::Part(_))) { intake.with(Pipe::open()) } else { intake }
     }
 
     /// Receives one piece. The inner error is local: the bytes have nowhere to go.
@@ -256,7 +256,7 @@ impl Download {
         let mut left = length;
         while left > 0 {
             let n = connection.take_in(intake, left)?;
-            if let Err(stuck) = self.put_away(intake.portion(), n as u64, context.stop) {
+            if let Err(stuck) = self.put_away(intake.portion(), context.stop) {
                 connection.abandon();
                 return stuck.map(Err);
             }
@@ -270,23 +270,18 @@ impl Download {
         Ok(Ok(()))
     }
 
-    /// Hands `n` bytes to where they go, and to the hash.
-    fn put_away(&mut self, portion: Portion, n: u64, stop: &Stop) -> Result<(), Stuck> {
-        let passed = match (portion, &mut self.sink) {
-            (Portion::Read(bytes), Some(Sink::Part(part))) => {
-                part.write(bytes).and_then(|()| self.hash.passed(bytes, Some(part.file())))
-            }
-            (Portion::Piped(pipe), Some(Sink::Part(part))) => {
-                pipe.pour(part.file()).and_then(|()| self.hash.reached(self.at + n, part.file()))
-            }
-            (Portion::Read(bytes), _) => {
+    /// Hands a portion to where it goes, and to the hash.
+    fn put_away(&mut self, portion: Portion, stop: &Stop) -> Result<(), Stuck> {
+        let passed = match (&mut self.sink, portion) {
+            (Some(Sink::Part(part)), portion) => self.hash.write(portion, part.file()),
+            (_, Portion::Read(bytes)) => {
                 write_out(bytes, stop).map_err(|failure| match failure.exit {
                     Exit::Interrupted => Err(failure),
                     _ => Ok(failure),
                 })?;
                 self.hash.passed(bytes, None)
             }
-            (Portion::Piped(_), _) => Err(io::ErrorKind::Unsupported.into()), // only a file has a pipe
+            (_, Portion::Piped(_)) => Err(io::ErrorKind::Unsupported.into()), // only a file is given a pipe
         };
         passed.map_err(|why| self.stuck(&why))
     }

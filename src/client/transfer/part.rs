@@ -17,7 +17,7 @@ use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 use sha2::{Digest as _, Sha256};
 use std::ffi::OsStr;
 use std::fs::{File, TryLockError};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -134,11 +134,6 @@ impl Part {
     /// Where it lies, as the user knows it.
     pub fn path(&self) -> PathBuf {
         self.folder.path_of(self.name.as_bytes())
-    }
-
-    /// Adds bytes.
-    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all(bytes)
     }
 
     /// Cuts it to `length` and goes there.
