@@ -7,6 +7,7 @@ use dfos::client::report::{Event, Report, Silent};
 use dfos::client::stop::Stop;
 use dfos::client::target::Target;
 use dfos::client::transfer::get::{GetPlan, get};
+use dfos::client::transfer::jobs::Jobs;
 use dfos::client::transfer::put::{PutPlan, put};
 use dfos::net::Address;
 use dfos::proto::RemotePath;
@@ -100,13 +101,24 @@ fn round_trip(jobs: usize) {
     let (local, back) = (server.dir.path().join("local"), server.dir.path().join("back"));
     make_tree(&local);
     let (mut session, stop, here) = (server.session(), Stop::deaf(), path("."));
-    let plan =
-        PutPlan { sources: vec![local.clone()], to: Some("up/".into()), here: here.clone(), recursive: true, jobs };
+    let plan = PutPlan {
+        sources: vec![local.clone()],
+        to: Some("up/".into()),
+        here: here.clone(),
+        recursive: true,
+        jobs: Jobs::Just(jobs),
+    };
     let outcome = put(&server.target, &plan, &mut session, &stop, &Silent).unwrap();
     assert_eq!((outcome.exit, outcome.failed, outcome.files), (Exit::Ok, 0, 1505));
     assert!(tree(&server.dir.path().join("store/alice/up/local")) == tree(&local));
 
-    let plan = GetPlan { sources: vec!["up/local".into()], to: Some(back.clone()), here, recursive: true, jobs };
+    let plan = GetPlan {
+        sources: vec!["up/local".into()],
+        to: Some(back.clone()),
+        here,
+        recursive: true,
+        jobs: Jobs::Just(jobs),
+    };
     // The first makes the directory, the second finds it and goes below it.
     for at in [back.clone(), back.join("local")] {
         let outcome = get(&server.target, &plan, &mut session, &stop, &Silent).unwrap();
@@ -137,7 +149,8 @@ fn the_simple_verbs() {
     assert_eq!(remote.mkdir(&path("a"), Parents::Existing).unwrap_err().exit, Exit::Conflict);
     let file = server.dir.path().join("f");
     fs::write(&file, "hello").unwrap();
-    let plan = PutPlan { sources: vec![file], to: Some("a/f".into()), here: path("."), recursive: false, jobs: 1 };
+    let plan =
+        PutPlan { sources: vec![file], to: Some("a/f".into()), here: path("."), recursive: false, jobs: Jobs::Just(1) };
     let mut session = Some(remote);
     assert_eq!(put(&server.target, &plan, &mut session, &Stop::deaf(), &Silent).unwrap().exit, Exit::Ok);
     let mut remote = session.unwrap();
@@ -222,12 +235,17 @@ fn what_was_broken_off_goes_on_up_and_down() {
     let (file, back) = (server.dir.path().join("f"), server.dir.path().join("back"));
     let content: Vec<u8> = (0..12_000_000u32).map(|n| (n / 11) as u8).collect();
     fs::write(&file, &content).unwrap();
-    let plan = PutPlan { sources: vec![file], to: None, here: path("."), recursive: false, jobs: 1 };
+    let plan = PutPlan { sources: vec![file], to: None, here: path("."), recursive: false, jobs: Jobs::Just(1) };
     let at = broken_off_and_run_again(|stop, report| put(&server.target, &plan, &mut None, stop, report));
     assert!(at > 1_000_000, "{at}");
     assert!(fs::read(server.dir.path().join("store/alice/f")).unwrap() == content);
-    let plan =
-        GetPlan { sources: vec!["f".into()], to: Some(back.clone()), here: path("."), recursive: false, jobs: 1 };
+    let plan = GetPlan {
+        sources: vec!["f".into()],
+        to: Some(back.clone()),
+        here: path("."),
+        recursive: false,
+        jobs: Jobs::Just(1),
+    };
     let at = broken_off_and_run_again(|stop, report| get(&server.target, &plan, &mut None, stop, report));
     assert!(at > 1_000_000, "{at}");
     assert!(fs::read(back).unwrap() == content);

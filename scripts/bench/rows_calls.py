@@ -22,7 +22,7 @@ def first_upload(place):
     for path, size in zip(bigs, (MIB, 2 * MIB)):
         files.big(path, size << 20)
     found = {}
-    traced = calls.Traced(place, under)
+    traced = calls.Traced(place, under, ["-j", "1"])
     try:
         for end, dfos, count in (("session", traced.server, traced.session), ("client", traced.plain, traced.client)):
             say(f"calls of the {end}")

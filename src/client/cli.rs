@@ -4,6 +4,7 @@ use super::bench::plan::{Mix, Sizes, Span};
 use super::failure::{Exit, Failure};
 use super::known_servers::KnownServers;
 use super::limits;
+use super::transfer::jobs::Jobs;
 use super::trust::Trusted;
 use crate::net::Address;
 use crate::net::tls::pin::Pin;
@@ -14,9 +15,6 @@ use std::path::PathBuf;
 
 /// Where a server is when nobody says.
 pub const DEFAULT_SERVER: &str = "tls://127.0.0.1:9000";
-
-/// Connections of one command, at most: a server counts them per address.
-const MOST_JOBS: i64 = limits::JOBS as i64;
 
 /// Put files on a DFOS server, get them back, list and organise them.
 #[derive(Debug, Parser)]
@@ -156,9 +154,9 @@ pub struct Put {
     /// Take directories with all that is in them
     #[arg(short, long)]
     pub recursive: bool,
-    /// Move files over N connections at once
-    #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=MOST_JOBS))]
-    pub jobs: u16,
+    /// Move files over N connections at once; auto is up to four, where many files or bytes are to be moved
+    #[arg(short, long, value_name = "N", default_value = "auto")]
+    pub jobs: Jobs,
 }
 
 /// Download.
@@ -177,9 +175,9 @@ pub struct Get {
     /// Take directories with all that is in them
     #[arg(short, long)]
     pub recursive: bool,
-    /// Move files over N connections at once
-    #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=MOST_JOBS))]
-    pub jobs: u16,
+    /// Move files over N connections at once; auto is up to four, where many files or bytes are to be moved
+    #[arg(short, long, value_name = "N", default_value = "auto")]
+    pub jobs: Jobs,
 }
 
 /// Preview.

@@ -132,7 +132,7 @@ fn upload(console: &mut Console, options: &Put) -> Result<(), Failure> {
         to: to.map(|to| console.named(&to)).transpose()?.map(|named| named.shown),
         here: console.here.clone(),
         recursive: options.recursive,
-        jobs: usize::from(options.jobs),
+        jobs: options.jobs,
     };
     let progress = Progress::new(&console.output, false);
     let result = put(&console.target, &plan, &mut console.session, &console.stop, &progress);
@@ -157,7 +157,7 @@ fn download(console: &mut Console, options: &Get) -> Result<(), Failure> {
         to: to.map(PathBuf::from),
         here: console.here.clone(),
         recursive: options.recursive,
-        jobs: usize::from(options.jobs),
+        jobs: options.jobs,
     };
     let progress = Progress::new(&console.output, out_is_data);
     let result = get(&console.target, &plan, &mut console.session, &console.stop, &progress);

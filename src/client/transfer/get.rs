@@ -5,6 +5,7 @@
 
 use super::download::{Download, Place};
 use super::folder::Folder;
+use super::jobs::Jobs;
 use super::lost::resumable;
 use super::part::is_directory;
 use super::queue::{Left, Queue};
@@ -40,8 +41,8 @@ pub struct GetPlan {
     pub here: RemotePath,
     /// Whether directories are fetched with all that is in them.
     pub recursive: bool,
-    /// How many connections; 1 uses the session's own.
-    pub jobs: usize,
+    /// How many connections; the first is the session's own.
+    pub jobs: Jobs,
 }
 
 /// Fetches files. Failures of single files are told as events and counted; the error is one that ended the whole command.
@@ -75,8 +76,8 @@ fn get_all(
     }
     let Planner { files, tally, .. } = planner;
     // Standard output takes one file after the other.
-    let most = if matches!(destination, Destination::Stdout) { 1 } else { limits::JOBS };
-    let count = plan.jobs.clamp(1, most).min(files.len());
+    let jobs = if matches!(destination, Destination::Stdout) { Jobs::Just(1) } else { plan.jobs };
+    let count = jobs.connections(files.len(), files.iter().map(Download::left).fold(0, u64::saturating_add));
     let files = Queue::new(files);
     let fetched =
         files.share(*context, count, session, |context, session| Receiver::new(context, &files, &tally).run(session));
@@ -303,7 +304,13 @@ mod tests {
     fn fetch(fake: &Fake, dir: &Path, source: &str, recursive: bool) -> (Result<Outcome, Failure>, Vec<String>) {
         let report = Recorder::default();
         let to = dir.join(if recursive { "tree" } else { "" });
-        let plan = GetPlan { sources: vec![source.into()], to: Some(to), here: RemotePath::root(), recursive, jobs: 1 };
+        let plan = GetPlan {
+            sources: vec![source.into()],
+            to: Some(to),
+            here: RemotePath::root(),
+            recursive,
+            jobs: Jobs::Just(1),
+        };
         let result = get(&fake.target, &plan, &mut None, &Stop::deaf(), &report);
         (result, report.told())
     }

@@ -1,12 +1,12 @@
 //! The command `put`: which local files go where, and then all of them on their way.
 
+use super::jobs::Jobs;
 use super::lost::{resumable, unrepeatable};
 use super::queue::{Left, Queue};
 use super::sender::{Job, Sender, What};
 use super::source::{Beneath, Links, local, shown};
 use super::tally::{Outcome, Tally};
 use crate::client::failure::{Exit, Failure};
-use crate::client::limits;
 use crate::client::names::{bad_name, means_directory, remote_from_user};
 use crate::client::remote::{Parents, Remote};
 use crate::client::report::{Event, Report};
@@ -37,8 +37,8 @@ pub struct PutPlan {
     pub here: RemotePath,
     /// Whether directories are put with all that is in them.
     pub recursive: bool,
-    /// How many connections; 1 uses the session's own.
-    pub jobs: usize,
+    /// How many connections; the first is the session's own.
+    pub jobs: Jobs,
 }
 
 /// Puts files. Failures of single files are told as events and counted; the error is one that ended the whole command.
@@ -71,8 +71,8 @@ fn put_all(
         context.stop.check()?;
         planner.source(source, &destination);
     }
-    let Planner { dirs, files, tally, .. } = planner;
-    let count = plan.jobs.clamp(1, limits::JOBS).min(files.len());
+    let Planner { dirs, files, bytes, tally, .. } = planner;
+    let count = plan.jobs.connections(files.len(), bytes);
     let (dirs, files) = (Queue::new(dirs), Queue::new(files));
     // Directories first, and by one connection: two would race for the same parents, and no file may come before its own.
     let sent = Sender::new(*context, &dirs, &tally).run(session).and_then(|()| {
@@ -286,7 +286,7 @@ mod tests {
 
     fn send(fake: &Fake, sources: Vec<PathBuf>) -> (Result<Outcome, Failure>, Vec<String>) {
         let report = Recorder::default();
-        let plan = PutPlan { sources, to: None, here: RemotePath::root(), recursive: true, jobs: 1 };
+        let plan = PutPlan { sources, to: None, here: RemotePath::root(), recursive: true, jobs: Jobs::Just(1) };
         let result = put(&fake.target, &plan, &mut None, &Stop::deaf(), &report);
         (result, report.told())
     }
@@ -417,7 +417,7 @@ mod tests {
             let gone = || Box::new(|peer: &mut Peer| drop(peer.line())) as Script;
             let fake = Fake::start(0, vec![gone(), gone()]);
             let report = Recorder::default();
-            let plan = PutPlan { sources, to: None, here: RemotePath::root(), recursive: true, jobs };
+            let plan = PutPlan { sources, to: None, here: RemotePath::root(), recursive: true, jobs: Jobs::Just(jobs) };
             let failure = put(&fake.target, &plan, &mut None, &Stop::deaf(), &report).unwrap_err();
             assert_eq!((failure.exit, report.told()), (Exit::Interrupted, vec![]), "{failure}");
             assert!(failure.text.contains("left; run the same command again to go on"), "{failure}");
@@ -441,7 +441,8 @@ mod tests {
         let cut: Script = Box::new(|peer| drop(peer.line()));
         let fake = Fake::start(1, vec![cut, resuming(big()[..900_000].to_vec(), 900_000)]);
         let texts = Texts(std::sync::Mutex::default());
-        let plan = PutPlan { sources: vec![path], to: None, here: RemotePath::root(), recursive: false, jobs: 1 };
+        let plan =
+            PutPlan { sources: vec![path], to: None, here: RemotePath::root(), recursive: false, jobs: Jobs::Just(1) };
         put(&fake.target, &plan, &mut None, &Stop::deaf(), &texts).unwrap();
         let told = texts.0.into_inner().unwrap();
         assert!(told.len() == 1 && !told[0].contains("again"), "{told:?}");
