@@ -18,6 +18,7 @@ from vsftpd_local import USER, VsftpdLocal
 # A listing of a home directory that is not empty.
 ENTRIES = 10
 MANY = 16
+BOUND = "bound: fork, four answers, exit"
 
 
 def knock(place, dfos, *words):
@@ -26,6 +27,15 @@ def knock(place, dfos, *words):
     done = subprocess.run(argv, env=dict(os.environ, **dfos.env()), capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"knock {words[0]}: {done.stderr.strip()}")
+    return json.loads(done.stdout)
+
+
+def bare_sessions(place, sessions, at_once):
+    """The bound: a process for each client, a greeting, four answers, and nothing else."""
+    argv = [place.program("examples/bare_sessions"), "--sessions", str(sessions), "--at-once", str(at_once)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"bare_sessions: {done.stderr.strip()}")
     return json.loads(done.stdout)
 
 
@@ -81,6 +91,7 @@ def logins(place, rounds):
         work["vsftpd, password"] = lambda c: knock(place, dfos, "ftp", local, "--user", USER, "--sessions", 200, "--at-once", c)
     if "openssh" in servers:
         work["openssh sftp, by key"] = lambda c: ssh_sessions(servers["openssh"], 20, c)
+    work[BOUND] = lambda c: bare_sessions(place, 2000, c)
     found = {(name, c): [] for name in work for c in (1, MANY)}
     for turn in range(rounds):
         for name, c in found:
