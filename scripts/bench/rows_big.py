@@ -144,6 +144,7 @@ def download(scene, rounds):
         scene.down("vsftpd + curl", "vsftpd", lambda at: at.get("file", scene.back)),
         scene.down("nginx + curl", "nginx", lambda at: at.get("file", scene.back)),
         *bounds,
+        scene.bare("nobody hashes: sendfile, recv + write", "--unverified"),
         scene.contender("iperf3, no file", "iperf3", lambda at: at.send(scene.size)),
     ]
     alternate(all_of_them, rounds, say)
@@ -174,6 +175,7 @@ def upload(scene, rounds):
     all_of_them = [
         scene.up("dfos", "dfos", argv), scene.up("rsyncd", "rsyncd", argv), scene.up("vsftpd + curl", "vsftpd", argv),
         scene.up("nginx + curl (PUT)", "nginx", nginx), *bounds,
+        scene.bare("nobody hashes: sendfile, recv + write", "--unverified"),
     ]  # fmt: skip
     for one in all_of_them:
         one.before = after(scene, one.before)
@@ -226,6 +228,7 @@ def tls(place, rounds, wanted):
             scene.down("openssh sftp", "openssh", lambda at: at.get("file", scene.back)),
             scene.down("nginx + curl, https", "nginx", lambda at: at.get("file", scene.back, "https")),
             down_bound,
+            scene.bare("nobody hashes: rustls", "--tls", "--unverified"),
         ]
         alternate(down, rounds, say)
         rows.append(tls_row(scene, "3a", "download", down, down_bound))
@@ -236,6 +239,7 @@ def tls(place, rounds, wanted):
             scene.up("openssh sftp", "openssh", lambda at: at.put(scene.source, "up")),
             scene.up("nginx + curl, https", "nginx", lambda at: at.put(scene.source, "up", "https")),
             up_bound,
+            scene.bare("nobody hashes: rustls", "--tls", "--unverified"),
         ]
         for one in up:
             one.before = after(scene, one.before)
