@@ -1,6 +1,8 @@
 //! One connection: lines and bodies in, answers and bodies out, in plain text or in TLS. The socket never blocks by itself; all
 //! waiting is [`Waiter::wait`].
 
+mod file;
+
 use super::inbox::Inbox;
 use super::intake::Intake;
 use super::pace::Pace;
@@ -10,7 +12,6 @@ use crate::proto::{limits, line};
 use nix::errno::Errno;
 use nix::poll::PollFlags;
 use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
-use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
@@ -18,8 +19,6 @@ use std::time::Instant;
 const INPUT: usize = 2 * limits::LINE;
 /// So much of a body at once is a part of more: what follows is a line and the next piece, which is not to be copied twice.
 const BULK: usize = 32 * 1024;
-/// Bytes of a file that are read at once to be sent: several TLS records, and still in the processor's cache when they are encrypted.
-const PIECE: usize = 128 * 1024;
 /// Memory for output that a connection keeps when it rests.
 const LITTLE: usize = 4096;
 /// Answers that a client holds unread before it takes the server for mad: some 100,000 lines.
@@ -342,111 +341,11 @@ impl Wire {
         }
     }
 
-    /// Sends `count` bytes of `file` from `*offset` on, which have been announced, after what is queued. What the file does not give is
-    /// filled with zeros. How many bytes were good, and why not all of them.
-    pub fn send_piece(
-        &mut self,
-        file: BorrowedFd,
-        offset: &mut i64,
-        count: usize,
-        until: Until,
-    ) -> Result<(usize, Option<io::Error>), Cut> {
-        let mut good = 0;
-        while good < count {
-            let trouble = match self.send_file(file, offset, count - good, until) {
-                Ok(0) => io::ErrorKind::UnexpectedEof.into(),
-                Ok(n) => {
-                    good += n;
-                    continue;
-                }
-                Err(SendFile::File(errno)) => errno.into(),
-                Err(SendFile::Cut(cut)) => return Err(cut),
-            };
-            let zeros = [0; 4096];
-            for at in (good..count).step_by(zeros.len()) {
-                self.send(&zeros[..zeros.len().min(count - at)], until)?;
-            }
-            return Ok((good, Some(trouble)));
-        }
-        Ok((good, None))
-    }
-
-    /// Sends up to `count` bytes of `file` from `*offset` on, after what is queued; without TLS they are not copied through this
-    /// process. Moves `*offset`; returns how many bytes went, 0 if the file ends there.
-    fn send_file(&mut self, file: BorrowedFd, offset: &mut i64, count: usize, until: Until) -> Result<usize, SendFile> {
-        if self.tls.is_some() {
-            return self.send_copied(file, offset, count, until);
-        }
-        let output = std::mem::take(&mut self.output);
-        let announced = self.send_before(&output, more(), until);
-        self.output = output;
-        self.output.clear();
-        announced?;
-        loop {
-            match nix::sys::sendfile::sendfile64(&self.socket, file, Some(offset), count) {
-                Ok(n) => {
-                    self.outgoing.moved(n);
-                    return Ok(n);
-                }
-                Err(Errno::EAGAIN) => self.wait_writable(until)?,
-                Err(Errno::EINTR) => {}
-                // A file system that cannot: the bytes take the way through this process.
-                Err(Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP) => {
-                    return self.send_copied(file, offset, count, until);
-                }
-                Err(error @ (Errno::EPIPE | Errno::ECONNRESET | Errno::ENOTCONN | Errno::ETIMEDOUT)) => {
-                    return Err(SendFile::Cut(error.into()));
-                }
-                Err(error) => return Err(SendFile::File(error)),
-            }
-        }
-    }
-
     fn close_tls(&mut self, until: Until) -> Result<(), Cut> {
         if let Some(tls) = &mut self.tls {
             tls.say_goodbye();
         }
         self.push(until)
-    }
-
-    /// Reads a piece of `file` and sends it, in one go with what is queued before it.
-    fn send_copied(
-        &mut self,
-        file: BorrowedFd,
-        offset: &mut i64,
-        count: usize,
-        until: Until,
-    ) -> Result<usize, SendFile> {
-        let mut piece = std::mem::take(&mut self.piece);
-        let sent = self.read_and_send(file, offset, count.min(PIECE), &mut piece, until);
-        self.piece = piece;
-        sent
-    }
-
-    fn read_and_send(
-        &mut self,
-        file: BorrowedFd,
-        offset: &mut i64,
-        count: usize,
-        piece: &mut Vec<u8>,
-        until: Until,
-    ) -> Result<usize, SendFile> {
-        let head = self.output.len();
-        if piece.len() < head + count {
-            piece.resize(head + count, 0);
-        }
-        piece[..head].copy_from_slice(&self.output);
-        let n = loop {
-            match nix::sys::uio::pread(file, &mut piece[head..head + count], *offset) {
-                Err(Errno::EINTR) => {}
-                Err(error) => return Err(SendFile::File(error)),
-                Ok(n) => break n,
-            }
-        };
-        self.output.clear();
-        self.send_all(&piece[..head + n], until)?;
-        *offset += n as i64;
-        Ok(n)
     }
 
     /// Sends what the socket takes at once, and says that no more will come: for whoever has to go now.
@@ -480,26 +379,6 @@ impl Wire {
                 return;
             }
         }
-    }
-}
-
-/// MSG_MORE of send(2), which nix does not name.
-fn more() -> MsgFlags {
-    MsgFlags::from_bits_retain(nix::libc::MSG_MORE)
-}
-
-/// Why [`Wire::send_file`] stopped.
-#[derive(Debug)]
-enum SendFile {
-    /// The connection.
-    Cut(Cut),
-    /// The file could not be read.
-    File(Errno),
-}
-
-impl From<Cut> for SendFile {
-    fn from(cut: Cut) -> Self {
-        SendFile::Cut(cut)
     }
 }
 
