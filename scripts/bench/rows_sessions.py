@@ -252,8 +252,27 @@ class Crowd:
         return knock(self.place, self.dfos, "run", self.dfos.urls[self.scheme], "--sessions", 60)
 
 
+def quiet(longest=60):
+    """Waits until the machine has little to do: sessions that have just logged in give memory back a moment later."""
+    deadline = time.monotonic() + longest
+    while time.monotonic() < deadline:
+        before = idle_and_all()
+        time.sleep(0.5)
+        idle_time, all_time = (after - earlier for after, earlier in zip(idle_and_all(), before))
+        if idle_time > 0.9 * all_time:
+            return
+
+
+def idle_and_all():
+    """Ticks that the processors have idled, and ticks in all (proc_stat(5))."""
+    with open("/proc/stat", encoding="ascii") as file:
+        ticks = [int(word) for word in file.readline().split()[1:9]]
+    return ticks[3] + ticks[4], sum(ticks)
+
+
 def one_idle(crowd, few):
     """What a number of idle sessions costs: its line, the PSS, and the time of one more in that of one more with few."""
+    quiet()
     sample = [rollup(pid) for pid in random.Random(1).sample(crowd.sessions(), min(50, crowd.count))]
     pss = statistics.mean(one["Pss"] for one in sample)
     private = statistics.mean(one["Private_Dirty"] + one["Private_Clean"] for one in sample)
