@@ -44,3 +44,47 @@ pub fn as_standard_input(socket: OwnedFd) -> io::Result<OwnedFd> {
     // SAFETY: descriptor 0 has just been made, standard input is owned by nobody in Rust, and nobody comes here twice.
     Ok(unsafe { OwnedFd::from_raw_fd(0) })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::fork::exit_child;
+    use nix::sys::wait::{WaitStatus, waitpid};
+    use std::fs::File;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::MetadataExt;
+    use std::os::unix::net::UnixStream;
+
+    /// Whether `test` holds in a child, whose descriptors are its own to lose.
+    fn holds_in_a_child(test: fn() -> io::Result<bool>) -> bool {
+        // SAFETY: other threads of the tests may hold locks, which stay locked in the child: all that it does are system calls, and
+        // allocations, for which the C library has seen to that.
+        match unsafe { nix::unistd::fork() }.unwrap() {
+            nix::unistd::ForkResult::Child => exit_child(u8::from(!test().unwrap_or(false))),
+            nix::unistd::ForkResult::Parent { child } => waitpid(child, None) == Ok(WaitStatus::Exited(child, 0)),
+        }
+    }
+
+    #[test]
+    fn what_was_inherited_is_closed_once_and_never_what_was_opened_since() {
+        let _left_open = File::open("/dev/null").unwrap();
+        assert!(holds_in_a_child(|| {
+            close_inherited()?;
+            let first = File::open("/dev/null")?;
+            Ok(first.as_raw_fd() == 3 && close_inherited().is_err() && first.metadata().is_ok())
+        }));
+    }
+
+    #[test]
+    fn standard_input_becomes_a_connection_once() {
+        assert!(holds_in_a_child(|| {
+            let ((first, _other), (second, _another)) = (UnixStream::pair()?, UnixStream::pair()?);
+            let number = |fd: &OwnedFd| io::Result::Ok(File::from(fd.try_clone()?).metadata()?.ino());
+            let (first, second) = (OwnedFd::from(first), OwnedFd::from(second));
+            let was = number(&first)?;
+            let first = as_standard_input(first)?;
+            let refused = as_standard_input(second).is_err();
+            Ok(first.as_raw_fd() == 0 && refused && number(&first)? == was)
+        }));
+    }
+}
