@@ -45,6 +45,18 @@ fn a_path_leads_where_it_leads_now_and_not_where_it_led() {
 }
 
 #[test]
+fn a_path_that_a_refused_request_looked_up_is_looked_up_again() {
+    let server = Server::start(&[]);
+    let mut raw = server.login("alice");
+    burst(&mut raw, &[b"MKDIR a\n", b"MKDIR a/x\n"], &["OK", "OK"]);
+    // Nothing is on its way to the disk here, with which it would be forgotten.
+    let requests: [&[u8]; 4] = [b"MKDIR a/x\n", b"RENAME a b\n", &upload_bytes("a/f", b"lost?"), b"MKDIR a/y\n"];
+    burst(&mut raw, &requests, &["ERR exists", "OK", "ERR not-found", "ERR not-found"]);
+    drop(raw);
+    server.stop();
+}
+
+#[test]
 fn the_later_of_two_uploads_to_one_path_wins_and_what_was_broken_off_behind_a_whole_one_stays() {
     let server = Server::start(&[]);
     let mut raw = server.login("alice");
