@@ -24,6 +24,17 @@ heal() {
     grep -qE 'INJECTED|DELAYED' "$WORK/fault.$SESSION" || fail "the fault never came"
 }
 
+# in_one_stroke REQUESTS: sends them so that the session has them all at once.
+in_one_stroke() { printf '%s' "$1" | dd bs=64k status=none >&"$RAW"; }
+
+# answered WHAT PATTERN: READY to an upload, and then its answer, which must match.
+answered() {
+    hear
+    matches READY "READY *" "$LINE"
+    hear
+    matches "$1" "$2" "$LINE"
+}
+
 # The session goes on, its old file is as it was, and nothing unfinished stays behind.
 unharmed() {
     expect "OK pong" PING
@@ -226,14 +237,10 @@ uncertain_directory() {
     expect "OK *" MKDIR right
     with_fault fsync:error=EIO -P "$STORAGE/alice/left"
     for i in {1..10}; do requests+="UPLOAD left/$i"$'\nDATA 2\nhiEND\n'"UPLOAD right/$i"$'\nDATA 2\nhiEND\n'; done
-    printf '%s' "$requests" | dd bs=64k status=none >&"$RAW"
+    in_one_stroke "$requests"
     for i in {1..10}; do
-        hear
-        hear
-        matches "answer $i of the left" "ERR uncertain *" "$LINE"
-        hear
-        hear
-        matches "answer $i of the right" "OK size=2 *" "$LINE"
+        answered "answer $i of the left" "ERR uncertain *"
+        answered "answer $i of the right" "OK size=2 *"
     done
     heal
     unharmed
@@ -246,13 +253,8 @@ few_descriptors() {
     upload old 'as it was' "OK *"
     with_fault openat2:error=EMFILE:when=6
     for i in {1..10}; do requests+="UPLOAD $i"$'\nDATA 2\nhiEND\n'; done
-    printf '%s' "$requests" | dd bs=64k status=none >&"$RAW"
-    for i in {1..10}; do
-        hear
-        matches READY "READY *" "$LINE"
-        hear
-        matches "answer $i" "OK size=2 *" "$LINE"
-    done
+    in_one_stroke "$requests"
+    for i in {1..10}; do answered "answer $i" "OK size=2 *"; done
     heal
     unharmed
 }
@@ -299,13 +301,8 @@ flush_of_a_batch() {
     upload old 'as it was' "OK *"
     with_fault syncfs,fsync:error=EIO
     for i in {1..10}; do requests+=$'UPLOAD old\nDATA 5\nhelloEND\n'; done
-    printf '%s' "$requests" | dd bs=64k status=none >&"$RAW"
-    for i in {1..10}; do
-        hear
-        matches READY "READY *" "$LINE"
-        hear
-        matches "answer $i" "ERR io-error *" "$LINE"
-    done
+    in_one_stroke "$requests"
+    for i in {1..10}; do answered "answer $i" "ERR io-error *"; done
     heal
     unharmed
 }

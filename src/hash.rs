@@ -321,6 +321,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_given_up_is_not_hashed_to_its_end() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(1 << 40).unwrap(); // a hole, of which a digest takes many minutes
+        let mut running = Running::new();
+        running.reached(1 << 40, &file).unwrap();
+        let (gone, ended) = std::sync::mpsc::channel();
+        thread::spawn(move || {
+            drop(running);
+            gone.send(())
+        });
+        ended.recv_timeout(std::time::Duration::from_secs(20)).expect("the thread looks up before each block");
+    }
+
+    #[test]
     fn a_file_that_becomes_shorter_is_an_error_and_no_digest() {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&content(1000)).unwrap();

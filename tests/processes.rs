@@ -121,6 +121,53 @@ fn a_dead_scribe_is_replaced_and_the_log_goes_on() {
     server.logged(" ended: 2 connections");
 }
 
+/// Lets a client end its session while the listener stands still, and waits for that.
+fn ends_unseen(server: &Server, mut raw: Raw, session: nix::unistd::Pid) {
+    raw.send("LOGOUT\n");
+    raw.expect("OK bye");
+    drop(raw);
+    eventually("the session has ended", || process(session.as_raw()).is_some_and(|session| session.state == 'Z'));
+    kill(server.pid(), Signal::SIGCONT).unwrap();
+}
+
+#[test]
+fn who_logs_in_and_ends_before_the_listener_looks_up_is_named_all_the_same() {
+    let server = Server::start(&[]);
+    let mut raw = server.client();
+    let session = server.sessions()[0].pid;
+    kill(server.pid(), Signal::SIGSTOP).unwrap();
+    raw.login("alice");
+    ends_unseen(&server, raw, session);
+    server.logged(&format!("disconnected, session {session}"));
+    let log = server.stop();
+    let at = |text: &str| log.iter().position(|line| line.contains(text));
+    let (login, end) = (at("login of alice"), at("disconnected, session"));
+    assert!(login.is_some() && login < end, "{log:#?}");
+}
+
+#[test]
+fn who_ended_before_a_reload_was_heeded_is_not_sent_away_by_it() {
+    let server = Server::start(&[]);
+    let mut raw = server.client();
+    let session = server.sessions()[0].pid;
+    raw.login("alice");
+    server.logged("login of alice");
+    // Without alice, and so many in clear text that loading them takes a while.
+    let users: String = (0..100).map(|n| format!("u{n}:secret\n")).collect();
+    fs::write(server.home().join("users"), users).unwrap();
+    server.signal(Signal::SIGHUP);
+    let loader = || server.sessions().into_iter().find(|child| child.pid != session).map(|loader| loader.pid);
+    eventually("the users are being loaded", || loader().is_some());
+    kill(server.pid(), Signal::SIGSTOP).unwrap();
+    let loader = loader().expect("100 passwords take longer than that");
+    // The listener hears first of the loader's end, then of the session's, and of both at once.
+    eventually("they are loaded", || process(loader.as_raw()).is_some_and(|loader| loader.state == 'Z'));
+    ends_unseen(&server, raw, session);
+    server.logged("users reloaded");
+    let log = server.stop();
+    assert!(log.iter().all(|line| !line.contains("may no longer log in")), "{log:#?}");
+}
+
 #[test]
 fn what_a_scribe_that_stood_still_has_missed_of_sessions_it_is_told_again() {
     let server = Server::start(&[]);

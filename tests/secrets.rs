@@ -10,7 +10,8 @@ use common::{Server, scram};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
-/// Where in its memory a process holds `needle`.
+/// Where in its memory a process holds `needle`. What is mapped from a file and cannot be written holds what the file holds: code, and
+/// words that say nothing of a login.
 fn holds(pid: i32, needle: &[u8]) -> Option<String> {
     let memory = File::open(format!("/proc/{pid}/mem")).expect("root can read the memory of others");
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
@@ -19,7 +20,8 @@ fn holds(pid: i32, needle: &[u8]) -> Option<String> {
             let (range, rest) = line.split_once(' ').unwrap();
             let (from, to) = range.split_once('-').unwrap();
             let [from, to] = [from, to].map(|at| u64::from_str_radix(at, 16).unwrap());
-            let mut bytes = vec![0; if rest.starts_with('r') { (to - from) as usize } else { 0 }];
+            let is_searched = rest.starts_with("rw") || rest.starts_with('r') && !rest.contains('/');
+            let mut bytes = vec![0; if is_searched { (to - from) as usize } else { 0 }];
             // Some special mappings cannot be read this way.
             memory.read_exact_at(&mut bytes, from).is_ok() && bytes.windows(needle.len()).any(|window| window == needle)
         })
@@ -38,11 +40,13 @@ fn no_process_holds_a_key_a_password_or_a_verifier_after_a_login() {
     if !nix::unistd::geteuid().is_root() {
         return eprintln!("skipped: only root can read the memory of other processes");
     }
-    let server = Server::start(&["--listen", "tls://127.0.0.1:0"]);
+    let server = Server::start(&["--listen", "tls://127.0.0.1:0", "--listen", "tcp://127.0.0.1:0"]);
     let pem = fs::read_to_string(server.home().join("state/tls-key.pem")).unwrap();
     let mut secrets =
         vec![("the key".to_owned(), seed(&pem)), ("the key's text".to_owned(), pem.lines().nth(1).unwrap().into())];
-    secrets.push(("carol's password".to_owned(), b"let me in".to_vec()));
+    for password in ["let me in", "let%20me%20in", "builder", "buil%64er", "no such thing", "no%20such%20thing"] {
+        secrets.push((format!("'{password}'"), password.into()));
+    }
     for user in ["alice", "bob"] {
         let password = if user == "alice" { "secret" } else { "builder" };
         let whose = |what: &str| format!("{user}'s {what}");
@@ -55,12 +59,27 @@ fn no_process_holds_a_key_a_password_or_a_verifier_after_a_login() {
     }
     assert!(holds(std::process::id() as i32, &secrets[0].1).is_some(), "the search finds what is there");
 
-    // Three logins: with the password in clear, with a proof, and a failed one before the right one.
+    // Over either channel: with the password in clear, and failed attempts before the right one, with more behind it.
     let mut clear = TlsRaw::connect(server.tls_address());
-    clear.demand("LOGIN carol let%20me%20in", "OK welcome carol");
+    let record = clear.seal("LOGIN carol let%20me%20in\n");
+    clear.begins("OK welcome carol");
+    // The last bytes of a record are the ciphertext of its end, and the tag.
+    secrets
+        .push(("the record with carol's password, which its own keys open".into(), record[record.len() - 24..].into()));
     let mut failed = TlsRaw::connect(server.tls_address());
-    failed.demand("LOGIN alice wrong", "ERR login-refused");
-    failed.demand("LOGIN bob builder", "OK welcome bob");
+    failed.demand("LOGIN alice no%20such%20thing", "ERR login-refused");
+    // So much that a session does not take it in at once, though it came and was decrypted as one.
+    failed.send("LOGIN bob builder\n".to_owned() + &"PING\n".repeat(3000));
+    failed.begins("OK welcome bob");
+    (0..3000).for_each(|_| failed.begins("OK pong"));
+    let mut plain = server.client();
+    plain.demand("LOGIN bob buil%64er", "OK welcome bob");
+    let mut plain_failed = server.client();
+    plain_failed.demand("LOGIN alice no%20such%20thing", "ERR login-refused");
+    plain_failed.send("LOGIN carol let%20me%20in\nPING\n");
+    plain_failed.expect("OK welcome carol");
+    plain_failed.expect("OK pong");
+    // And with a proof.
     let mut proof = TlsRaw::connect(server.tls_address());
     let (exchange, first) = scram::Exchange::begin_bound("alice", "secret", "p=tls-exporter,,", &proof.binding());
     let challenge = proof.demand(&format!("AUTH SCRAM-SHA-256-PLUS {first}"), "CHALLENGE ");
@@ -68,7 +87,7 @@ fn no_process_holds_a_key_a_password_or_a_verifier_after_a_login() {
     proof.demand(&format!("AUTH SCRAM-SHA-256-PLUS {last}"), "OK welcome alice");
 
     let mut pids: Vec<i32> = server.sessions().iter().map(|session| session.pid.as_raw()).collect();
-    assert_eq!(pids.len(), 3);
+    assert_eq!(pids.len(), 5);
     pids.extend([server.pid().as_raw(), server.scribe().unwrap().as_raw()]);
     let mut found = Vec::new();
     for pid in pids {

@@ -4,6 +4,7 @@ import os
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass, field
 
@@ -115,6 +116,17 @@ def paired(one, other, what="wall"):
     """The median over the rounds of how many times longer `other` took than `one`: neighbours disturb both runs of a round alike."""
     pairs = [getattr(b, what) / getattr(a, what) for a, b in zip(one.runs, other.runs) if getattr(a, what) > 0]
     return statistics.median(pairs) if pairs else None
+
+
+def together(work, at_once):
+    """Has so many threads do the same work; the time until the last of them had done."""
+    threads = [threading.Thread(target=work) for _ in range(at_once)]
+    begin = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return time.perf_counter() - begin
 
 
 def say(text):

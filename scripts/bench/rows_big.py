@@ -8,6 +8,7 @@ import peers
 from measure import Contender, alternate, paired, run, say
 from place import GIB, Skip
 from report import Goal, Row, at_least, both, either, number, timed
+from scene import Scene
 
 # Copies at a time: the source, a server's, and the one that comes back.
 COPIES = 3
@@ -24,28 +25,15 @@ def sized(place, wanted):
     return size
 
 
-class Scene:
+class Large(Scene):
     """The file, and every server that can be had, serving it."""
 
     def __init__(self, place, size, which):
-        self.place, self.size = place, size
-        self.under = place.fresh(place.tmpfs, "big")
-        self.source, self.back = os.path.join(self.under, "source"), os.path.join(self.under, "back")
+        self.size, under = size, place.fresh(place.tmpfs, "big")
+        self.source, self.back = os.path.join(under, "source"), os.path.join(under, "back")
         say(f"making a file of {size >> 20} MiB")
         self.digest = files.big(self.source, size)
-        self.servers, self.missing = {}, {}
-        for kind in [peers.Dfos] + which:
-            try:
-                self.servers[kind.name] = kind(place, self.under)
-            except Skip as why:
-                self.missing[kind.name] = str(why)
-        self.dfos = self.servers["dfos"]
-        self.dfos.login()
-
-    def close(self):
-        for server in self.servers.values():
-            server.stop()
-        shutil.rmtree(self.under)
+        super().__init__(place, under, which)
 
     def serve(self):
         """Gives every server the file under the name `file`: one file with many names, so that each sends the same pages. It comes in
@@ -122,7 +110,7 @@ def against(dfos, contenders, name, goal):
 def plain(place, rounds, wanted, which=("1", "2")):
     """Rows 1 and 2."""
     size = sized(place, wanted)
-    scene = Scene(place, size, [peers.Rsyncd, peers.Vsftpd, peers.Nginx, peers.Iperf3])
+    scene = Large(place, size, [peers.Rsyncd, peers.Vsftpd, peers.Nginx, peers.Iperf3])
     rows = []
     try:
         if "1" in which:
@@ -205,7 +193,7 @@ def after(scene, before):
 def tls(place, rounds, wanted):
     """Row 3: rows 1 and 2 over an encrypted channel."""
     size = sized(place, wanted)
-    scene = Scene(place, size, [peers.Openssh, peers.Nginx])
+    scene = Large(place, size, [peers.Openssh, peers.Nginx])
     rows = []
     try:
         scene.serve()

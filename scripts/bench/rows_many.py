@@ -5,12 +5,11 @@ import queue
 import shutil
 import statistics
 import subprocess
-import threading
 import time
 
 import files
 import peers
-from measure import say
+from measure import say, together
 from report import Goal, Row, number
 
 JOBS = 64
@@ -100,13 +99,7 @@ def at_a_time(move, line, at_once):
                 failures.append(str(why))
                 return
 
-    threads = [threading.Thread(target=work) for _ in range(at_once)]
-    begin = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    wall = time.perf_counter() - begin
+    wall = together(work, at_once)
     if failures:
         raise RuntimeError(failures[0])
     return wall, times

@@ -6,11 +6,10 @@ import random
 import resource
 import statistics
 import subprocess
-import threading
 import time
 
 import peers
-from measure import say
+from measure import say, together
 from place import Skip, descendants, stat_fields
 from report import Goal, Row, at_least, number
 from vsftpd_local import USER, VsftpdLocal
@@ -51,13 +50,7 @@ def ssh_sessions(openssh, sessions, at_once):
                 return  # seen below: one time is missing
             times.append((time.perf_counter() - begin) * 1000)
 
-    threads = [threading.Thread(target=work) for _ in range(at_once)]
-    begin = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    wall = time.perf_counter() - begin
+    wall = together(work, at_once)
     if len(times) != sessions:
         raise RuntimeError("a session of OpenSSH failed")
     times.sort()

@@ -6,36 +6,25 @@ import shutil
 import files
 import peers
 from measure import Contender, alternate, paired, run, say
-from place import Skip, give
+from place import give
 from report import Row, at_most, timed
+from scene import Scene
 
 TREE = "tree"
 
 
-class Scene:
+class Small(Scene):
     """The tree, and servers on the same file system."""
 
     def __init__(self, place, count, directories, which):
-        self.place, self.count, self.aside = place, count, 0
-        self.under = place.fresh(place.disk, "small")
-        self.local = place.fresh(self.under, "local")
+        self.count, self.aside = count, 0
+        under = place.fresh(place.disk, "small")
+        self.local = place.fresh(under, "local")
         self.source, self.back = os.path.join(self.local, TREE), os.path.join(self.local, "back")
         say(f"making {count:,} files")
         self.digest = files.tree(self.source, count, directories, 4096)
         os.sync()
-        self.servers, self.missing = {}, {}
-        for kind in [peers.Dfos] + which:
-            try:
-                self.servers[kind.name] = kind(place, self.under)
-            except Skip as why:
-                self.missing[kind.name] = str(why)
-        self.dfos = self.servers["dfos"]
-        self.dfos.login()
-
-    def close(self):
-        for server in self.servers.values():
-            server.stop()
-        shutil.rmtree(self.under)
+        super().__init__(place, under, which)
 
     def put_aside(self, path):
         """Takes what an earlier run made out of the way. It is removed at the end only: ext4 without a journal does not use the inode of
@@ -70,7 +59,7 @@ class Scene:
 
 def small(place, rounds, which=("4", "5"), count=10_000, directories=100):
     """Rows 4 and 5."""
-    scene = Scene(place, count, directories, [peers.Rsyncd, peers.Openssh, peers.Vsftpd])
+    scene = Small(place, count, directories, [peers.Rsyncd, peers.Openssh, peers.Vsftpd])
     rows = []
     try:
         if "4" in which:

@@ -1,5 +1,7 @@
 //! Bytes that have arrived and have not been taken yet.
 
+use zeroize::Zeroize;
+
 /// Room at first: a request, an answer. A session that is idle holds no more than that.
 const LEAST: usize = 4096;
 
@@ -55,6 +57,13 @@ impl Inbox {
         self.full = self.held == self.memory.len();
     }
 
+    /// Overwrites what was taken, as far as it still stands in the memory.
+    pub fn forget(&mut self) {
+        let (taken, held) = (self.taken, self.held);
+        self.memory[..taken].zeroize();
+        self.memory[held..].zeroize();
+    }
+
     /// Gives the memory back, if nothing is in it and it is much.
     pub fn shrink(&mut self) {
         if self.is_empty() && self.memory.len() > LEAST {
@@ -89,6 +98,19 @@ mod tests {
             }
         }
         assert!(got == sent);
+    }
+
+    #[test]
+    fn what_was_taken_can_be_forgotten_and_the_rest_stands() {
+        let mut inbox = Inbox::default();
+        put(&mut inbox, b"LOGIN a secret\nPING\nand the beginning", 64 * 1024);
+        inbox.take(15);
+        inbox.room(64 * 1024); // moves the rest to the front, and leaves a part of it behind
+        inbox.take(5);
+        inbox.forget();
+        assert_eq!(inbox.bytes(), b"and the beginning");
+        let left: Vec<u8> = inbox.memory.iter().copied().filter(|byte| *byte != 0).collect();
+        assert_eq!(left, b"and the beginning");
     }
 
     #[test]

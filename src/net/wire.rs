@@ -120,6 +120,18 @@ impl Wire {
         self.input.take(n);
     }
 
+    /// Overwrites what has been read and taken, wherever it still stands in buffers.
+    pub fn forget(&mut self) {
+        if let Some(tls) = &mut self.tls {
+            // What was decrypted together goes together, once all of it has been handed out.
+            while let Some(n) = tls.hand_out(self.input.room(INPUT)) {
+                self.input.arrived(n);
+            }
+            tls.forget();
+        }
+        self.input.forget();
+    }
+
     /// Reads what has arrived, without waiting.
     pub fn fill(&mut self) -> Result<Filled, Cut> {
         let limit = if self.side == Side::Client { CLIENT_INPUT } else { INPUT };

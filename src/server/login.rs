@@ -46,6 +46,9 @@ enum Step {
 }
 
 /// Greets a client and lets it log in; with the user come the user's limits. The users' table is dropped with the stranger.
+///
+/// Never a part of its caller: what it leaves on the stack, verifiers and passwords, lies below the caller then, who wipes it.
+#[inline(never)]
 pub fn admit(mut stranger: Stranger, log: &Log) -> Result<(Talk, UserName, Answer, Limits), Ending> {
     let ending = match stranger.converse(log) {
         Ok(Ok((user, welcome))) => match records::lookup(&stranger.limits, user.as_str()) {

@@ -9,7 +9,9 @@ use crate::proto::{Answer, Code};
 use std::fs::File;
 use std::time::Instant;
 
-/// Shakes hands as the server that `sealed` holds the key of, until `by`.
+/// Shakes hands as the server that `sealed` holds the key of, until `by`. Never a part of its caller, who wipes the stack below itself
+/// of the key.
+#[inline(never)]
 pub fn secure(wire: &mut Wire, sealed: File, by: Instant, log: &Log) -> Result<(), Ending> {
     let tls = identity::config(&sealed).map_err(Cut::from).and_then(Tls::server).map_err(|why| {
         log.line(Level::Error, format!("the certificate cannot be used: {why}"));

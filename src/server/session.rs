@@ -19,7 +19,7 @@ use crate::store::quota::Allowance;
 use crate::store::tree::{Policy, Tree};
 use crate::store::{Pulse, Trouble};
 use crate::sys::signals::StopPipe;
-use crate::sys::stack;
+use crate::sys::{allocator, stack};
 use nix::unistd::Pid;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -69,6 +69,7 @@ pub struct Times {
 
 /// Serves one client. `stop` has been installed already, so that no signal is missed.
 pub fn run(brief: Brief, stop: StopPipe) -> Ending {
+    allocator::wipe_what_is_freed(true); // until a user is there
     let waiter = Waiter::new(stop, brief.times.grace);
     descriptors::report_panics(&brief.log);
     let socket = descriptors::arrange(brief.socket).map_err(Cut::from);
@@ -95,7 +96,7 @@ pub fn run(brief: Brief, stop: StopPipe) -> Ending {
         Ok(admitted) => admitted,
         Err(ending) => return ending,
     };
-    stack::wipe(); // of verifiers and passwords
+    forget_the_login(&mut talk);
     talk.wire.waiter.stays();
     if let Err(cut) = brief.mouth.logged_in(&user, &mut talk.wire.waiter) {
         talk.farewell(Code::Internal, "the server did not take note of your login; try again");
@@ -130,6 +131,13 @@ pub fn run(brief: Brief, stop: StopPipe) -> Ending {
     let ending = answer_for(&member.talk, ending);
     member.log.line(Level::Debug, format!("ends: {ending}"));
     ending
+}
+
+/// Leaves no verifier and no password: in what was read, or on the stack. What was freed has been wiped already.
+fn forget_the_login(talk: &mut Talk) {
+    talk.wire.forget();
+    stack::wipe();
+    allocator::wipe_what_is_freed(false);
 }
 
 /// Opens the user's root, closes all that lies outside, and lets the kernel hold the rest.

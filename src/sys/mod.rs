@@ -2,6 +2,7 @@
 //! safely is used where it is needed; what stands here is what nix lacks, and what must not be got wrong twice.
 
 pub mod accept;
+pub mod allocator;
 pub mod credentials;
 pub mod deaths;
 pub mod descriptors;

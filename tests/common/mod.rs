@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 pub use raw::Raw;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -87,6 +88,14 @@ pub fn home() -> tempfile::TempDir {
     home
 }
 
+/// The server's binary: the one that was built with the tests, or the one in the directory that DFOS_BIN names, as for the scripts.
+fn binary() -> PathBuf {
+    match std::env::var_os("DFOS_BIN") {
+        Some(place) => Path::new(&place).join("dfos-forkd"),
+        None => env!("CARGO_BIN_EXE_dfos-forkd").into(),
+    }
+}
+
 /// A command that would start a server in `home`, under a usual umask.
 pub fn command(home: &Path, options: &[&str]) -> Command {
     command_under("022", home, options)
@@ -94,7 +103,7 @@ pub fn command(home: &Path, options: &[&str]) -> Command {
 
 fn command_under(umask: &str, home: &Path, options: &[&str]) -> Command {
     let mut command = Command::new("/bin/sh");
-    command.args(["-c", &format!("umask {umask}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_dfos-forkd")]);
+    command.args(["-c", &format!("umask {umask}; exec \"$0\" \"$@\"")]).arg(binary());
     command.args(options).current_dir(home).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.arg("--dir").arg(home.join("storage")).arg("--users").arg(home.join("users"));
     command.arg("--state-dir").arg(home.join("state"));
@@ -237,10 +246,10 @@ impl Server {
     /// All processes of this server that live, the listener included: forked children have its command line. (Their environment
     /// could not be read, not by their own user.)
     pub fn processes(&self) -> Vec<Process> {
-        let mark = self.mark.as_bytes();
+        let (mark, binary) = (self.mark.as_bytes(), binary());
         let marked = |p: &Process| {
             let line = std::fs::read(format!("/proc/{}/cmdline", p.pid)).unwrap_or_default();
-            line.starts_with(env!("CARGO_BIN_EXE_dfos-forkd").as_bytes())
+            line.starts_with(binary.as_os_str().as_bytes())
                 && line.split(|b| *b == 0).any(|word| word.starts_with(mark))
         };
         all_processes().into_iter().filter(marked).collect()

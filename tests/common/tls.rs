@@ -165,6 +165,25 @@ impl TlsRaw {
         let _ = sock.write_all(&nothing); // it may have been closed meanwhile
     }
 
+    /// Sends `bytes`; what went over the wire for them.
+    pub fn seal(&mut self, bytes: &str) -> Vec<u8> {
+        let Inner { conn, sock } = self.stream.get_mut();
+        let mut sealed = Vec::new();
+        conn.writer().write_all(bytes.as_bytes()).unwrap();
+        while conn.wants_write() {
+            conn.write_tls(&mut sealed).unwrap();
+        }
+        sock.write_all(&sealed).unwrap();
+        sealed
+    }
+
+    /// The next line, which begins so.
+    #[track_caller]
+    pub fn begins(&mut self, beginning: &str) {
+        let line = self.line();
+        assert!(line.starts_with(beginning), "due was '{beginning}', came '{line}'");
+    }
+
     pub fn socket(&self) -> &TcpStream {
         &self.stream.get_ref().sock
     }

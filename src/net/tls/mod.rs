@@ -16,6 +16,7 @@ use rustls::{ClientConfig, ClientConnection, Connection, Error, InvalidMessage, 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
+use zeroize::Zeroize;
 
 /// What both ends must name (ALPN, RFC 7301), so that no browser and no mail client can be made to talk to a server of ours.
 pub const ALPN: &[u8] = b"dfos/1";
@@ -216,6 +217,17 @@ impl Tls {
         self.incoming.shrink();
     }
 
+    /// Puts into `buffer` what has been decrypted already; how many bytes, `None` if there are none.
+    pub(super) fn hand_out(&mut self, buffer: &mut [u8]) -> Option<usize> {
+        self.connection.reader().read(buffer).ok().filter(|n| *n > 0)
+    }
+
+    /// Overwrites what was received, decrypted (the library does that in place) and as it came: the keys to it are still here.
+    pub(super) fn forget(&mut self) {
+        self.incoming.forget();
+        let _ = self.connection.read_tls(&mut Eraser); // nothing has come of it
+    }
+
     /// Whether the other end named this protocol.
     pub fn speaks_dfos(&self) -> bool {
         self.connection.alpn_protocol() == Some(ALPN)
@@ -242,6 +254,16 @@ impl Write for Socket<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// Where a library reads from so that the free room of its buffer is overwritten, and nothing is read.
+struct Eraser;
+
+impl Read for Eraser {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        room.zeroize();
+        Err(ErrorKind::WouldBlock.into())
     }
 }
 
