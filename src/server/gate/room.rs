@@ -37,6 +37,8 @@ struct Guest {
     logged_in: bool,
     /// Since when it has been sent away. It takes no place any more, though its process still ends.
     leaving: Option<Instant>,
+    /// It has been named as [overdue](Room::overdue).
+    named: bool,
 }
 
 /// Numbers of guests, without zeros.
@@ -141,7 +143,14 @@ impl Room {
 
     /// Lets a stranger in.
     pub fn enter(&mut self, pid: Pid, peer: &Peer, now: Instant) {
-        let guest = Guest { origin: peer.origin(), block: block_of(peer), since: now, logged_in: false, leaving: None };
+        let guest = Guest {
+            origin: peer.origin(),
+            block: block_of(peer),
+            since: now,
+            logged_in: false,
+            leaving: None,
+            named: false,
+        };
         self.seat(&guest);
         self.strangers.push(pid);
         self.guests.insert(pid, guest);
@@ -189,13 +198,14 @@ impl Room {
         &self.strangers
     }
 
-    /// Those who were sent away before `then` and are still here.
-    pub fn overdue(&self, then: Instant) -> Vec<Pid> {
+    /// Those who were sent away before `then` and are still here. Each is named once: who is killed may take long to die.
+    pub fn overdue(&mut self, then: Instant) -> Vec<Pid> {
         if self.leaving == 0 {
             return Vec::new(); // the usual case, and asked at each turn
         }
-        let late = self.guests.iter().filter(|(_, guest)| guest.leaving.is_some_and(|at| at <= then));
-        late.map(|(pid, _)| *pid).collect()
+        let is_late = |guest: &Guest| !guest.named && guest.leaving.is_some_and(|at| at <= then);
+        let late = self.guests.iter_mut().filter(|(_, guest)| is_late(guest));
+        late.map(|(pid, guest)| (*pid, guest.named = true).0).collect()
     }
 
     /// Whether anybody who was sent away is still here.
@@ -382,6 +392,7 @@ mod tests {
         assert_eq!((party.room.count(), party.room.strangers().len()), (1, 1));
         assert!(party.room.overdue(party.start + SECOND).is_empty());
         assert_eq!(party.room.overdue(party.start + 2 * SECOND), [Pid::from_raw(first)]);
+        assert_eq!(party.room.overdue(party.start + 9 * SECOND), [], "named once, though it still dies");
         party.log_in(first);
         assert_eq!((party.room.count(), party.room.has_leaving()), (2, false));
         assert!(!party.room.log_in(Pid::from_raw(first)), "only once");
