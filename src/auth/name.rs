@@ -11,7 +11,7 @@ pub const LONGEST: usize = 32;
 ///
 /// It has its bytes in itself, zeros behind them, and nothing on the heap: the listener keeps one for each session, and each forked child
 /// would write into the holes between thousands of them.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UserName([u8; LONGEST]);
 
 /// A text that is no user name.
