@@ -47,6 +47,8 @@ fn requests(verb: Verb) -> &'static [&'static str] {
         Verb::Quota => &["QUOTA"],
         Verb::Ping => &["PING"],
         Verb::Logout => &["LOGOUT"],
+        #[cfg(feature = "hostile")]
+        Verb::Hostile => &["HOSTILE none"],
     }
 }
 

@@ -84,3 +84,45 @@ fn within_tls_too() {
     server.wait_idle();
     server.stop();
 }
+
+/// KiB of memory that this process has on the heap, and no other.
+fn own_heap(pid: nix::unistd::Pid) -> u64 {
+    let maps = fs::read_to_string(format!("/proc/{pid}/smaps")).unwrap();
+    let (mut sum, mut in_heap) = (0, false);
+    for line in maps.lines() {
+        match line.split_ascii_whitespace().collect::<Vec<_>>()[..] {
+            ["Private_Dirty:", figure, _] if in_heap => sum += figure.parse::<u64>().unwrap(),
+            [range, ..] if range.contains('-') => in_heap = line.ends_with("[heap]"),
+            _ => {}
+        }
+    }
+    sum
+}
+
+/// What the listener knows of each of its sessions must not lie about on the heap that it forks: each child would write into the holes
+/// between, and have a copy of every page.
+#[test]
+fn the_last_of_many_sessions_has_no_more_of_its_own_than_the_first() {
+    if !is_root() {
+        return;
+    }
+    const MANY: usize = 800;
+    let many = (MANY + 10).to_string();
+    let options = ["--max-clients", "--max-clients-per-ip", "--max-clients-per-net"].map(|option| [option, &many]);
+    let server = Server::start(&options.concat());
+    let mut all: Vec<_> = (0..MANY).map(|_| server.login("alice")).collect();
+    for raw in &mut all {
+        raw.demand("PING", "OK pong");
+    }
+    let mut sessions: Vec<_> = server.sessions().into_iter().map(|session| session.pid).collect();
+    sessions.sort();
+    let (mut first, mut last) = (0, 0);
+    eventually("they are quiet and alike", || {
+        (first, last) = (own_heap(sessions[1]), own_heap(sessions[MANY - 2]));
+        last <= first + 32 && first < 120
+    });
+    eprintln!("the first has {first} KiB on the heap, the last {last}");
+    drop(all);
+    server.wait_idle();
+    server.stop();
+}

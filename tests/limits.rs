@@ -45,14 +45,18 @@ fn refused(limits: &str, prepare: impl FnOnce(&Path)) -> String {
 #[track_caller]
 fn does_not_start(home: &Path, options: &[&str]) -> String {
     let mut child = command(home, &[&["--port", "0"], options].concat()).spawn().unwrap();
-    let (mut out, mut text) = (String::new(), String::new());
+    let mut stderr = child.stderr.take().unwrap();
+    let told = std::thread::spawn(move || {
+        let mut text = String::new();
+        stderr.read_to_string(&mut text).map(|_| text).unwrap()
+    });
+    let mut out = String::new();
     // A line on standard output, or its end: it listens, or it has given up.
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut out).unwrap();
     if !out.is_empty() {
         kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
     }
-    child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
-    let status = child.wait().unwrap();
+    let (text, status) = (told.join().unwrap(), child.wait().unwrap());
     assert_eq!(out, "", "it listened: {text}");
     assert_eq!(status.code(), Some(1), "{text}");
     text
@@ -95,6 +99,18 @@ fn a_hangup_takes_new_limits_over_and_a_broken_or_vanished_file_changes_nothing(
     eventually("the second failure", || server.log().iter().filter(|line| line.contains("reload failed")).count() == 2);
     assert!(limit().starts_with("OK used=0 limit=2000 "), "limits do not vanish with their file");
     server.stop();
+}
+
+#[test]
+fn a_limits_file_of_which_there_is_more_to_say_than_a_pipe_takes_is_refused_like_any_other() {
+    let file = format!("[alice]\n{} = 1\n", "x".repeat(70_000));
+    let server = Server::limited("", &[]);
+    assert!(!server.relimit(&file));
+    server.logged("line 2: there is no limit 'xxx");
+    assert!(server.relimit("[alice]\nquota = 1\n"));
+    server.stop();
+    let text = refused(&file, |_| {});
+    assert!(text.contains("line 2: there is no limit 'xxx") && text.len() < 64 * 1024, "{} bytes", text.len());
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! What the processes hold in memory: no key of the server's, no password, no verifier of anybody's, once a login is over. Reads
-//! /proc/PID/mem, so it must be root.
+//! What the processes hold in memory: no key of the server's, no password, no verifier of anybody's, once a login is over, and no list of
+//! those who are connected. Reads /proc/PID/mem, so it must be root.
 
 mod common;
 
@@ -7,25 +7,50 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use common::tls::TlsRaw;
 use common::{Server, scram};
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
-/// Where in its memory a process holds `needle`. What is mapped from a file and cannot be written holds what the file holds: code, and
-/// words that say nothing of a login.
-fn holds(pid: i32, needle: &[u8]) -> Option<String> {
+/// Each mapping of a process: its line in /proc/PID/maps, and its bytes. What is mapped from a file and cannot be written holds what the
+/// file holds: code, and words that say nothing of a login.
+fn mappings(pid: i32) -> impl Iterator<Item = (String, Vec<u8>)> {
     let memory = File::open(format!("/proc/{pid}/mem")).expect("root can read the memory of others");
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
-    maps.lines()
-        .find(|line| {
-            let (range, rest) = line.split_once(' ').unwrap();
-            let (from, to) = range.split_once('-').unwrap();
-            let [from, to] = [from, to].map(|at| u64::from_str_radix(at, 16).unwrap());
-            let is_searched = rest.starts_with("rw") || rest.starts_with('r') && !rest.contains('/');
-            let mut bytes = vec![0; if is_searched { (to - from) as usize } else { 0 }];
-            // Some special mappings cannot be read this way.
-            memory.read_exact_at(&mut bytes, from).is_ok() && bytes.windows(needle.len()).any(|window| window == needle)
-        })
-        .map(str::to_owned)
+    let lines: Vec<_> = maps.lines().map(str::to_owned).collect();
+    lines.into_iter().filter_map(move |line| {
+        let (range, rest) = line.split_once(' ').unwrap();
+        let (from, to) = range.split_once('-').unwrap();
+        let [from, to] = [from, to].map(|at| u64::from_str_radix(at, 16).unwrap());
+        let is_searched = rest.starts_with("rw") || rest.starts_with('r') && !rest.contains('/');
+        let mut bytes = vec![0; if is_searched { (to - from) as usize } else { 0 }];
+        // Some special mappings cannot be read this way.
+        memory.read_exact_at(&mut bytes, from).ok()?;
+        Some((line, bytes))
+    })
+}
+
+/// Where in its memory a process holds `needle`.
+fn holds(pid: i32, needle: &[u8]) -> Option<String> {
+    let mut mappings = mappings(pid);
+    mappings.find(|(_, bytes)| bytes.windows(needle.len()).any(|window| window == needle)).map(|(line, _)| line)
+}
+
+/// How many of these ports of 127.0.0.1 a process holds, as an address or as text.
+fn known(pid: i32, ports: &HashSet<u16>) -> usize {
+    let mut found = HashSet::new();
+    for (_, bytes) in mappings(pid) {
+        for at in 6..bytes.len().saturating_sub(16) {
+            if bytes[at..at + 4] == [127, 0, 0, 1] {
+                // The port may stand before the address, or behind it.
+                found.extend([at - 2, at + 4].map(|at| u16::from_ne_bytes([bytes[at], bytes[at + 1]])));
+            } else if bytes[at..].starts_with(b"127.0.0.1:") {
+                let digits: String =
+                    bytes[at + 10..].iter().map(|b| *b as char).take_while(char::is_ascii_digit).collect();
+                found.extend(digits.parse::<u16>());
+            }
+        }
+    }
+    found.intersection(ports).count()
 }
 
 /// The secret part of the server's own Ed25519 key: the last 32 bytes of its PKCS #8 (RFC 8410), before a public key that may follow.
@@ -97,5 +122,26 @@ fn no_process_holds_a_key_a_password_or_a_verifier_after_a_login() {
         found.extend(finds);
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
+    server.stop();
+}
+
+#[test]
+fn a_session_has_no_list_of_those_who_are_connected() {
+    if !nix::unistd::geteuid().is_root() {
+        return eprintln!("skipped: only root can read the memory of other processes");
+    }
+    let server =
+        Server::start(&["--max-clients-per-ip", "150", "--max-clients-per-net", "150", "--max-clients", "150"]);
+    let mut clients: Vec<_> = (0..100).map(|n| server.login(&format!("user{}", n % 8))).collect();
+    clients.iter_mut().for_each(|client| drop(client.ask("PING")));
+    let ports: HashSet<u16> =
+        clients.iter().map(|raw| raw.local().rsplit_once(':').unwrap().1.parse().unwrap()).collect();
+    assert_eq!(known(server.pid().as_raw(), &ports), 100, "the search finds what is there");
+    let line = server.logged(&format!("{} connected, session ", clients[99].local()));
+    let last = line.split_once(", session ").unwrap().1.split(',').next().unwrap();
+    let known = known(last.parse().unwrap(), &ports);
+    // Its own; and what was said of those who came just before it may lie about in memory that was freed.
+    assert!((1..=20).contains(&known), "{known} of 100");
+    drop(clients);
     server.stop();
 }

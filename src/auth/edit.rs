@@ -46,19 +46,19 @@ pub fn add(path: &Path, name: &UserName, password: &Password) -> Result<(), Edit
     let verifier = fresh(path, password)?;
     change(path, true, |old| {
         let exists = users_file::lines(old).1.any(|line| users_file::owner(line).as_ref() == Some(name));
-        if exists { Err(EditError::Exists(name.clone())) } else { Ok(appended(old, name, &verifier)) }
+        if exists { Err(EditError::Exists(*name)) } else { Ok(appended(old, name, &verifier)) }
     })
 }
 
 /// Gives a user a new password.
 pub fn passwd(path: &Path, name: &UserName, password: &Password) -> Result<(), EditError> {
     let verifier = fresh(path, password)?;
-    change(path, false, |old| replaced(old, name, Some(&verifier)).ok_or_else(|| EditError::Missing(name.clone())))
+    change(path, false, |old| replaced(old, name, Some(&verifier)).ok_or(EditError::Missing(*name)))
 }
 
 /// Removes a user's lines. The user's files stay.
 pub fn remove(path: &Path, name: &UserName) -> Result<(), EditError> {
-    change(path, false, |old| replaced(old, name, None).ok_or_else(|| EditError::Missing(name.clone())))
+    change(path, false, |old| replaced(old, name, None).ok_or(EditError::Missing(*name)))
 }
 
 /// What the file says now: its users, and what the operator should know.

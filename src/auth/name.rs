@@ -8,8 +8,11 @@ use thiserror::Error;
 pub const LONGEST: usize = 32;
 
 /// A user name: `[a-z_][a-z0-9_.-]{0,31}`. Cannot be `.` or `..`, hold a slash, or be taken for an option.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct UserName(String);
+///
+/// It has its bytes in itself, zeros behind them, and nothing on the heap: the listener keeps one for each session, and each forked child
+/// would write into the holes between thousands of them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UserName([u8; LONGEST]);
 
 /// A text that is no user name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -19,7 +22,8 @@ pub struct BadName;
 impl UserName {
     /// The name as text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        let text = self.0.split(|byte| *byte == 0).next().unwrap_or_default();
+        std::str::from_utf8(text).unwrap_or_default() // it is ASCII
     }
 }
 
@@ -28,13 +32,22 @@ impl FromStr for UserName {
     fn from_str(text: &str) -> Result<Self, BadName> {
         let first = text.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
         let rest = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_.-".contains(&b));
-        if first && rest && text.len() <= LONGEST { Ok(UserName(text.into())) } else { Err(BadName) }
+        let mut bytes = [0; LONGEST];
+        let place = bytes.get_mut(..text.len()).filter(|_| first && rest).ok_or(BadName)?;
+        place.copy_from_slice(text.as_bytes());
+        Ok(UserName(bytes))
     }
 }
 
 impl fmt::Display for UserName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for UserName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.as_str())
     }
 }
 
@@ -47,12 +60,21 @@ mod tests {
     fn only_safe_directory_names_are_user_names() {
         let longest = "a".repeat(32);
         for good in ["a", "_", "alice", "_www-data", "j.doe2", "a..", longest.as_str()] {
-            assert_eq!(good.parse::<UserName>().unwrap().to_string(), good);
+            assert_eq!(good.parse::<UserName>().unwrap().as_str(), good);
         }
         let too_long = "a".repeat(33);
         for bad in ["", ".", "..", "-a", "0a", "Alice", "a b", "a/b", "a:b", "a\n", "a\0", "é", too_long.as_str()] {
             assert_eq!(bad.parse::<UserName>(), Err(BadName), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn names_stand_in_the_order_of_their_texts() {
+        let mut texts = ["b", "a_", "a", "aa", "a.", "_"];
+        let mut names = texts.map(|text| text.parse::<UserName>().unwrap());
+        texts.sort_unstable();
+        names.sort();
+        assert_eq!(names.map(|name| name.to_string()), texts);
     }
 
     proptest! {

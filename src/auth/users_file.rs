@@ -155,12 +155,12 @@ fn parse_line(line: &[u8]) -> Option<Result<(UserName, Secret), ProblemKind>> {
 fn parse_secret(name: &UserName, bytes: &[u8]) -> Result<Secret, ProblemKind> {
     if bytes.starts_with(SCHEME.as_bytes()) {
         let text = std::str::from_utf8(bytes.trim_ascii_end()).unwrap_or_default();
-        return text.parse().map(Secret::Scram).map_err(|why| ProblemKind::Damaged(name.clone(), why));
+        return text.parse().map(Secret::Scram).map_err(|why| ProblemKind::Damaged(*name, why));
     }
     match Password::new(bytes) {
         Ok(password) => Ok(Secret::Clear(password)),
-        Err(super::password::BadPassword::Empty) => Err(ProblemKind::EmptyPassword(name.clone())),
-        Err(super::password::BadPassword::TooLong) => Err(ProblemKind::LongPassword(name.clone())),
+        Err(super::password::BadPassword::Empty) => Err(ProblemKind::EmptyPassword(*name)),
+        Err(super::password::BadPassword::TooLong) => Err(ProblemKind::LongPassword(*name)),
     }
 }
 
@@ -178,9 +178,9 @@ pub fn parse(bytes: &[u8]) -> ParsedUsers {
                 Some(&before) => problem(ProblemKind::Duplicate(name, before)),
                 None => {
                     if matches!(secret, Secret::Clear(_)) {
-                        problem(ProblemKind::ClearText(name.clone()));
+                        problem(ProblemKind::ClearText(name));
                     }
-                    first.insert(name.clone(), line);
+                    first.insert(name, line);
                     users.entries.push(Entry { name, secret, line });
                 }
             },

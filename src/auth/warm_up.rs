@@ -11,7 +11,7 @@ pub fn warm_up() -> Result<(), ScramError> {
     const WHAT: ScramError = ScramError::Malformed("the name of nobody");
     let user: UserName = "nobody".parse().map_err(|_| WHAT)?;
     let password = Password::new("nobody").map_err(|_| WHAT)?;
-    let found = Found::user(user.clone(), Verifier::derive(&password, FEWEST_ITERATIONS, &[0; SALT]));
+    let found = Found::user(user, Verifier::derive(&password, FEWEST_ITERATIONS, &[0; SALT]));
     let (client, first) = ClientExchange::begin(&user, &password, Binding::None)?;
     let (server, challenge) = ServerExchange::begin(&first, Binding::None)?.challenge(found)?;
     let (client, last) = client.answer(&challenge)?;

@@ -1,5 +1,6 @@
 //! The listener's children, by process. How many there may be is for the gate to say.
 
+use super::by_pid::ByPid;
 use super::ending::Fate;
 use crate::auth::UserName;
 use crate::net::Peer;
@@ -7,12 +8,12 @@ use crate::sys::deaths::Deaths;
 use nix::errno::Errno;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::io;
 use std::time::{Duration, Instant};
 
 /// A session, as the listener knows it.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Child {
     /// Who is served.
     pub peer: Peer,
@@ -29,15 +30,19 @@ pub struct Child {
 }
 
 /// All sessions that live.
-#[derive(Debug, Default)]
 pub struct Children {
-    by_pid: HashMap<Pid, Child>,
+    by_pid: ByPid<Child>,
 }
 
 impl Children {
+    /// None yet, and so many at a time.
+    pub fn new(count: usize) -> io::Result<Self> {
+        Ok(Children { by_pid: ByPid::new(count)? })
+    }
+
     /// How many there are.
     pub fn count(&self) -> usize {
-        self.by_pid.len()
+        self.by_pid.count()
     }
 
     /// Adds a child that has been forked.
@@ -47,37 +52,34 @@ impl Children {
 
     /// Removes a child that has been reaped.
     pub fn remove(&mut self, pid: Pid) -> Option<Child> {
-        self.by_pid.remove(&pid)
+        self.by_pid.remove(pid)
     }
 
-    /// A child.
-    pub fn get(&self, pid: Pid) -> Option<&Child> {
-        self.by_pid.get(&pid)
-    }
-
-    /// A child, to note what becomes known of it.
-    pub fn get_mut(&mut self, pid: Pid) -> Option<&mut Child> {
-        self.by_pid.get_mut(&pid)
+    /// Notes who has logged in, and returns the child.
+    pub fn log_in(&mut self, pid: Pid, user: UserName) -> Option<Child> {
+        let child = Child { user: Some(user), ..self.by_pid.get(pid)? };
+        self.by_pid.insert(pid, child);
+        Some(child)
     }
 
     /// Those who have logged in, and as whom.
-    pub fn members(&self) -> impl Iterator<Item = (Pid, &UserName)> {
-        self.by_pid.iter().filter_map(|(pid, child)| Some((*pid, child.user.as_ref()?)))
+    pub fn members(&self) -> impl Iterator<Item = (Pid, UserName)> {
+        self.by_pid.iter().filter_map(|(pid, child)| Some((pid, child.user?)))
     }
 
     /// Their process ids.
     pub fn pids(&self) -> impl Iterator<Item = Pid> {
-        self.by_pid.keys().copied()
+        self.by_pid.pids()
     }
 
     /// Each, and what is known of it.
-    pub fn all(&self) -> impl Iterator<Item = (Pid, &Child)> {
-        self.by_pid.iter().map(|(pid, child)| (*pid, child))
+    pub fn all(&self) -> impl Iterator<Item = (Pid, Child)> {
+        self.by_pid.iter()
     }
 
     /// The process groups that sessions live in: one, unless the scribe had to be replaced.
     pub fn groups(&self) -> HashSet<Pid> {
-        self.by_pid.values().map(|child| child.group).collect()
+        self.by_pid.iter().map(|(_, child)| child.group).collect()
     }
 }
 
@@ -93,7 +95,7 @@ pub struct Reaper {
 }
 
 /// How many times as long as a look at all children took is the rest after it.
-const REST: u32 = 20;
+const REST: u32 = 100;
 /// The longest rest: nobody's place stays taken for longer than that after the end.
 const LONGEST_REST: Duration = Duration::from_millis(200);
 

@@ -131,13 +131,14 @@ impl Listener {
         let Prepared { options, sockets, storage, sources, users, identity, notes, policy, walls } = prepared;
         let (Ways { listener: log, sessions: session_log }, log_ends) = scribe::ways(options.log_level())?;
         let (mouth, ears) = words::socket()?;
-        let gate = Gate::new(&options.gate, options.max_clients, options.max_clients_per_ip);
+        let gate = Gate::new(&options.gate, options.max_clients, options.max_clients_per_ip)?;
+        let most = options.max_clients as usize + options.gate.max_logins as usize;
         for (level, note) in notes {
             log.line(level, note);
         }
         Ok(Listener {
             pid: Pid::this(),
-            scoreboard: Scoreboard::new((options.max_clients + options.gate.max_logins) as usize)?,
+            scoreboard: Scoreboard::new(most)?,
             options,
             sockets,
             storage,
@@ -151,7 +152,7 @@ impl Listener {
             log_ends,
             scribe: None,
             untold: None,
-            children: Children::default(),
+            children: Children::new(most)?,
             reaper,
             totals: Totals::default(),
             connections: 0,
@@ -313,9 +314,10 @@ impl Listener {
             exit_child(Ending::Failed as u8)
         });
         let times = Times { login_by, idle: options.idle_timeout, grace: options.grace };
-        // Memory alone, without a descriptor in it. To free it would be to write to it, and so to have a copy of it: of a thousand
-        // entries in a thousand sessions.
-        std::mem::forget((children, gate, options, sources));
+        drop(children);
+        gate.leave_behind();
+        // Memory alone, without a descriptor in it: to free it would be to write to it, and so to have a copy of it.
+        std::mem::forget((options, sources));
         Brief {
             socket,
             peer,
@@ -382,7 +384,7 @@ impl Listener {
         // A limits file that was there must be there; one that was not may have come.
         sources.limits = sources.limits.or_else(|| self.options.limits_file());
         self.sources.limits.clone_from(&sources.limits);
-        let logged_in: HashSet<_> = self.children.members().map(|(_, user)| user.clone()).collect();
+        let logged_in: HashSet<_> = self.children.members().map(|(_, user)| user).collect();
         match users::begin(&sources, self.storage.as_fd(), None, logged_in.into_iter().collect()) {
             Ok(Begun::Parent(loading)) => self.loading = Some(loading),
             Ok(Begun::Helper(load)) => return Some(load),

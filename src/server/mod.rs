@@ -4,6 +4,7 @@
 //! client and never touches a user's file.
 #![forbid(unsafe_code)]
 
+pub mod by_pid;
 pub mod capacity;
 pub mod certificate;
 pub mod check;
@@ -17,6 +18,7 @@ pub mod listener;
 pub mod login;
 pub mod member;
 pub mod options;
+pub mod places;
 pub mod program;
 pub mod rate;
 pub mod record;

@@ -1,6 +1,7 @@
 //! The scoreboard: what each session has done so far, in memory that it shares with the listener, one page a session. Figures for
 //! people only; nothing that decides anything is read from it.
 
+use super::places::Places;
 use crate::sys::shared::{SharedPages, Slot, WORDS};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -35,28 +36,27 @@ impl Totals {
 /// The listener's view: all slots.
 pub struct Scoreboard {
     pages: SharedPages,
-    free: Vec<usize>,
+    places: Places,
 }
 
 impl Scoreboard {
     /// A scoreboard for `count` sessions at a time.
     pub fn new(count: usize) -> io::Result<Self> {
-        Ok(Scoreboard { pages: SharedPages::new(count)?, free: (0..count).rev().collect() })
+        Ok(Scoreboard { pages: SharedPages::new(count)?, places: Places::new(count) })
     }
 
     /// Takes a free slot, its figures zero.
     pub fn take(&mut self) -> Option<usize> {
-        let slot = self.free.pop()?;
-        self.pages.slot(slot).iter().for_each(|word| word.store(0, Relaxed));
-        Some(slot)
+        self.places.take()
     }
 
-    /// Adds a slot's figures to `totals` and frees it.
+    /// Adds a slot's figures to `totals` and frees it. Nobody else has it any more: it is set to zero here, not when it is taken, so that
+    /// the listener touches no page of a session that lives.
     pub fn give_back(&mut self, slot: usize, totals: &mut Totals) {
         for (total, word) in totals.0.iter_mut().zip(self.pages.slot(slot)) {
-            *total = total.saturating_add(word.load(Relaxed));
+            *total = total.saturating_add(word.swap(0, Relaxed));
         }
-        self.free.push(slot);
+        self.places.give_back(slot);
     }
 
     /// In a session: keeps its own slot and unmaps the others.
@@ -73,5 +73,23 @@ impl Tally {
     pub fn add(&self, figure: Figure, n: u64) {
         let word: &AtomicU64 = &self.0.words()[figure as usize];
         word.fetch_add(n, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_summed_once_and_whoever_has_the_slot_next_begins_at_zero() {
+        let (mut board, mut totals) = (Scoreboard::new(1).unwrap(), Totals::default());
+        for round in 1..=3 {
+            let slot = board.take().unwrap();
+            assert_eq!(board.take(), None);
+            assert!(board.pages.slot(slot).iter().all(|word| word.load(Relaxed) == 0));
+            board.pages.slot(slot)[Figure::Logins as usize].store(7, Relaxed); // as the session does
+            board.give_back(slot, &mut totals);
+            assert_eq!(totals.get(Figure::Logins), 7 * round);
+        }
     }
 }

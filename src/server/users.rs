@@ -18,7 +18,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Pid, UnlinkatFlags, fsync, linkat, unlinkat};
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ const SECRET: &str = "login-secret";
 const PIN: &str = "the certificate's pin is sha256:";
 /// How a helper begins the note that says that the server has a key of its own now.
 const MADE: &str = "a key and a certificate were made in ";
-/// Bytes that a helper may say about a users file.
+/// Bytes that a helper may say about a file.
 const NOTES: usize = 60 * 1024;
 
 /// How much a note matters.
@@ -62,7 +62,7 @@ pub struct Loading {
     limits: File,
     identity: File,
     gone: File,
-    notes: PipeReader,
+    notes: File,
 }
 
 /// What a helper came to.
@@ -108,7 +108,7 @@ pub struct Load {
     identity: File,
     asked: Vec<UserName>,
     gone: File,
-    notes: PipeWriter,
+    notes: File,
 }
 
 /// Starts a helper that loads `sources`. `asked` are those who are logged in: it tells who of them is gone.
@@ -119,14 +119,14 @@ pub fn begin(
     asked: Vec<UserName>,
 ) -> io::Result<Begun> {
     let (table, limits, identity) = (table::create()?, records::create()?, sealed::create(c"dfos-identity")?);
-    let gone = sealed::create(c"dfos-gone")?; // as long as it may be: a pipe that is full would stop the helper
-    let (notes, pen) = io::pipe()?;
+    // As long as they may be: a pipe that is full would stop the helper, for whose end the reader waits.
+    let (gone, notes) = (sealed::create(c"dfos-gone")?, sealed::create(c"dfos-notes")?);
     // All that can fail is done before the fork: a helper that came back with an error would be a second listener.
     let (sources, storage, service) = (sources.clone(), storage.try_clone_to_owned()?, service.cloned());
     Ok(match fork()? {
         Fork::Parent(pid) => Begun::Parent(Loading { pid, asked, table, limits, identity, gone, notes }),
         Fork::Child => {
-            let load = Load { sources, storage, service, table, limits, identity, asked, gone, notes: pen };
+            let load = Load { sources, storage, service, table, limits, identity, asked, gone, notes };
             Begun::Helper(Box::new(load))
         }
     })
@@ -137,6 +137,7 @@ impl Load {
     pub fn run(mut self) -> u8 {
         let loaded = self.load();
         if let Err(why) = &loaded {
+            let why = why.get(..why.floor_char_boundary(NOTES)).unwrap_or_default();
             let _ = writeln!(self.notes, "{why}"); // the exit status says it too
         }
         u8::from(loaded.is_err())
@@ -241,22 +242,26 @@ pub fn load_now(sources: &Sources, storage: BorrowedFd, service: Option<&Service
 
 impl Loading {
     /// Takes what the helper left, once it has ended.
-    pub fn finish(mut self, status: WaitStatus) -> io::Result<Loaded> {
-        let mut text = String::new();
-        self.notes.read_to_string(&mut text)?;
+    pub fn finish(self, status: WaitStatus) -> io::Result<Loaded> {
+        let text = text_of(&self.notes)?;
         let demonstration = text.lines().any(|line| line == users_file::MARKER);
         let has_identity = text.lines().any(|line| line.starts_with(PIN));
         let notes = text.lines().filter(|line| *line != users_file::MARKER).map(str::to_owned).collect();
         sealed::seal(&self.table)?;
         sealed::seal(&self.limits)?;
         sealed::seal(&self.identity)?;
-        let mut names = vec![0; usize::try_from(self.gone.metadata()?.len()).map_err(io::Error::other)?];
-        self.gone.read_exact_at(&mut names, 0)?;
-        let gone = String::from_utf8_lossy(&names).lines().filter_map(|name| name.parse().ok()).collect();
+        let gone = text_of(&self.gone)?.lines().filter_map(|name| name.parse().ok()).collect();
         let sound = matches!(status, WaitStatus::Exited(_, 0));
         let users = sound.then_some(Users { table: self.table, limits: self.limits, demonstration, gone });
         Ok(Loaded { users, identity: has_identity.then_some(self.identity), notes })
     }
+}
+
+/// All that a helper has written to a file. Read at a stated offset: the position is the writer's too, and at the end.
+fn text_of(file: &File) -> io::Result<String> {
+    let mut bytes = vec![0; usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Opens the users file.

@@ -19,5 +19,6 @@ pub mod shared;
 pub mod signals;
 pub mod stack;
 pub mod statx;
+pub mod unforked;
 pub mod writeback;
 pub mod xattr;

@@ -21,6 +21,7 @@ use penalties::{Offence, Penalties};
 pub use refusal::Refusal;
 use refusal::Tally;
 use room::Room;
+use std::io;
 use std::time::Instant;
 
 /// What becomes of a connection.
@@ -46,14 +47,14 @@ pub struct Gate {
 
 impl Gate {
     /// A gate kept as the operator wants it. `clients` and `per_ip` are the limits of all sessions and of one address.
-    pub fn new(options: &GateOptions, clients: u32, per_ip: u32) -> Self {
+    pub fn new(options: &GateOptions, clients: u32, per_ip: u32) -> io::Result<Self> {
         let limits = room::Limits { clients, per_ip, per_net: options.max_clients_per_net, logins: options.max_logins };
-        Gate {
+        Ok(Gate {
             access: Access { allow: options.allow.clone(), deny: options.deny.clone() },
             penalties: Penalties::new(options.max_penalty(), options.penalty_exempt.clone()),
-            room: Room::new(limits),
+            room: Room::new(limits)?,
             tally: Tally::default(),
-        }
+        })
     }
 
     /// Whether `peer` gets a session now.
@@ -86,6 +87,14 @@ impl Gate {
         }
     }
 
+    /// In a child, to which all of this is nothing: lets go of each table that is one piece of memory. What consists of many stays where it
+    /// is: to free them would be to write to each page that they lie on, and so to have a copy of it.
+    pub fn leave_behind(self) {
+        let Gate { access, penalties, room, tally: _ } = self;
+        drop(room);
+        std::mem::forget((access, penalties));
+    }
+
     /// Remembers what the end of a session says about the address that it came from.
     pub fn remember(&mut self, peer: &Peer, fate: Fate, now: Instant) {
         if let (Origin::Ip(ip), Some(offence)) = (peer.origin(), Offence::of(fate)) {
@@ -109,7 +118,7 @@ mod tests {
 
     fn gate(options: &[&str]) -> Gate {
         let line = Line::parse_from(["test"].iter().chain(options));
-        Gate::new(&line.gate, 3, 2)
+        Gate::new(&line.gate, 3, 2).unwrap()
     }
 
     fn from(address: &str) -> Peer {

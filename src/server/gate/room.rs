@@ -11,9 +11,11 @@ use super::refusal::Refusal;
 use crate::net::Peer;
 use crate::net::peer::Origin;
 use crate::proto::limits;
+use crate::server::by_pid::ByPid;
 use nix::unistd::Pid;
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::io;
 use std::time::Instant;
 
 /// How many there may be at a time.
@@ -29,7 +31,7 @@ pub struct Limits {
     pub logins: u32,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Guest {
     origin: Origin,
     block: Option<Block>,
@@ -37,6 +39,8 @@ struct Guest {
     logged_in: bool,
     /// Since when it has been sent away. It takes no place any more, though its process still ends.
     leaving: Option<Instant>,
+    /// It has been named as [overdue](Room::overdue).
+    named: bool,
 }
 
 /// Numbers of guests, without zeros.
@@ -63,10 +67,9 @@ impl<K: Eq + Hash> Counts<K> {
 }
 
 /// All who are inside.
-#[derive(Debug)]
 pub struct Room {
     limits: Limits,
-    guests: HashMap<Pid, Guest>,
+    guests: ByPid<Guest>,
     by_origin: Counts<Origin>,
     by_block: Counts<Block>,
     /// In the order in which they came.
@@ -76,15 +79,15 @@ pub struct Room {
 
 impl Room {
     /// An empty room.
-    pub fn new(limits: Limits) -> Self {
-        Room {
+    pub fn new(limits: Limits) -> io::Result<Self> {
+        Ok(Room {
             limits,
-            guests: HashMap::new(),
+            guests: ByPid::new(limits.clients as usize + limits.logins as usize)?,
             by_origin: Counts(HashMap::new()),
             by_block: Counts(HashMap::new()),
             strangers: Vec::new(),
             leaving: 0,
-        }
+        })
     }
 
     /// Whether there is room for `peer`: as it is, or in place of a stranger. `dice` gives a random number; it is asked only when the
@@ -122,7 +125,7 @@ impl Room {
             return None;
         }
         let mut crowds: HashMap<Option<Block>, usize> = HashMap::new();
-        let strangers = || self.strangers.iter().filter_map(|pid| Some((pid, self.guests.get(pid)?)));
+        let strangers = || self.strangers.iter().filter_map(|pid| Some((*pid, self.guests.get(*pid)?)));
         strangers().for_each(|(_, guest)| *crowds.entry(guest.block).or_default() += 1);
         let share = (self.limits.logins / limits::FAIR_SHARE).max(1) as usize;
         let is_greedy = |block| crowds.get(&block).is_some_and(|crowd| *crowd > share);
@@ -131,17 +134,24 @@ impl Room {
         let ripe = strangers().filter(|(_, guest)| gives_way(guest) && may_go(guest));
         // Of equals max_by_key gives the last: hence from the latest to the first.
         let ripe: Vec<_> = ripe.collect();
-        ripe.into_iter().rev().max_by_key(|(_, guest)| crowds.get(&guest.block)).map(|(pid, _)| *pid)
+        ripe.into_iter().rev().max_by_key(|(_, guest)| crowds.get(&guest.block)).map(|(pid, _)| pid)
     }
 
     /// How many are served; those who are leaving are not.
     pub fn count(&self) -> u32 {
-        self.guests.len() as u32 - self.leaving
+        self.guests.count() as u32 - self.leaving
     }
 
     /// Lets a stranger in.
     pub fn enter(&mut self, pid: Pid, peer: &Peer, now: Instant) {
-        let guest = Guest { origin: peer.origin(), block: block_of(peer), since: now, logged_in: false, leaving: None };
+        let guest = Guest {
+            origin: peer.origin(),
+            block: block_of(peer),
+            since: now,
+            logged_in: false,
+            leaving: None,
+            named: false,
+        };
         self.seat(&guest);
         self.strangers.push(pid);
         self.guests.insert(pid, guest);
@@ -149,7 +159,7 @@ impl Room {
 
     /// A stranger has logged in; one who was being sent away is back in time. `false` for anybody else.
     pub fn log_in(&mut self, pid: Pid) -> bool {
-        let Some(mut guest) = self.guests.remove(&pid) else { return false };
+        let Some(mut guest) = self.guests.get(pid) else { return false };
         let first = !std::mem::replace(&mut guest.logged_in, true);
         if first && guest.leaving.take().is_some() {
             self.leaving -= 1;
@@ -162,7 +172,7 @@ impl Room {
 
     /// A guest is sent away: its place is free.
     pub fn send_away(&mut self, pid: Pid, now: Instant) {
-        let Some(mut guest) = self.guests.remove(&pid) else { return };
+        let Some(mut guest) = self.guests.get(pid) else { return };
         if guest.leaving.is_none() {
             self.unseat(&guest);
             self.strangers.retain(|stranger| *stranger != pid);
@@ -174,7 +184,7 @@ impl Room {
 
     /// A guest has gone. `true` if it had been sent away.
     pub fn leave(&mut self, pid: Pid) -> bool {
-        let Some(guest) = self.guests.remove(&pid) else { return false };
+        let Some(guest) = self.guests.remove(pid) else { return false };
         if guest.leaving.is_some() {
             self.leaving -= 1;
         } else {
@@ -189,13 +199,15 @@ impl Room {
         &self.strangers
     }
 
-    /// Those who were sent away before `then` and are still here.
-    pub fn overdue(&self, then: Instant) -> Vec<Pid> {
+    /// Those who were sent away before `then` and are still here. Each is named once: who is killed may take long to die.
+    pub fn overdue(&mut self, then: Instant) -> Vec<Pid> {
         if self.leaving == 0 {
             return Vec::new(); // the usual case, and asked at each turn
         }
-        let late = self.guests.iter().filter(|(_, guest)| guest.leaving.is_some_and(|at| at <= then));
-        late.map(|(pid, _)| *pid).collect()
+        let is_late = |guest: &Guest| !guest.named && guest.leaving.is_some_and(|at| at <= then);
+        let late: Vec<_> = self.guests.iter().filter(|(_, guest)| is_late(guest)).collect();
+        late.iter().for_each(|(pid, guest)| self.guests.insert(*pid, Guest { named: true, ..*guest }));
+        late.into_iter().map(|(pid, _)| pid).collect()
     }
 
     /// Whether anybody who was sent away is still here.
@@ -238,7 +250,7 @@ mod tests {
 
     impl Party {
         fn new(clients: u32, per_ip: u32, per_net: u32, logins: u32) -> Party {
-            let room = Room::new(Limits { clients, per_ip, per_net, logins });
+            let room = Room::new(Limits { clients, per_ip, per_net, logins }).unwrap();
             Party { room, start: Instant::now(), next: 0 }
         }
 
@@ -382,6 +394,7 @@ mod tests {
         assert_eq!((party.room.count(), party.room.strangers().len()), (1, 1));
         assert!(party.room.overdue(party.start + SECOND).is_empty());
         assert_eq!(party.room.overdue(party.start + 2 * SECOND), [Pid::from_raw(first)]);
+        assert_eq!(party.room.overdue(party.start + 9 * SECOND), [], "named once, though it still dies");
         party.log_in(first);
         assert_eq!((party.room.count(), party.room.has_leaving()), (2, false));
         assert!(!party.room.log_in(Pid::from_raw(first)), "only once");

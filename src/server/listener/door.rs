@@ -77,8 +77,7 @@ impl Listener {
                 continue; // no session, or one that has spoken before
             }
             self.tell(&Record::User(pid, user.to_string()));
-            let Some(child) = self.children.get_mut(pid) else { continue };
-            child.user = Some(user);
+            let Some(child) = self.children.log_in(pid, user) else { continue };
             let still_there = ended.iter().all(|(gone, _)| *gone != pid);
             if child.generation != self.generation && still_there {
                 // The users were loaded again while it logged in with the old ones.
@@ -95,7 +94,7 @@ impl Listener {
         for stranger in self.gate.room.strangers().to_vec() {
             self.send_away(stranger, MAKE_ROOM, now);
         }
-        let members: Vec<_> = self.children.members().map(|(pid, user)| (pid, user.clone())).collect();
+        let members: Vec<_> = self.children.members().collect();
         for (pid, user) in members {
             if gone.contains(&user) {
                 self.log.line(Level::Info, format!("{user} may no longer log in: session {pid} is ended"));

@@ -24,7 +24,8 @@ impl Listener {
     /// Tells the scribe of all children: a new one, or one that has missed something.
     pub(super) fn introduce_sessions(&mut self) {
         let known = self.children.all().map(|(pid, child)| {
-            Record::Known(pid, child.peer.to_string(), child.user.as_ref().map(ToString::to_string))
+            let user = child.user.map(|user| user.to_string());
+            Record::Known(pid, child.peer.to_string(), user)
         });
         let told = std::iter::once(Record::Forget).chain(known).all(|record| self.log.send(&record));
         self.untold = (!told).then(|| Instant::now() + REST);
