@@ -74,7 +74,11 @@ fn where_another_session_puts_another_directory_uploads_find_it() {
     let mut socket = raw.socket().try_clone().unwrap();
     let enough = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        scope.spawn(|| while !enough.load(Relaxed) && socket.write_all(&uploads).is_ok() {});
+        scope.spawn(|| {
+            while !enough.load(Relaxed) {
+                socket.write_all(&uploads).unwrap_or_else(|_| enough.store(true, Relaxed));
+            }
+        });
         (0..200).for_each(|_| drop(raw.line()));
         burst(&mut other, &[b"RENAME a c\n", b"MKDIR a\n"], &["OK", "OK"]);
         let deadline = Instant::now() + PATIENCE;
