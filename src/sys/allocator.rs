@@ -1,5 +1,5 @@
 //! The allocator of every program of the house: the C library's. While a process asks for it, what is freed is overwritten first:
-//! whatever had a secret in it, in this code or in a library's, then needs no care of its own.
+//! whatever had a secret in it, here or in a library written in Rust, then needs no care of its own.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -91,7 +91,7 @@ pub fn home() -> tempfile::TempDir {
 /// The server's binary: the one that was built with the tests, or the one in the directory that DFOS_BIN names, as for the scripts.
 fn binary() -> PathBuf {
     match std::env::var_os("DFOS_BIN") {
-        Some(place) => Path::new(&place).join("dfos-forkd"),
+        Some(place) => std::path::absolute(Path::new(&place).join("dfos-forkd")).unwrap(),
         None => env!("CARGO_BIN_EXE_dfos-forkd").into(),
     }
 }
