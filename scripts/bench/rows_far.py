@@ -11,7 +11,7 @@ import files
 import peers
 from far import FAR, Link
 from measure import Contender, run, say
-from place import Skip, empty
+from place import Skip, put_aside
 from report import Goal, Row, number, timed
 
 RTT = 0.05
@@ -75,7 +75,7 @@ def measured(link, dfos, on_disk, limit, under, memory, rounds, size, count):
             rates["upload"].append(iperf(link, limit, False, size))
         up.runs.append(run(up.argv, dfos, dfos.env()))
         for one in (small_far, small_near):
-            empty(on_disk.path("tree"))
+            put_aside(on_disk.path("tree"), under)
             os.sync()
             one.runs.append(run(one.argv, on_disk, on_disk.env()))
             if turn == 0:

@@ -6,7 +6,7 @@ import shutil
 import files
 import peers
 from measure import Contender, alternate, paired, run, say
-from place import give
+from place import give, put_aside
 from report import Row, at_most, timed
 from scene import Scene
 
@@ -17,7 +17,7 @@ class Small(Scene):
     """The tree, and servers on the same file system."""
 
     def __init__(self, place, count, directories, which):
-        self.count, self.aside = count, 0
+        self.count = count
         under = place.fresh(place.disk, "small")
         self.local = place.fresh(under, "local")
         self.source, self.back = os.path.join(self.local, TREE), os.path.join(self.local, "back")
@@ -25,14 +25,6 @@ class Small(Scene):
         self.digest = files.tree(self.source, count, directories, 4096)
         os.sync()
         super().__init__(place, under, which)
-
-    def put_aside(self, path):
-        """Takes what an earlier run made out of the way. It is removed at the end only: ext4 without a journal does not use the inode of
-        a file again within five seconds of its removal, and looks through all such at each new file."""
-        if os.path.lexists(path):
-            self.aside += 1
-            os.makedirs(os.path.join(self.under, "aside"), exist_ok=True)
-            os.rename(path, os.path.join(self.under, "aside", str(self.aside)))
 
     def contender(self, name, server_name, argv, way, most=None):
         """One that moves the tree."""
@@ -45,7 +37,7 @@ class Small(Scene):
 
         # The last run's files are on the disk by now: nobody pays for another's writes.
         def before():
-            self.put_aside(place)
+            put_aside(place, self.under)
             if way == "down":
                 os.makedirs(self.back, exist_ok=True)
             os.sync()
@@ -120,11 +112,11 @@ def download(scene, rounds):
 
 def scene_serve(scene):
     """Every server has the tree; DFOS's came by an upload, so that it knows the digests, as of everything that was uploaded."""
-    scene.put_aside(scene.dfos.path(TREE))
+    put_aside(scene.dfos.path(TREE), scene.under)
     run(scene.dfos.put_tree(scene.source), env=scene.dfos.env())
     for name, server in scene.servers.items():
         if name != "dfos":
-            scene.put_aside(server.path(TREE))
+            put_aside(server.path(TREE), scene.under)
             shutil.copytree(scene.source, server.path(TREE))
             give(server.path(TREE))
     os.sync()
