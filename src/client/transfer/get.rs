@@ -79,8 +79,8 @@ fn get_all(
     let jobs = if matches!(destination, Destination::Stdout) { Jobs::Just(1) } else { plan.jobs };
     let count = jobs.connections(files.len(), files.iter().map(Download::left).fold(0, u64::saturating_add));
     let files = Queue::new(files);
-    let fetched =
-        files.share(*context, count, session, |context, session| Receiver::new(context, &files, &tally).run(session));
+    let fetch = |context: Context, session: &mut Option<Remote>| Receiver::new(context, &files, &tally).run(session);
+    let fetched = files.share(*context, count, session, |_| Ok(()), fetch);
     *left = Some(files.left(Download::left));
     fetched.map(|()| tally.outcome())
 }

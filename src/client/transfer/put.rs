@@ -75,9 +75,9 @@ fn put_all(
     let count = plan.jobs.connections(files.len(), bytes);
     let (dirs, files) = (Queue::new(dirs), Queue::new(files));
     // Directories first, and by one connection: two would race for the same parents, and no file may come before its own.
-    let sent = Sender::new(*context, &dirs, &tally).run(session).and_then(|()| {
-        files.share(*context, count, session, |context, session| Sender::new(context, &files, &tally).run(session))
-    });
+    let make_dirs = |session: &mut Option<Remote>| Sender::new(*context, &dirs, &tally).run(session);
+    let send = |context: Context, session: &mut Option<Remote>| Sender::new(context, &files, &tally).run(session);
+    let sent = files.share(*context, count, session, make_dirs, send);
     *left = Some(files.left(Job::left));
     sent.map(|()| tally.outcome())
 }

@@ -4,6 +4,7 @@ use crate::client::failure::{Exit, Failure};
 use crate::client::remote::Remote;
 use crate::client::retry::Context;
 use std::collections::VecDeque;
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Mutex, MutexGuard};
 
 /// What is left of a command.
@@ -57,37 +58,54 @@ impl<J: Send> Queue<J> {
     }
 
     /// Runs `work` over `count` connections until the jobs are done: over `session` in this thread, and in others with
-    /// connections of their own. One that loses its connection for good, or for which the server has no room, leaves its jobs
-    /// to the others; any other failure ends all.
+    /// connections of their own. These log in while `first` is done over `session`, and begin after it, if it succeeds. One that loses its
+    /// connection for good, or for which the server has no room, leaves its jobs to the others; any other failure ends all.
     pub fn share(
         &self,
         context: Context,
         count: usize,
         session: &mut Option<Remote>,
+        first: impl FnOnce(&mut Option<Remote>) -> Result<(), Failure>,
         work: impl Fn(Context, &mut Option<Remote>) -> Result<(), Failure> + Sync,
     ) -> Result<(), Failure> {
-        let guarded = |context: Context, session: &mut Option<Remote>| {
-            let result = work(context, session);
-            if result.as_ref().is_err_and(|failure| !failure.retry) {
+        let ends_all = |failure: &Failure| {
+            if !failure.retry {
                 self.close();
             }
-            result
         };
-        let (mut first, others) = std::thread::scope(|scope| {
-            let threads: Vec<_> = (1..count).map(|_| scope.spawn(|| guarded(context.helper(), &mut None))).collect();
-            let first = guarded(context, session);
+        let guarded = |context: Context, session: &mut Option<Remote>| work(context, session).inspect_err(ends_all);
+        let helper = |start: Receiver<()>| {
+            let (context, mut session) = (context.helper(), None);
+            context.with_retries(&mut session, |_, _| Ok(())).inspect_err(ends_all)?;
+            // Where what comes first has failed, the other end goes without a word.
+            if start.recv().is_ok() { guarded(context, &mut session) } else { Ok(()) }
+        };
+        let (mut own, others) = std::thread::scope(|scope| {
+            let (starts, threads): (Vec<_>, Vec<_>) = (1..count)
+                .map(|_| {
+                    let (start, started) = channel();
+                    (start, scope.spawn(move || helper(started)))
+                })
+                .unzip();
+            let begun = first(session).inspect(|()| {
+                starts.iter().for_each(|start| {
+                    let _ = start.send(()); // one that could not log in has gone
+                })
+            });
+            drop(starts);
+            let own = begun.and_then(|()| guarded(context, session));
             let others: Vec<Result<(), Failure>> =
                 threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(died()))).collect();
-            (first, others)
+            (own, others)
         });
         if let Some(fatal) = others.into_iter().filter_map(Result::err).find(|failure| !failure.retry) {
             return Err(fatal);
         }
-        if first.is_ok() {
+        if own.is_ok() {
             // What another gave back when this one was done already.
-            first = guarded(context, session);
+            own = guarded(context, session);
         }
-        match first {
+        match own {
             Err(failure) if failure.retry && self.is_empty() => Ok(()),
             result => result,
         }
@@ -103,7 +121,8 @@ mod tests {
     use super::*;
     use crate::client::fake::{Fake, Recorder, Script};
     use crate::client::stop::Stop;
-    use std::sync::atomic::AtomicBool;
+    use std::collections::HashSet;
+    use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
     #[test]
     fn connections_that_the_server_has_no_room_for_are_not_missed() {
@@ -117,16 +136,49 @@ mod tests {
         let queue = Queue::new(vec![1, 2, 3]);
         let own = std::thread::current().id();
         let done = Mutex::new(0);
-        let shared = queue.share(context, 2, &mut None, |context, session| {
-            if std::thread::current().id() != own {
-                return context.with_retries(session, |remote, _| remote.ping());
-            }
-            while let Some(job) = queue.take() {
-                *done.lock().unwrap() += job;
-            }
-            Ok(())
-        });
+        let shared = queue.share(
+            context,
+            2,
+            &mut None,
+            |_| Ok(()),
+            |context, session| {
+                if std::thread::current().id() != own {
+                    return context.with_retries(session, |remote, _| remote.ping());
+                }
+                while let Some(job) = queue.take() {
+                    *done.lock().unwrap() += job;
+                }
+                Ok(())
+            },
+        );
         assert!(shared.is_ok(), "{shared:?}");
         assert_eq!((*done.lock().unwrap(), report.told(), fake.end()), (6, vec![], 1));
+    }
+
+    #[test]
+    fn others_log_in_while_the_first_prepares_and_work_only_if_that_succeeds() {
+        for fails in [false, true] {
+            let (here, came) = std::sync::mpsc::channel();
+            let script: Script = Box::new(move |peer| {
+                here.send(()).unwrap();
+                peer.line();
+            });
+            let fake = Fake::start(0, vec![script]);
+            let (stop, report, met) = (Stop::deaf(), Recorder::default(), AtomicBool::new(false));
+            let context = Context::new(&fake.target, &stop, &report, &met);
+            let (queue, prepared, workers) = (Queue::new(vec![1]), AtomicBool::new(false), Mutex::new(HashSet::new()));
+            let first = |_: &mut Option<Remote>| {
+                came.recv_timeout(std::time::Duration::from_secs(20)).expect("the other logs in meanwhile");
+                prepared.store(true, SeqCst);
+                if fails { Err(died()) } else { Ok(()) }
+            };
+            let shared = queue.share(context, 2, &mut None, first, |_, _| {
+                assert!(prepared.load(SeqCst));
+                workers.lock().unwrap().insert(std::thread::current().id());
+                Ok(())
+            });
+            assert_eq!((shared.is_err(), workers.lock().unwrap().len()), (fails, if fails { 0 } else { 2 }));
+            fake.end();
+        }
     }
 }
