@@ -81,7 +81,7 @@ def same_time(path):
 def ratios(place):
     """A few figures of rows 1, 2, 4 and 5, small."""
     lines = []
-    scene = rows_big.Scene(place, rows_big.sized(place, 256 << 20), [peers.Rsyncd])
+    scene = rows_big.Large(place, rows_big.sized(place, 256 << 20), [peers.Rsyncd])
     try:
         scene.serve()
         for way, make, bare in (("download", scene.down, []), ("upload", scene.up, ["--sender-hashes"])):
@@ -94,7 +94,7 @@ def ratios(place):
             scene.clear_back()
     finally:
         scene.close()
-    scene = rows_small.Scene(place, 1000, 10, [peers.Rsyncd])
+    scene = rows_small.Small(place, 1000, 10, [peers.Rsyncd])
     try:
         for way in ("upload", "download"):
             def argv_tree(at, way=way):
