@@ -5,7 +5,7 @@ mod common;
 use common::raw::{number, pieces};
 use common::tree::{noise, sha256};
 use common::{Server, eventually};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -168,6 +168,29 @@ fn while_it_ends_nobody_new_is_served() {
     drop(raw);
     assert_eq!(server.wait(), 0);
     server.nobody_is_left();
+}
+
+#[test]
+fn how_it_ended_and_what_was_lost_is_told_to_a_log_that_is_behind() {
+    let mut server = Server::start(&[]);
+    let scribe = server.scribe().unwrap();
+    server.logged("listening on");
+    kill(scribe, Signal::SIGSTOP).unwrap();
+    for _ in 0..400 {
+        server.client(); // two records each: more than wait for a scribe
+    }
+    server.wait_idle();
+    server.signal(Signal::SIGINT);
+    let listener = server.pid().as_raw();
+    eventually("the listener to have nothing left but its last words", || {
+        let waits = common::process(listener).is_none_or(|listener| listener.state == 'S' || listener.state == 'Z');
+        std::net::TcpStream::connect(server.address()).is_err() && waits
+    });
+    kill(scribe, Signal::SIGCONT).unwrap();
+    assert_eq!(server.wait(), 0);
+    server.nobody_is_left();
+    server.logged("log lines were lost");
+    server.logged(" ended: 400 connections");
 }
 
 #[test]

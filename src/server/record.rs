@@ -4,14 +4,16 @@
 use crate::auth::UserName;
 use crate::proto::Code;
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::socket::{MsgFlags, send};
+use nix::sys::time::TimeSpec;
 use nix::unistd::Pid;
 use std::cell::Cell;
 use std::fmt::Display;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 /// How much a line matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -138,8 +140,8 @@ fn levelled(text: &str) -> Option<(Level, String)> {
 /// Bytes of a record: a line with two paths of the greatest length.
 pub const LARGEST: usize = 32 * 1024;
 
-/// Milliseconds that a record may wait for a scribe that is behind. After that it is dropped and counted: no log stalls a session.
-const PATIENCE: u8 = 100;
+/// How long a record may wait for a scribe that is behind. After that it is dropped and counted: no log stalls a session.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// A way to the scribe: the sending end of a socket, and whether what goes there is said in a user's name.
 pub struct Way {
@@ -177,18 +179,25 @@ impl Log {
         self.way.of_user.store(true, Ordering::Relaxed);
     }
 
-    /// Sends a record, and first how many were dropped before it. `false` if it was dropped.
+    /// Sends a record, and first how many were dropped before it. Waits a moment where the log is behind; not again while it has not caught
+    /// up. `false` if the record was dropped.
     pub fn send(&self, record: &Record) -> bool {
+        self.send_within(record, if self.dropped.get() > 0 { Duration::ZERO } else { PATIENCE })
+    }
+
+    /// The same for what matters more than to go on soon: waits for as long as `patience`.
+    pub fn send_within(&self, record: &Record, patience: Duration) -> bool {
+        let until = Instant::now() + patience;
         let dropped = self.dropped.get();
         if dropped > 0 {
             let confession = self.of(Level::Warning, format!("{dropped} log lines were lost: the log was too slow"));
-            if !self.deliver(&confession) {
+            if !self.deliver(&confession, until) {
                 self.dropped.set(dropped + 1);
                 return false;
             }
             self.dropped.set(0);
         }
-        let delivered = self.deliver(record);
+        let delivered = self.deliver(record, until);
         self.dropped.set(u64::from(!delivered));
         delivered
     }
@@ -207,8 +216,7 @@ impl Log {
         }
     }
 
-    /// Sends a record, waiting a moment where the log is behind; not again while it has not caught up.
-    fn deliver(&self, record: &Record) -> bool {
+    fn deliver(&self, record: &Record, until: Instant) -> bool {
         let text = record.encode();
         let bytes = text.get(..text.floor_char_boundary(LARGEST)).unwrap_or_default().as_bytes();
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
@@ -216,14 +224,23 @@ impl Log {
             match send(self.way.socket.as_raw_fd(), bytes, flags) {
                 Ok(_) => return true,
                 Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) if self.dropped.get() > 0 => return false,
-                Err(Errno::EAGAIN) => {
-                    let mut fds = [PollFd::new(self.way.socket.as_fd(), PollFlags::POLLOUT)];
-                    if !matches!(poll(&mut fds, PollTimeout::from(PATIENCE)), Ok(1)) {
-                        return false;
-                    }
-                }
+                Err(Errno::EAGAIN) if self.has_room(until) => {}
                 Err(_) => return false,
+            }
+        }
+    }
+
+    /// Waits until there is room for a record; a signal, as of a child that has ended, is no reason to wait no longer.
+    fn has_room(&self, until: Instant) -> bool {
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            let mut fds = [PollFd::new(self.way.socket.as_fd(), PollFlags::POLLOUT)];
+            match ppoll(&mut fds, Some(TimeSpec::from(left)), None) {
+                Ok(0) | Err(Errno::EINTR) => {}
+                other => return other.is_ok(),
             }
         }
     }

@@ -89,7 +89,7 @@ impl Listener {
     pub(super) fn finish(self, orderly: bool) -> io::Result<Role> {
         let total = |figure| self.totals.get(figure);
         let size = |figure| bytesize::ByteSize(total(figure));
-        self.log.line(
+        let told = Record::Line(
             Level::Info,
             format!(
                 "ended: {} connections ({} turned away), {} logins, {} files in ({}, {} bytes), {} files out ({}, {} bytes){}",
@@ -105,7 +105,8 @@ impl Listener {
                 self.told_of_the_door(),
             ),
         );
-        self.log.send(&Record::End);
+        // A scribe that is behind is waited for: how it ended, and how many lines were lost, must not be lost.
+        let _ = [told, Record::End].iter().all(|record| self.log.send_within(record, LAST_WORDS));
         let Listener { log, session_log, log_ends, scribe, signals, .. } = self;
         drop((log, session_log, log_ends));
         if let Some(pid) = scribe {
