@@ -25,8 +25,8 @@ pub enum Jobs {
 impl Jobs {
     /// Connections for so many files of so many bytes in all, at least one.
     ///
-    /// One connection already keeps two processors busy, and one round trip after the other filled; but it waits where files are made one
-    /// by one. A second one pays on two processors (docs/PERFORMANCE.md), more only where there are more.
+    /// One connection fills a long line, for it does not wait for answers; but while its session makes one file after the other, other
+    /// processors have nothing to do. On two of them a second connection pays (docs/PERFORMANCE.md), more only where there are more.
     pub fn connections(self, files: usize, bytes: u64) -> usize {
         let wanted = match self {
             Jobs::Just(count) => count.min(limits::JOBS),
