@@ -47,6 +47,15 @@ pub const INFO_ROWS: usize = 10_000;
 /// Most connections of one command: more would only queue at the server's disk.
 pub const JOBS: usize = 64;
 
+/// Most connections that nobody has asked for: the server is not this user's alone.
+pub const JOBS_UNASKED: usize = 4;
+
+/// Files that are worth a connection more: its login takes as long as some thirty of them.
+pub const JOB_FILES: usize = 256;
+
+/// Bytes that are worth a connection more.
+pub const JOB_BYTES: u64 = 256 << 20;
+
 /// The waits before the retries, the last for all further ones: the first at once, as most lost connections come back at once;
 /// the usual number of them together outlasts the restart of a server and a change of networks (half a minute).
 pub const RETRY_WAITS: [Duration; 5] =

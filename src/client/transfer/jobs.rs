@@ -1,17 +1,8 @@
 //! Over how many connections a transfer goes.
 
-use crate::client::limits;
+use crate::client::limits::{self, JOB_BYTES, JOB_FILES, JOBS_UNASKED};
 use std::str::FromStr;
 use std::thread::available_parallelism;
-
-/// Files that are worth a connection more: its login takes as long as some thirty of them.
-const FILES: usize = 256;
-
-/// Bytes that are worth a connection more.
-const BYTES: u64 = 256 << 20;
-
-/// Most connections that nobody has asked for: the server is not this user's alone.
-const MOST: usize = 4;
 
 /// How many connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,8 +23,8 @@ impl Jobs {
             Jobs::Just(count) => count.min(limits::JOBS),
             Jobs::Auto => {
                 let processors = available_parallelism().map_or(1, usize::from);
-                let worth = (files / FILES).max(usize::try_from(bytes / BYTES).unwrap_or(MOST));
-                worth.saturating_add(1).min(processors.clamp(2, MOST))
+                let worth = (files / JOB_FILES).max(usize::try_from(bytes / JOB_BYTES).unwrap_or(JOBS_UNASKED));
+                worth.saturating_add(1).min(processors.clamp(2, JOBS_UNASKED))
             }
         };
         wanted.min(files).max(1)
@@ -59,9 +50,9 @@ mod tests {
     #[test]
     fn more_connections_are_made_where_there_is_work_for_them() {
         let auto = |files, bytes| Jobs::Auto.connections(files, bytes);
-        assert_eq!([auto(0, 0), auto(1, 0), auto(1, u64::MAX), auto(FILES - 1, BYTES - 1)], [1; 4]);
-        assert_eq!([auto(FILES, 0), auto(2, BYTES)], [2; 2]);
-        assert!((2..=MOST).contains(&auto(usize::MAX, u64::MAX)));
+        assert_eq!([auto(0, 0), auto(1, 0), auto(1, u64::MAX), auto(JOB_FILES - 1, JOB_BYTES - 1)], [1; 4]);
+        assert_eq!([auto(JOB_FILES, 0), auto(2, JOB_BYTES)], [2; 2]);
+        assert!((2..=JOBS_UNASKED).contains(&auto(usize::MAX, u64::MAX)));
         let just = |count, files| Jobs::Just(count).connections(files, u64::MAX);
         assert_eq!([just(1, 1000), just(5, 1000), just(5, 3), just(5, 0)], [1, 5, 3, 1]);
     }
