@@ -1,50 +1,15 @@
-//! The command line of `dfos-forkd`.
+//! What `dfos-forkd serve` and `check` take.
 
-use super::certificate::Source;
-use super::gate::options::GateOptions;
-use super::record::Level;
-use crate::auth::limits_file;
+use super::user::usual_limits_file;
 use crate::net::Address;
 use crate::net::address::{DEFAULT_PORT, HostPort};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use crate::server::certificate::Source;
+use crate::server::gate::options::GateOptions;
+use crate::server::record::Level;
+use clap::{Args, ValueEnum};
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
-
-/// What the options do not say.
-const AFTER_HELP: &str = "\
-Signals:
-  INT, TERM  end: accept no more, give running operations the grace period; a second one ends at once
-  HUP        read the users file, the limits file and --tls-cert again; the sessions of users that are gone or disabled end,
-             others go on
-
-Exit status: 0 after an orderly end, 1 when it cannot start or was made to end at once, 2 for a wrong command line.
-On standard output it prints one line for each listener, 'listening URL', when it can serve; log lines go to --log-target.";
-
-/// A multi-user file server: each user logs in and keeps files in a directory of their own.
-///
-/// Run it, then connect with dfos-client (or openssl s_client -alpn dfos/1). Ctrl+C ends it: uploads in hand are finished or kept to be resumed.
-#[derive(Debug, Parser)]
-#[command(name = "dfos-forkd", version, args_conflicts_with_subcommands = true, after_help = AFTER_HELP)]
-pub struct Options {
-    #[command(flatten)]
-    /// Without a subcommand: serve.
-    pub serve: ServeOptions,
-    #[command(subcommand)]
-    /// What to do.
-    pub command: Option<Command>,
-}
-
-/// What `dfos-forkd` can do.
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Serve files (what happens without a subcommand, too)
-    Serve(ServeOptions),
-    /// Tell what would be refused or is missing, and what confines sessions here; takes the options of serve
-    Check(ServeOptions),
-    /// Add, change, remove or list users
-    User(UserOptions),
-}
 
 /// Where log lines go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -157,59 +122,6 @@ impl ChannelOptions {
     }
 }
 
-/// What to do with the users file.
-#[derive(Debug, Args)]
-pub struct UserOptions {
-    #[command(subcommand)]
-    /// What to do.
-    pub action: UserAction,
-    /// The users file
-    #[arg(long, value_name = "FILE", default_value = "./id_passwd.txt", global = true)]
-    pub users: PathBuf,
-    /// The file of users' limits, for 'list' [default: user_limits.toml beside the users file, if it is there]
-    #[arg(long, value_name = "FILE", global = true)]
-    pub user_limits: Option<PathBuf>,
-    /// Read the password from standard input (its first line) instead of asking for it
-    #[arg(long, global = true)]
-    pub password_stdin: bool,
-}
-
-/// One change of the users file.
-#[derive(Debug, Subcommand)]
-pub enum UserAction {
-    /// Add a user
-    Add {
-        /// The user's name: small letters, digits, '_', '.', '-'; at most 32
-        name: String,
-    },
-    /// Give a user a new password
-    Passwd {
-        /// The user's name
-        name: String,
-    },
-    /// Remove a user; the user's files stay
-    Remove {
-        /// The user's name
-        name: String,
-    },
-    /// List the users, and what is wrong with the file
-    List,
-}
-
-/// The limits file beside a users file, if something of that name is there.
-pub fn usual_limits_file(users: &Path) -> Option<PathBuf> {
-    let path = users.with_file_name(limits_file::USUAL_NAME);
-    let gone = path.symlink_metadata().is_err_and(|why| why.kind() == std::io::ErrorKind::NotFound);
-    (!gone).then_some(path)
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    match text.parse::<u32>() {
-        Ok(n) if n > 0 => Ok(Duration::from_secs(n.into())),
-        _ => Err("a number of seconds from 1 on".into()),
-    }
-}
-
 impl ServeOptions {
     /// The limits file: the one that was named, or the usual one if something is there.
     pub fn limits_file(&self) -> Option<PathBuf> {
@@ -231,17 +143,9 @@ impl ServeOptions {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::CommandFactory;
-
-    #[test]
-    fn the_command_line_is_sound() {
-        Options::command().debug_assert();
-        let bare = Options::parse_from(["dfos-forkd", "--port", "0"]);
-        assert_eq!(bare.serve.addresses()[0].to_string(), "tls://127.0.0.1:0");
-        let serve = Options::parse_from(["dfos-forkd", "serve", "--listen", "tcp://[::1]:0", "--listen", "unix:/x"]);
-        assert!(matches!(serve.command, Some(Command::Serve(o)) if o.addresses().len() == 2));
+fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse::<u32>() {
+        Ok(n) if n > 0 => Ok(Duration::from_secs(n.into())),
+        _ => Err("a number of seconds from 1 on".into()),
     }
 }
