@@ -45,6 +45,7 @@ fn requests(verb: Verb) -> &'static [&'static str] {
         Verb::Rmdir => &["RMDIR empty", "RMDIR dir recursive", "SUBFOLDER DELETE dir"],
         Verb::Digest => &["DIGEST file", "DIGEST dir/inner"],
         Verb::Quota => &["QUOTA"],
+        Verb::Passwd => &["PASSWD a b"],
         Verb::Ping => &["PING"],
         Verb::Logout => &["LOGOUT"],
         #[cfg(feature = "hostile")]

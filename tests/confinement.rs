@@ -135,9 +135,10 @@ fn after_login_a_session_has_its_connection_its_root_the_log_and_nothing_else() 
         assert_eq!((held[&1].as_str(), held[&2].as_str()), ("/dev/null", "/dev/null"));
         let sockets: Vec<_> = held.iter().filter(|(_, target)| target.starts_with("socket:")).collect();
         // The client, the log, and the ends of the pipe that signals arrive in: one to read, and one for each of four signals.
-        assert_eq!((sockets.len(), *sockets[0].0), (7, 0));
+        // And where the listener hears that the user asks for another password.
+        assert_eq!((sockets.len(), *sockets[0].0), (8, 0));
         let log = sockets.iter().filter(|(_, target)| descriptors(server.pid()).values().any(|other| other == *target));
-        assert_eq!(log.count(), 1, "of the listener's sockets it has the log alone");
+        assert_eq!(log.count(), 2, "of the listener's sockets it has the log and where it asks for another password");
         let rest: Vec<_> =
             held.iter().filter(|(number, target)| **number > 2 && !target.starts_with("socket:")).collect();
         assert_eq!(rest.len(), 1, "{held:?}");

@@ -37,6 +37,12 @@ impl Password {
         *last = Some(Last { salt: salt.to_vec(), iterations, keys: keys.clone() });
         keys
     }
+
+    /// The salt, the count and the keys of the last login; `None` before the first.
+    pub(super) fn last_keys(&self) -> Option<(Vec<u8>, u32, Arc<Keys>)> {
+        let last = self.hashed().0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.as_ref().map(|last| (last.salt.clone(), last.iterations, last.keys.clone()))
+    }
 }
 
 #[cfg(test)]

@@ -42,6 +42,8 @@ pub struct Limits {
     pub deny: Vec<Network>,
     /// Whether it may log in at all.
     pub disabled: bool,
+    /// Whether it may change its own password; where nothing is said, an account that may do everything else may.
+    pub passwd: Option<bool>,
 }
 
 /// Why an account may not log in, for the operator. The client is told what it is told about a wrong password.
@@ -63,6 +65,11 @@ impl fmt::Display for Barred {
 }
 
 impl Limits {
+    /// Whether the account may change its own password. One that may not do everything is often several people's.
+    pub fn may_change_password(&self) -> bool {
+        self.passwd.unwrap_or(self.access == Access::Full)
+    }
+
     /// Why the account may not log in from `peer`; a Unix socket has no address and counts as 127.0.0.1.
     pub fn bar(&self, peer: Option<IpAddr>) -> Option<Barred> {
         let peer = peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |ip| ip.to_canonical());

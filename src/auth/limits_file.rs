@@ -68,9 +68,8 @@ const KEYS: &[(&str, Set)] = &[
     ("access", |limits, value| access(value).map(|access| limits.access = access)),
     ("allow", |limits, value| networks(value).map(|list| limits.allow = list)),
     ("deny", |limits, value| networks(value).map(|list| limits.deny = list)),
-    ("disabled", |limits, value| {
-        value.as_bool().map(|is| limits.disabled = is).ok_or_else(|| "write true or false, without quotes".into())
-    }),
+    ("disabled", |limits, value| truth(value).map(|is| limits.disabled = is)),
+    ("passwd", |limits, value| truth(value).map(|may| limits.passwd = Some(may))),
 ];
 
 /// The text of an open limits file.
@@ -221,6 +220,10 @@ fn size(value: &DeValue, least: u64) -> Result<Option<u64>, String> {
         Some(n) => within(n, least),
         None => Err("write a number of bytes, or a size like \"500MB\" or \"10GiB\", or \"none\"".into()),
     }
+}
+
+fn truth(value: &DeValue) -> Result<bool, String> {
+    value.as_bool().ok_or_else(|| "write true or false, without quotes".into())
 }
 
 fn sessions(limits: &mut Limits, value: &DeValue) -> Result<(), String> {

@@ -5,12 +5,14 @@
 //! or password. A login is a [`UserName`] that comes out of [`table::Found::check`] or [`scram::Awaiting::finish`].
 #![forbid(unsafe_code)]
 
+pub mod change;
 pub mod edit;
 mod hashed;
 mod keys;
 pub mod limits;
 pub mod limits_file;
 pub mod name;
+pub mod own_password;
 pub mod password;
 pub mod scram;
 pub mod table;
@@ -19,8 +21,10 @@ pub mod users_file;
 pub mod verifier;
 mod warm_up;
 
+pub use change::Change;
 pub use limits::Limits;
 pub use name::UserName;
+pub use own_password::OwnPassword;
 pub use password::Password;
 pub use scram::{Binding, ClientExchange, ScramError, ServerExchange};
 pub use users_file::ParsedUsers;

@@ -48,9 +48,19 @@ impl Found {
         (Found { verifier: self.verifier, name: None }, self.name)
     }
 
-    /// The verifier, for an exchange that ends in [`name_if`](Self::name_if).
-    pub(super) fn verifier(&self) -> &Verifier {
+    /// The verifier, for an exchange that ends in [`name_if`](Self::name_if), or a change of it.
+    pub fn verifier(&self) -> &Verifier {
         &self.verifier
+    }
+
+    /// Who it is; `None` for nobody.
+    pub fn name(&self) -> Option<&UserName> {
+        self.name.as_ref()
+    }
+
+    /// The same user with another verifier.
+    pub(super) fn with(self, verifier: Verifier) -> Self {
+        Found { verifier, ..self }
     }
 
     /// The login: only where the proof is right and the user exists.

@@ -110,6 +110,8 @@ pub enum Command {
     Digest(Names),
     /// Tell how much space is used, and how much is left
     Quota,
+    /// Change your own password, where the operator lets you
+    Passwd(Passwd),
     /// Measure the server with many clients at once, every byte verified (not in the shell)
     Bench(Bench),
     /// Ask the server for a sign of life, and time it
@@ -262,6 +264,18 @@ pub struct Names {
     /// Remote names or patterns
     #[arg(required = true, value_name = "REMOTE")]
     pub remote: Vec<OsString>,
+}
+
+/// Another password.
+#[derive(Debug, Clone, Args)]
+#[allow(missing_docs)]
+pub struct Passwd {
+    /// Read the new password from the first line of FILE, which nobody else may be able to read; - is standard input
+    #[arg(long, value_name = "FILE")]
+    pub new_password_file: Option<PathBuf>,
+    /// Run CMD with /bin/sh and take the first line that it prints as the new password
+    #[arg(long, value_name = "CMD", conflicts_with = "new_password_file")]
+    pub new_password_command: Option<OsString>,
 }
 
 /// Load test.

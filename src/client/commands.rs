@@ -12,6 +12,7 @@ use super::display::progress::{Progress, Totals, human};
 use super::failure::{Exit, Failure};
 use super::keys;
 use super::names;
+use super::passwd;
 use super::remote::{Parents, Recursion, Remote, Replace, Stat};
 use super::transfer::get::{GetPlan, get};
 use super::transfer::put::{PutPlan, put};
@@ -63,6 +64,7 @@ fn run(console: &mut Console, command: Command) -> Result<(), Failure> {
         Command::Stat(names) => stat(console, &names.remote),
         Command::Digest(names) => digest(console, &names.remote),
         Command::Quota => quota(console),
+        Command::Passwd(options) => passwd::passwd(console, &options),
         Command::Ping => ping(console),
         Command::Bench(options) => bench::bench(console, &options),
         Command::Subfolder { what: Subfolder::Create { name } } => {

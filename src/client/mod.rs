@@ -20,6 +20,7 @@ pub mod known_servers;
 pub mod limits;
 pub mod login;
 pub mod names;
+pub mod passwd;
 pub mod password;
 pub mod remote;
 pub mod report;

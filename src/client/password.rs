@@ -6,6 +6,7 @@ use super::display::escape::escape;
 use super::failure::{Exit, Failure};
 use crate::proto::limits;
 use nix::sys::signal::Signal;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
@@ -28,20 +29,31 @@ const LONGEST: usize = limits::PASSWORD + 2;
 /// Finds the password for `who` (for the prompt), asking each source in its order.
 pub fn find(options: &Options, who: &str) -> Result<Secret, Failure> {
     if let Some(command) = &options.password_command {
-        let mut shell = Command::new("/bin/sh");
-        return from_command(shell.arg("-c").arg(command));
+        return from_shell(command);
     }
-    match &options.password_file {
-        Some(path) if path.as_os_str() == "-" => {
-            return first_line(StandardInput, |error| format!("cannot read the password from standard input: {error}"));
-        }
-        Some(path) => return from_file(path),
-        None => {}
+    if let Some(path) = &options.password_file {
+        return from_named_file(path);
     }
     match std::env::var_os(VARIABLE) {
         Some(value) => Ok(Zeroizing::new(value.into_vec())),
-        None => from_terminal(who),
+        None => {
+            let hint = format!("no password for {who}: use --password-command, --password-file or {VARIABLE}");
+            ask(&format!("Password of {who}: "), &hint)
+        }
     }
+}
+
+/// The first line that a command line of the shell prints.
+pub fn from_shell(command: &OsStr) -> Result<Secret, Failure> {
+    from_command(Command::new("/bin/sh").arg("-c").arg(command))
+}
+
+/// The first line of a file that nobody else can read; `-` is standard input.
+pub fn from_named_file(path: &Path) -> Result<Secret, Failure> {
+    if path.as_os_str() == "-" {
+        return first_line(StandardInput, |error| format!("cannot read the password from standard input: {error}"));
+    }
+    from_file(path)
 }
 
 fn from_command(command: &mut Command) -> Result<Secret, Failure> {
@@ -73,14 +85,12 @@ fn from_file(path: &Path) -> Result<Secret, Failure> {
     first_line(file, say)
 }
 
-fn from_terminal(who: &str) -> Result<Secret, Failure> {
-    let missing = format!(
-        "no password for {who}: there is no terminal to ask on; use --password-command, --password-file or {VARIABLE}"
-    );
+/// Asks a person. `hint` says what to do where there is none.
+pub fn ask(prompt: &str, hint: &str) -> Result<Secret, Failure> {
     if File::options().read(true).write(true).open("/dev/tty").is_err() {
-        return Err(Failure::new(Exit::Login, missing));
+        return Err(Failure::new(Exit::Login, format!("{hint}; there is no terminal to ask on")));
     }
-    match rpassword::prompt_password(format!("Password of {who}: ")) {
+    match rpassword::prompt_password(prompt) {
         Ok(password) => Ok(Zeroizing::new(password.into_bytes())),
         Err(error) if error.kind() == io::ErrorKind::Interrupted => {
             Err(Failure::new(Exit::Interrupted, "interrupted at the password prompt"))

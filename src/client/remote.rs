@@ -7,6 +7,7 @@ use super::limits;
 use super::stop::Stop;
 use super::target::Target;
 use super::trust::Introduction;
+use crate::auth::Change;
 use crate::proto::answer::{BadAnswer, Entry};
 use crate::proto::{Answer, Code, Digest, EntryKind, Fields, Mtime, RemotePath};
 use std::time::{Duration, Instant};
@@ -263,6 +264,11 @@ impl Remote {
             _ => self.field(fields.number(key)).map(Some),
         };
         Ok(Quota { used, limit, free, files: maybe("files")?, files_limit: maybe("files-limit")? })
+    }
+
+    /// PASSWD: the server's helper takes the new verifier.
+    pub fn passwd(&mut self, change: &Change) -> Result<(), Failure> {
+        self.ok(format_args!("PASSWD {}", change.words()), &RemotePath::root()).map(drop)
     }
 
     /// PING.

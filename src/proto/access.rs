@@ -70,8 +70,9 @@ mod tests {
     #[test]
     fn each_access_leaves_the_verbs_that_the_manual_names() {
         assert_eq!(left(Access::Full).len(), TABLE.len());
-        let reading =
-            ["HELP", "AUTH", "LOGIN", "LIST", "STAT", "DOWNLOAD", "VIEW", "DIGEST", "QUOTA", "PING", "LOGOUT"];
+        let reading = [
+            "HELP", "AUTH", "LOGIN", "LIST", "STAT", "DOWNLOAD", "VIEW", "DIGEST", "QUOTA", "PASSWD", "PING", "LOGOUT",
+        ];
         assert_eq!(left(Access::ReadOnly), reading);
         assert_eq!(left(Access::UploadOnly), ["HELP", "AUTH", "LOGIN", "UPLOAD", "MKDIR", "QUOTA", "PING", "LOGOUT"]);
     }

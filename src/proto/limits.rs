@@ -122,6 +122,12 @@ pub const REFUSALS_LOGGED: u32 = 10;
 
 /// Records of sessions that the listener takes in before it looks at new connections again.
 pub const WORDS: usize = 64;
+/// How often a session may ask for another password: whoever has taken it over is not to guess the old one.
+pub const PASSWORD_CHANGES: u8 = 3;
+/// Passwords that are changed at a time.
+pub const PASSWORDS_AT_A_TIME: usize = 8;
+/// How long a session waits for its user's new password to be written down.
+pub const PASSWORD_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Bytes of log records that wait for the scribe, those of all sessions together, as the kernel counts them: what Linux gives a socket
 /// anyway, but said here, since [`LOG_TURN`] goes by it.

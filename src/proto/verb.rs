@@ -20,6 +20,7 @@ pub enum Verb {
     Rmdir,
     Digest,
     Quota,
+    Passwd,
     Ping,
     Logout,
     #[cfg(feature = "hostile")]
@@ -47,6 +48,8 @@ pub struct Row {
     pub writes: bool,
     /// Whether it only adds what is new or tells nothing of what is there, and so is left to upload-only accounts.
     pub adds: bool,
+    /// Whether its arguments are kept out of the log.
+    pub secret: bool,
     /// Its arguments as a person writes them.
     pub usage: &'static str,
     /// What it does, in one line.
@@ -102,6 +105,10 @@ pub const TABLE: &[Row] = &[
         .says("path [recursive]", "remove a directory; SUBFOLDER DELETE is recursive"),
     row(Verb::Digest, "DIGEST", (1, 1)).login().says("path", "read a file and tell its SHA-256"),
     row(Verb::Quota, "QUOTA", (0, 0)).login().adds().says("", "tell what is used and what is left"),
+    row(Verb::Passwd, "PASSWD", (2, 2))
+        .login()
+        .secret()
+        .says("verifier proof", "change your own password (dfos-client passwd does it)"),
     row(Verb::Ping, "PING", (0, 0)).says("", "ask for a sign of life"),
     row(Verb::Logout, "LOGOUT", (0, 0)).also(&["EXIT", "QUIT"]).says("", "say goodbye"),
     #[cfg(feature = "hostile")]
@@ -119,6 +126,7 @@ const fn row(verb: Verb, name: &'static str, positional: (usize, usize)) -> Row 
         needs_login: false,
         writes: false,
         adds: false,
+        secret: false,
         usage: "",
         help: "",
     }
@@ -143,6 +151,10 @@ impl Row {
     }
     const fn writes(mut self) -> Row {
         self.writes = true;
+        self
+    }
+    const fn secret(mut self) -> Row {
+        self.secret = true;
         self
     }
     const fn adds(mut self) -> Row {

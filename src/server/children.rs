@@ -27,6 +27,8 @@ pub struct Child {
     pub generation: u64,
     /// Who has logged in, once that is known.
     pub user: Option<UserName>,
+    /// How often it has asked for another password.
+    pub asked: u8,
 }
 
 /// All sessions that live.
@@ -60,6 +62,19 @@ impl Children {
         let child = Child { user: Some(user), ..self.by_pid.get(pid)? };
         self.by_pid.insert(pid, child);
         Some(child)
+    }
+
+    /// What is known of one.
+    pub fn get(&self, pid: Pid) -> Option<Child> {
+        self.by_pid.get(pid)
+    }
+
+    /// Notes that a child has asked for another password, and returns how often it has.
+    pub fn asks(&mut self, pid: Pid) -> Option<u8> {
+        let mut child = self.by_pid.get(pid)?;
+        child.asked = child.asked.saturating_add(1);
+        self.by_pid.insert(pid, child);
+        Some(child.asked)
     }
 
     /// Those who have logged in, and as whom.

@@ -4,6 +4,7 @@
 mod door;
 mod end;
 mod names;
+mod passwords;
 
 use super::certificate::Source;
 use super::children::{Child, Children, Reaper};
@@ -11,6 +12,7 @@ use super::confine::Walls;
 use super::ending::{Ending, Fate};
 use super::gate::refusal::Throttle;
 use super::gate::{Gate, Refusal};
+use super::new_password::NewPassword;
 use super::options::ServeOptions;
 use super::record::{Level, Log, Record};
 use super::scoreboard::{Scoreboard, Totals};
@@ -50,6 +52,8 @@ pub enum Role {
     Scribe(Box<Scribe>, SigSet),
     /// A helper that loads the users.
     Loader(Box<Load>),
+    /// A helper that changes a user's password.
+    Passwords(Box<NewPassword>),
 }
 
 /// Somebody who has come, in the child that was forked for it.
@@ -73,6 +77,8 @@ pub struct Listener {
     users: Users,
     identity: Option<File>,
     loading: Option<Loading>,
+    /// Helpers that change passwords.
+    changes: Vec<passwords::Asked>,
     signals: SignalPipe,
     log: Log,
     /// What a session gets for it.
@@ -146,6 +152,7 @@ impl Listener {
             users,
             identity,
             loading: None,
+            changes: Vec::new(),
             signals,
             log,
             session_log,
@@ -188,7 +195,9 @@ impl Listener {
             let ready = self.wait()?;
             self.signals.drain();
             let ended = self.reap();
-            self.hear_words(&ended);
+            if let Some(change) = self.hear_words(&ended) {
+                return Ok(Role::Passwords(change));
+            }
             if self.scribe.is_none() {
                 if let Some((scribe, mask)) = self.start_scribe()? {
                     return Ok(Role::Scribe(scribe, mask));
@@ -286,7 +295,7 @@ impl Listener {
             Ok(Fork::Parent(pid)) => {
                 let _ = setpgid(pid, group); // the child does it too: whichever is first, it has happened
                 let (since, generation) = (Instant::now(), self.generation);
-                self.children.add(pid, Child { peer, slot, group, since, generation, user: None });
+                self.children.add(pid, Child { peer, slot, group, since, generation, user: None, asked: 0 });
                 self.gate.room.enter(pid, &peer, since);
                 let text = format!("{peer} connected, session {pid}, {} active", self.children.count());
                 self.tell(&Record::Opened(pid, peer.to_string(), text));
@@ -357,6 +366,8 @@ impl Listener {
         for (pid, status) in ended {
             if self.loading.as_ref().is_some_and(|loading| loading.pid == pid) {
                 loaded = Some(status);
+            } else if let Some(asked) = self.take_change(pid) {
+                self.tell_change(&asked, status);
             } else if let (Some(child), Some(fate)) = (self.children.remove(pid), Fate::of(status)) {
                 self.scoreboard.give_back(child.slot, &mut self.totals);
                 self.part_with(pid, &child.peer, fate);

@@ -1,9 +1,10 @@
 //! Before login: a stranger can ask for help, log in, and nothing else. There is no tree here to touch.
 
 use super::ending::Ending;
+use super::own_passwords;
 use super::record::{Level, Log};
 use super::talk::Talk;
-use crate::auth::limits::{self as records, Barred};
+use crate::auth::limits as records;
 use crate::auth::scram::{self, Awaiting, Binding, ServerExchange};
 use crate::auth::table::{self, Found};
 use crate::auth::{Limits, Password, UserName};
@@ -13,10 +14,11 @@ use crate::net::{Cut, Peer, Until};
 use crate::proto::line::{self, BadLine};
 use crate::proto::{Access, Answer, Code, Fields, Incoming, Request, Verb, incoming, limits, path};
 use std::fs::File;
+use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
 /// A client of whom nothing is known but its address.
-pub struct Stranger {
+pub struct Stranger<'a> {
     /// The conversation.
     pub talk: Talk,
     /// Where it comes from.
@@ -25,8 +27,10 @@ pub struct Stranger {
     pub users: File,
     /// Their limits, sealed.
     pub limits: File,
-    /// The account that was asked for last, if it exists and may not log in.
-    pub barred: Option<(UserName, Barred)>,
+    /// The storage directory, where passwords of the users' own lie.
+    pub storage: BorrowedFd<'a>,
+    /// Why the last attempt could come to nothing, for the operator alone.
+    pub barred: Option<String>,
     /// When it must have logged in; trickled bytes do not extend it.
     pub login_by: Instant,
 }
@@ -65,7 +69,7 @@ pub fn admit(mut stranger: Stranger, log: &Log) -> Result<(Talk, UserName, Answe
     Err(if stranger.talk.guessed { ending.after_a_guess(false) } else { ending })
 }
 
-impl Stranger {
+impl Stranger<'_> {
     fn converse(&mut self, log: &Log) -> Result<Result<(UserName, Answer), Ending>, Cut> {
         let binding = self.binding()?;
         let clear = if self.may_speak_clearly() { ",LOGIN" } else { "" };
@@ -85,7 +89,7 @@ impl Stranger {
                 Ok(Step::Refused) => {
                     refused += 1;
                     self.talk.guessed = true;
-                    let why = self.barred.take().map_or(String::new(), |(user, why)| format!(": {user}: {why}"));
+                    let why = self.barred.take().map_or(String::new(), |why| format!(": {why}"));
                     let attempt = format!("attempt {refused} of {}", limits::LOGIN_ATTEMPTS);
                     log.line(Level::Warning, format!("login refused, {attempt}{why}"));
                     if refused >= limits::LOGIN_ATTEMPTS {
@@ -204,16 +208,18 @@ impl Stranger {
     /// Who is meant by a name. An account that may not log in from here is looked up like any other, and nothing comes of it: the
     /// client sees what it sees of a wrong password, the operator's log tells more.
     fn find(&mut self, user: &str) -> Option<Found> {
+        self.barred = None;
         let found = table::lookup(&self.users, user).ok()?;
         let limits = records::lookup(&self.limits, user).ok()?;
+        let found = own_passwords::heed(self.storage, found);
+        let found = found.inspect_err(|why| self.barred = Some(format!("passwords cannot be read: {why}"))).ok()?;
         let address = match self.peer {
             Peer::Tcp(address) => Some(address.ip()),
             Peer::Unix(_) => None,
         };
-        self.barred = None;
         let Some(why) = limits.bar(address) else { return Some(found) };
         let (found, user) = found.bar();
-        self.barred = user.map(|user| (user, why));
+        self.barred = user.map(|user| format!("{user}: {why}"));
         Some(found)
     }
 

@@ -8,6 +8,7 @@ use super::rate::{Bucket, Direction};
 use super::record::{Level, Log};
 use super::scoreboard::{Figure, Tally};
 use super::talk::Talk;
+use super::words::Mouth;
 use crate::auth::Limits;
 use crate::net::wire::Filled;
 use crate::net::{Cut, Pace, Until};
@@ -35,6 +36,8 @@ pub struct Member {
     pub discarding: bool,
     /// What the account may do.
     pub access: Access,
+    /// Where the listener hears that the user asks for another password; `None` for an account that may not.
+    pub mouth: Option<Mouth>,
     /// The seat that this session takes among those of its user.
     control: Option<Control>,
     up: Option<Bucket>,
@@ -72,6 +75,7 @@ impl Member {
             log,
             tally,
             access: Access::Full,
+            mouth: None,
             control: None,
             up: None,
             down: None,

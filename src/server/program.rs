@@ -117,6 +117,10 @@ fn serve_files(options: ServeOptions) -> Result<ExitCode, String> {
             let _ = process::drop_capabilities(); // at most the right to chroot, which is nothing to load with
             exit_child(load.run())
         }
+        Role::Passwords(change) => {
+            let _ = process::drop_capabilities();
+            exit_child(change.run())
+        }
         Role::Scribe(scribe, mask) => {
             let _ = process::drop_capabilities();
             let _ = signals::restore(&mask);

@@ -91,7 +91,8 @@ pub fn run(brief: Brief, stop: StopPipe) -> Ending {
         }
     }
     let Brief { peer, users, limits, .. } = brief;
-    let stranger = Stranger { talk, peer, users, limits, login_by: brief.times.login_by, barred: None };
+    let (storage, login_by) = (brief.storage.as_fd(), brief.times.login_by);
+    let stranger = Stranger { talk, peer, users, limits, storage, login_by, barred: None };
     let (mut talk, user, welcome, limits) = match login::admit(stranger, &brief.log) {
         Ok(admitted) => admitted,
         Err(ending) => return ending,
@@ -124,6 +125,7 @@ pub fn run(brief: Brief, stop: StopPipe) -> Ending {
     };
     let mut member = Member::new(talk, tree, brief.log, brief.tally, brief.times.idle);
     member.limit(&limits, control);
+    member.mouth = limits.may_change_password().then_some(brief.mouth);
     let ending = match member.answer(welcome).and_then(|()| serve(&mut member)) {
         Ok(()) => Ending::LoggedOut,
         Err(cut) => part(&mut member, &cut),

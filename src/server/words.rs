@@ -1,8 +1,8 @@
-//! The one word that a session says to the listener: who has logged in. It goes over a socket on which the kernel names the
-//! sender, so no session can speak for another, and each is believed once.
+//! What a session says to the listener: who has logged in, and that its user asks for another password. It goes over a socket on which
+//! the kernel names the sender, so no session can speak for another. The first is believed once; the second proves itself to a helper.
 
 use super::inlet;
-use crate::auth::UserName;
+use crate::auth::{Change, UserName};
 use crate::net::{Cut, Until, Waiter};
 use crate::proto::limits;
 use nix::errno::Errno;
@@ -12,10 +12,19 @@ use nix::unistd::Pid;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-/// The longest word: `L` and a name. What is cut off of a longer record makes it none.
-const LONGEST: usize = 64;
+/// The longest word: `P`, the longest verifier, a space and a proof. What is cut off of a longer record makes it none.
+const LONGEST: usize = 320;
 
-/// The end that every session inherits, and closes once it has spoken.
+/// What is said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Word {
+    /// This user has logged in.
+    LoggedIn(UserName),
+    /// The user asks for another password, with both words of the request.
+    Password(String),
+}
+
+/// The end that every session inherits, and closes after the login where its user may not change the password.
 pub struct Mouth(OwnedFd);
 
 /// The listener's end.
@@ -31,8 +40,16 @@ pub fn socket() -> io::Result<(Mouth, Ears)> {
 impl Mouth {
     /// Says that `user` has logged in. Waits while the listener has much to hear: a session that it takes for a stranger would be
     /// sent away.
-    pub fn logged_in(self, user: &UserName, waiter: &mut Waiter) -> Result<(), Cut> {
-        let word = format!("L{user}");
+    pub fn logged_in(&self, user: &UserName, waiter: &mut Waiter) -> Result<(), Cut> {
+        self.say(&format!("L{user}"), waiter)
+    }
+
+    /// Asks for another password.
+    pub fn password(&self, change: &Change, waiter: &mut Waiter) -> Result<(), Cut> {
+        self.say(&format!("P{}", change.words()), waiter)
+    }
+
+    fn say(&self, word: &str, waiter: &mut Waiter) -> Result<(), Cut> {
         let until = Until::within(limits::OBEDIENCE);
         loop {
             match send(self.0.as_raw_fd(), word.as_bytes(), MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
@@ -51,14 +68,14 @@ impl Ears {
         self.0.as_fd()
     }
 
-    /// The logins of which has been told, but no more of them than leave time for other work.
-    pub fn hear(&self) -> Vec<(Pid, UserName)> {
+    /// What has been said, but no more of it than leaves time for other work.
+    pub fn hear(&self) -> Vec<(Pid, Word)> {
         let mut buffer = [0; LONGEST];
         let mut heard = Vec::new();
         for _ in 0..limits::WORDS {
             match inlet::receive(&self.0, &mut buffer) {
                 Ok(Some((sender, length))) => {
-                    heard.extend(user_of(buffer.get(..length).unwrap_or_default()).map(|user| (sender, user)));
+                    heard.extend(word_of(buffer.get(..length).unwrap_or_default()).map(|word| (sender, word)));
                 }
                 _ => break,
             }
@@ -67,8 +84,12 @@ impl Ears {
     }
 }
 
-fn user_of(word: &[u8]) -> Option<UserName> {
-    std::str::from_utf8(word).ok()?.strip_prefix('L')?.parse().ok()
+fn word_of(bytes: &[u8]) -> Option<Word> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    match text.strip_prefix('L') {
+        Some(name) => name.parse().ok().map(Word::LoggedIn),
+        None => text.strip_prefix('P').map(|words| Word::Password(words.to_owned())),
+    }
 }
 
 #[cfg(test)]
@@ -83,7 +104,7 @@ mod tests {
         }
         let user: UserName = "alice".parse().unwrap();
         Mouth(mouth.0.try_clone().unwrap()).logged_in(&user, &mut Waiter::deaf()).unwrap();
-        assert_eq!(ears.hear(), [(Pid::this(), user)]);
+        assert_eq!(ears.hear(), [(Pid::this(), Word::LoggedIn(user))]);
         assert_eq!(ears.hear(), []);
     }
 

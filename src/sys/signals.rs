@@ -112,6 +112,44 @@ impl StopPipe {
     }
 }
 
+/// What the listener says to a session that has asked for another password. By default they do nothing: a session that does not
+/// ask is not disturbed by them.
+pub const PASSWORD_TAKEN: Signal = Signal::SIGURG;
+/// The proof was wrong.
+pub const PASSWORD_REFUSED: Signal = Signal::SIGWINCH;
+/// It could not be done.
+pub const PASSWORD_FAILED: Signal = Signal::SIGCONT;
+
+/// Hears which of several signals comes. Makes no descriptor, so that a confined session can have one: whoever listens asks again and
+/// again.
+pub struct Hearing(Vec<(Signal, Arc<AtomicBool>, SigId)>);
+
+impl Hearing {
+    /// Catches `signals` from now on.
+    pub fn new(signals: &[Signal]) -> io::Result<Self> {
+        let mut hearing = Hearing(Vec::new());
+        for &signal in signals {
+            let flag = Arc::new(AtomicBool::new(false));
+            let id = signal_hook::flag::register(signal as i32, flag.clone())?;
+            hearing.0.push((signal, flag, id));
+        }
+        Ok(hearing)
+    }
+
+    /// Which has come, if any has.
+    pub fn heard(&self) -> Option<Signal> {
+        self.0.iter().find(|(_, flag, _)| flag.load(Ordering::SeqCst)).map(|(signal, ..)| *signal)
+    }
+}
+
+impl Drop for Hearing {
+    fn drop(&mut self) {
+        for (.., id) in self.0.drain(..) {
+            signal_hook::low_level::unregister(id);
+        }
+    }
+}
+
 /// Sets what a signal does to the default or to nothing.
 pub fn set(signal: Signal, handler: SigHandler) -> nix::Result<()> {
     debug_assert!(matches!(handler, SigHandler::SigIgn | SigHandler::SigDfl));

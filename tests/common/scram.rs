@@ -78,3 +78,22 @@ impl Exchange {
         (STANDARD.encode(last), STANDARD.encode(signature))
     }
 }
+
+/// The salt that [`entry`] gives a user.
+pub fn salt_of(user: &str) -> Vec<u8> {
+    Sha256::digest(user)[..16].to_vec()
+}
+
+/// Both words of PASSWD, for a user whose password was made by [`entry`], or with another salt.
+pub fn change(user: &str, (old, old_salt): (&str, &[u8]), (new, salt): (&str, &[u8])) -> String {
+    let old_key = hmac(&salted(old, old_salt, 4096), b"Client Key");
+    let salted = salted(new, salt, 4096);
+    let stored = Sha256::digest(hmac(&salted, b"Client Key"));
+    let server = hmac(&salted, b"Server Key");
+    let [salt, stored, server] = [salt, &stored, &server].map(|bytes| STANDARD.encode(bytes));
+    let verifier = format!("SCRAM-SHA-256$4096:{salt}${stored}:{server}");
+    let message = format!("dfos change of password:{user}:{verifier}");
+    let signature = hmac(&Sha256::digest(old_key), message.as_bytes());
+    let proof: Vec<u8> = old_key.iter().zip(signature).map(|(a, b)| a ^ b).collect();
+    format!("{verifier} {}", STANDARD.encode(proof))
+}

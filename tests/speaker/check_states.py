@@ -33,6 +33,7 @@ VERBS = {
     "SUBFOLDER DELETE none": "ERR not-found",
     "DIGEST x": "OK size=12",
     "QUOTA": "OK used=",
+    "PASSWD a b": "ERR bad-request",
     "PING": "OK pong",
     "LOGOUT": "OK bye",
     "EXIT": "OK bye",

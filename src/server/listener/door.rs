@@ -6,7 +6,9 @@ use crate::net::{Peer, tls};
 use crate::proto::{Answer, Code, limits};
 use crate::server::ending::Fate;
 use crate::server::gate::{Refusal, Verdict};
+use crate::server::new_password::NewPassword;
 use crate::server::record::{Level, Record};
+use crate::server::words::Word;
 use crate::sys::signals::{MAKE_ROOM, USER_GONE};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
@@ -71,19 +73,29 @@ impl Listener {
 
     /// Hears who has logged in. Those who have `ended` since are heard like the others, for the log's sake; but their process ids may be
     /// other people's by now.
-    pub(super) fn hear_words(&mut self, ended: &[(Pid, WaitStatus)]) {
-        for (pid, user) in self.ears.hear() {
+    /// Returns in a helper only, which changes a password.
+    pub(super) fn hear_words(&mut self, ended: &[(Pid, WaitStatus)]) -> Option<Box<NewPassword>> {
+        for (pid, word) in self.ears.hear() {
+            let still_there = ended.iter().all(|(gone, _)| *gone != pid);
+            let user = match word {
+                Word::LoggedIn(user) => user,
+                Word::Password(_) if !still_there => continue,
+                Word::Password(words) => match self.change_password(pid, words) {
+                    None => continue,
+                    helper => return helper,
+                },
+            };
             if !self.gate.room.log_in(pid) {
                 continue; // no session, or one that has spoken before
             }
             self.tell(&Record::User(pid, user.to_string()));
             let Some(child) = self.children.log_in(pid, user) else { continue };
-            let still_there = ended.iter().all(|(gone, _)| *gone != pid);
             if child.generation != self.generation && still_there {
                 // The users were loaded again while it logged in with the old ones.
                 self.send_away(pid, USER_GONE, Instant::now());
             }
         }
+        None
     }
 
     /// After the users were loaded again: ends the sessions of users who are `gone`, and those of whom nobody knows whether they

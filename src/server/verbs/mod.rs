@@ -8,6 +8,7 @@ pub mod help;
 pub mod hostile;
 mod list;
 mod mkdir;
+mod passwd;
 mod quota;
 mod rename;
 mod rmdir;
@@ -87,6 +88,7 @@ pub fn carry_out(member: &mut Member, request: &Request) -> Result<Next, Cut> {
         Verb::Rmdir => rmdir::rmdir(member, request),
         Verb::Digest => digest::digest(member, request),
         Verb::Quota => quota::quota(member),
+        Verb::Passwd => passwd::passwd(member, request),
         #[cfg(feature = "hostile")]
         Verb::Hostile => hostile::answer(request).map_err(Stop::from).and_then(|answer| Ok(member.answer(answer)?)),
         Verb::Ping => member.answer(Answer::Ok(Fields::words("pong"))).map_err(Stop::from),
@@ -110,7 +112,7 @@ pub fn carry_out(member: &mut Member, request: &Request) -> Result<Next, Cut> {
 
 /// Answers a request with an error, and writes it down.
 fn refuse(member: &mut Member, request: &Request, began: Instant, code: Code, text: &str) -> Result<Next, Cut> {
-    let path = request.word(0).unwrap_or("");
+    let path = if request.verb.row().secret { "" } else { request.word(0).unwrap_or("") };
     member.tell(Level::of(code), began, format!("{} {path} failed: {code} {text}", request.verb));
     member.refuse(code, text)?;
     Ok(Next::Request)

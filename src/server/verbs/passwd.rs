@@ -1,0 +1,58 @@
+//! PASSWD: another password for the session's own user. The session only passes it on; a helper of the listener's checks and keeps it.
+
+use super::Stop;
+use crate::auth::Change;
+use crate::net::Cut;
+use crate::proto::{Answer, Code, Fields, Refusal, Request, limits};
+use crate::server::member::Member;
+use crate::server::record::Level;
+use crate::store::{Pulse, Trouble};
+use crate::sys::signals::{Hearing, PASSWORD_FAILED, PASSWORD_REFUSED, PASSWORD_TAKEN};
+use nix::sys::signal::Signal;
+use std::time::{Duration, Instant};
+
+/// How often it looks whether an answer has come.
+const LOOK: Duration = Duration::from_millis(5);
+
+pub(super) fn passwd(member: &mut Member, request: &Request) -> Result<(), Stop> {
+    let began = Instant::now();
+    let (verifier, proof) = (request.word(0).unwrap_or(""), request.word(1).unwrap_or(""));
+    let change = Change::from_words(verifier, proof).map_err(|why| Refusal::new(Code::BadRequest, why.to_string()))?;
+    let Some(mouth) = &member.mouth else {
+        return Err(Refusal::new(Code::Denied, "your password is not yours to change; ask the operator").into());
+    };
+    let hearing = Hearing::new(&[PASSWORD_TAKEN, PASSWORD_REFUSED, PASSWORD_FAILED]).map_err(Cut::from)?;
+    mouth.password(&change, &mut member.talk.wire.waiter)?;
+    match answer(member, &hearing)? {
+        Some(PASSWORD_TAKEN) => {
+            member.tell(Level::Info, began, "PASSWD".into());
+            Ok(member.answer(Answer::Ok(Fields::words("changed")))?)
+        }
+        Some(PASSWORD_REFUSED) => {
+            Err(Refusal::new(Code::LoginRefused, "the old password is wrong; nothing was changed").into())
+        }
+        Some(_) => {
+            Err(Trouble::new(Code::Internal, "your password could not be changed; log in again, or ask the operator")
+                .into())
+        }
+        None => {
+            Err(Trouble::new(Code::Uncertain, "no answer came in time; the old password may hold, or the new one")
+                .into())
+        }
+    }
+}
+
+/// What the listener says; `None` if it says nothing for too long.
+fn answer(member: &mut Member, hearing: &Hearing) -> Result<Option<Signal>, Cut> {
+    let until = Instant::now() + limits::PASSWORD_PATIENCE;
+    while Instant::now() < until {
+        if let Some(signal) = hearing.heard() {
+            return Ok(Some(signal));
+        }
+        if !member.talk.beat() {
+            return Err(member.talk.interruption());
+        }
+        member.talk.wire.waiter.sleep(LOOK)?;
+    }
+    Ok(None)
+}

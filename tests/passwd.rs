@@ -1,0 +1,162 @@
+//! Users who change their own password: what holds from then on, who may, and what is left of it in whose hands.
+
+mod common;
+
+use common::scram::{change, entry, salt_of};
+use common::{Raw, Server, eventually, home};
+use nix::sys::signal::Signal;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+const SALT: &[u8] = b"0123456789abcdef";
+
+#[track_caller]
+fn change_of_alice(raw: &mut Raw, old: &str, new: &str) -> String {
+    raw.ask(format!("PASSWD {}", change("alice", (old, &salt_of("alice")), (new, SALT))))
+}
+
+#[track_caller]
+fn logs_in(server: &Server, password: &str) -> bool {
+    server.client().scram("alice", password).is_ok()
+}
+
+#[test]
+fn a_new_password_holds_from_the_next_login_on_and_the_old_one_no_more() {
+    let server = Server::start(&[]);
+    let (mut raw, mut other) = (server.login("alice"), server.login("alice"));
+    assert_eq!(change_of_alice(&mut raw, "secret", "another"), "OK changed");
+    assert!(logs_in(&server, "another") && !logs_in(&server, "secret"));
+    raw.demand("QUOTA", "OK");
+    other.demand("QUOTA", "OK"); // sessions that run go on
+    server.logged("the password of alice was changed by the user");
+    let log = server.log().join("\n");
+    assert!(!log.contains("SCRAM"), "{log}");
+    // Again, from the new one on.
+    let again = change("alice", ("another", SALT), ("third", b"fedcba9876543210"));
+    assert_eq!(raw.ask(format!("PASSWD {again}")), "OK changed");
+    assert!(logs_in(&server, "third") && !logs_in(&server, "another") && !logs_in(&server, "secret"));
+    server.client().scram("bob", "builder").unwrap();
+    server.stop();
+}
+
+#[test]
+fn it_outlives_the_server_and_holds_at_each_server_of_the_storage() {
+    let mut server = Server::start(&[]);
+    assert_eq!(change_of_alice(&mut server.login("alice"), "secret", "another"), "OK changed");
+    server.kill_listener();
+    server.nobody_is_left();
+    let first = Server::start_in(server.leave(), &[]);
+    assert!(logs_in(&first, "another") && !logs_in(&first, "secret"));
+    let elsewhere = home();
+    std::os::unix::fs::symlink(first.storage(), elsewhere.path().join("storage")).unwrap();
+    let second = Server::start_in(elsewhere, &[]);
+    assert!(logs_in(&second, "another"));
+    let third = change("alice", ("another", SALT), ("third", b"fedcba9876543210"));
+    let mut raw = second.client();
+    raw.scram("alice", "another").unwrap();
+    assert_eq!(raw.ask(format!("PASSWD {third}")), "OK changed");
+    assert!(logs_in(&first, "third") && !logs_in(&first, "another"));
+    second.stop();
+    first.stop();
+}
+
+#[test]
+fn the_operator_has_the_last_word() {
+    let server = Server::start(&[]);
+    assert_eq!(change_of_alice(&mut server.login("alice"), "secret", "another"), "OK changed");
+    let users = server.home().join("users");
+    let text = fs::read_to_string(&users).unwrap();
+    fs::write(&users, text.replace(&entry("alice", "secret"), &entry("alice", "given anew"))).unwrap();
+    server.signal(Signal::SIGHUP);
+    server.logged("users reloaded");
+    assert!(logs_in(&server, "given anew") && !logs_in(&server, "another"));
+    server.stop();
+}
+
+#[test]
+fn who_does_not_know_the_old_password_changes_nothing_and_has_three_tries() {
+    let server = Server::start(&[]);
+    let mut raw = server.login("alice");
+    for _ in 0..3 {
+        let answer = change_of_alice(&mut raw, "guess", "mallory");
+        assert!(answer.starts_with("ERR login-refused "), "{answer}");
+    }
+    let answer = change_of_alice(&mut raw, "secret", "mallory");
+    assert!(answer.starts_with("ERR internal "), "a fourth is not heard: {answer}");
+    assert!(logs_in(&server, "secret") && !logs_in(&server, "mallory"));
+    // The proof of another user, and one for another verifier.
+    let mut raw = server.login("alice");
+    let of_bob = change("bob", ("secret", &salt_of("alice")), ("mallory", SALT));
+    assert!(raw.ask(format!("PASSWD {of_bob}")).starts_with("ERR login-refused "));
+    let (true_one, other) = (
+        change("alice", ("secret", &salt_of("alice")), ("a", SALT)),
+        change("alice", ("secret", &salt_of("alice")), ("b", SALT)),
+    );
+    let mixed = format!("{} {}", true_one.split(' ').next().unwrap(), other.split(' ').nth(1).unwrap());
+    assert!(raw.ask(format!("PASSWD {mixed}")).starts_with("ERR login-refused "));
+    server.logged("was not changed: the old one was wrong");
+    server.stop();
+}
+
+#[test]
+fn a_verifier_of_another_form_is_not_taken() {
+    let server = Server::start(&[]);
+    let mut raw = server.login("alice");
+    let salt = salt_of("alice");
+    let short = change("alice", ("secret", &salt), ("another", b"short"));
+    let answer = raw.ask(format!("PASSWD {short}"));
+    assert!(answer.starts_with("ERR internal "), "{answer}");
+    for words in ["a b", "SCRAM-SHA-256$4096:x$y:z p", &format!("{} x", short.split(' ').next().unwrap())] {
+        raw.demand(&format!("PASSWD {words}"), "ERR bad-request ");
+    }
+    assert!(logs_in(&server, "secret"));
+    server.stop();
+}
+
+#[test]
+fn an_account_that_may_not_is_denied_by_the_session_and_by_the_helper() {
+    let limits =
+        "[alice]\npasswd = false\n[bob]\naccess = \"read-only\"\n[user0]\naccess = \"read-only\"\npasswd = true\n";
+    let server = Server::limited(limits, &[]);
+    for name in ["alice", "bob", "user0"] {
+        fs::create_dir_all(server.at(name)).unwrap();
+    }
+    common::give(&server.storage());
+    let of = |user: &str, old: &str| change(user, (old, &salt_of(user)), ("another", SALT));
+    server.login("alice").demand(&format!("PASSWD {}", of("alice", "secret")), "ERR denied ");
+    let mut bob = server.client();
+    bob.scram("bob", "builder").unwrap();
+    bob.demand(&format!("PASSWD {}", of("bob", "builder")), "ERR denied ");
+    server.login("user0").demand(&format!("PASSWD {}", of("user0", "secret")), "OK changed");
+    // A session whose user may no more since the limits were read again: the helper goes by the new ones.
+    let mut running = server.login("user1");
+    assert!(server.relimit("[user1]\npasswd = false\n"));
+    let answer = running.ask(format!("PASSWD {}", of("user1", "secret")));
+    assert!(answer.starts_with("ERR internal "), "{answer}");
+    server.logged("the account may not");
+    server.stop();
+}
+
+#[test]
+fn what_is_kept_is_readable_by_the_server_alone_and_nothing_is_left_behind() {
+    let server = Server::start(&[]);
+    let place = server.storage().join(".dfos/passwords");
+    let mut raw = server.login("alice");
+    for (n, salt) in [b"0123456789abcdef", b"fedcba9876543210"].iter().enumerate() {
+        let old = if n == 0 { ("secret".to_owned(), salt_of("alice")) } else { ("new 0".to_owned(), SALT.to_vec()) };
+        let words = change("alice", (&old.0, &old.1), (&format!("new {n}"), *salt));
+        assert_eq!(raw.ask(format!("PASSWD {words}")), "OK changed");
+    }
+    let mut names: Vec<_> = fs::read_dir(&place).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, [".decoy", "alice"]);
+    assert_eq!(fs::metadata(&place).unwrap().mode() & 0o7777, 0o700);
+    for name in names {
+        assert_eq!(fs::metadata(place.join(name)).unwrap().mode() & 0o7777, 0o600);
+    }
+    // What is damaged holds nothing: the users file's password does again.
+    fs::write(place.join("alice"), "rubbish").unwrap();
+    assert!(logs_in(&server, "secret"));
+    eventually("no helper is left", || server.zombies() == 0);
+    server.stop();
+}
