@@ -64,6 +64,8 @@ every_command() {
     exits 0 client rm d/a.txt
     exits 0 client rm -r d
     exits 0 client quota
+    exits 0 client passwd --new-password-command 'echo another'
+    DFOS_PASSWORD=another exits 0 client passwd --new-password-command 'echo secret'
     exits 0 client bench --clients 2 --files 3 --size 1KiB..8KiB --json figures --html page
     grep -q 'every byte verified' "$WORK/out" || fail "bench says nothing of what it did: $(cat "$WORK/out")"
     grep -q '^{"v":1,"event":"bench",' figures || fail "no figures: $(head -c 200 figures)"
@@ -82,7 +84,7 @@ every_command_is_known() {
     local command
     "$BIN/dfos-client" --help | sed -n '/^Commands:/,/^$/s/^  \([a-z]*\) .*/\1/p' | while read -r command; do
         case $command in
-        put | get | view | ls | rm | mkdir | rmdir | mv | stat | digest | quota | bench | ping | known | forget | subfolder) ;;
+        put | get | view | ls | rm | mkdir | rmdir | mv | stat | digest | quota | passwd | bench | ping | known | forget | subfolder) ;;
         logout | help | shell) ;;
         *) fail "no test uses the command $command" ;;
         esac

@@ -160,3 +160,40 @@ fn what_is_kept_is_readable_by_the_server_alone_and_nothing_is_left_behind() {
     eventually("no helper is left", || server.zombies() == 0);
     server.stop();
 }
+
+/// `dfos-client passwd` as alice, with what it says on standard error.
+fn client_passwd(server: &Server, old: &str, options: &[&str]) -> (Option<i32>, String) {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dfos-client"));
+    command.args(["--server", &format!("tcp://{}", server.address()), "--user", "alice", "passwd"]).args(options);
+    command.env("DFOS_PASSWORD", old).env_remove("DFOS_SERVER").stdin(std::process::Stdio::null());
+    let output = command.output().unwrap();
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn the_client_changes_a_password_and_neither_crosses_the_wire() {
+    let server = Server::start(&[]);
+    let (status, said) = client_passwd(&server, "secret", &["--new-password-command", "echo 'ein neues'"]);
+    assert_eq!(status, Some(0), "{said}");
+    assert!(said.contains("your password is changed"), "{said}");
+    assert!(logs_in(&server, "ein neues") && !logs_in(&server, "secret"));
+    let file = server.home().join("new");
+    fs::write(&file, "from a file\n").unwrap();
+    fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let from_file = ["--new-password-file", file.to_str().unwrap()];
+    assert_eq!(client_passwd(&server, "secret", &from_file).0, Some(5), "the old one is no good any more");
+    assert_eq!(client_passwd(&server, "ein neues", &from_file).0, Some(0));
+    assert!(logs_in(&server, "from a file"));
+    assert_eq!(client_passwd(&server, "from a file", &["--new-password-command", "true"]).0, Some(2), "an empty one");
+    assert!(logs_in(&server, "from a file"));
+    server.stop();
+}
+
+#[test]
+fn the_client_says_who_can_change_it_where_the_user_may_not() {
+    let server = Server::limited("[alice]\npasswd = false\n", &[]);
+    let (status, said) = client_passwd(&server, "secret", &["--new-password-command", "echo another"]);
+    assert_eq!(status, Some(6), "{said}");
+    assert!(said.contains("ask the operator"), "{said}");
+    server.stop();
+}
