@@ -95,7 +95,8 @@ fn who_does_not_know_the_old_password_changes_nothing_and_has_three_tries() {
     let mixed = format!("{} {}", true_one.split(' ').next().unwrap(), other.split(' ').nth(1).unwrap());
     assert!(raw.ask(format!("PASSWD {mixed}")).starts_with("ERR login-refused "));
     server.logged("was not changed: the old one was wrong");
-    server.stop();
+    let log = server.stop().join("\n");
+    assert!(log.contains("PASSWD") && !log.contains("SCRAM"), "{log}");
 }
 
 #[test]
