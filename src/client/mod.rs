@@ -14,6 +14,7 @@ pub mod connection;
 pub mod console;
 pub mod display;
 pub mod failure;
+pub mod filter;
 pub mod glob;
 pub mod keys;
 pub mod known_servers;
