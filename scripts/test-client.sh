@@ -62,7 +62,7 @@ every_command() {
     exits 0 client rmdir d/e/f
     exits 8 client rmdir d
     exits 0 client rm d/a.txt
-    exits 0 client rm -r d
+    exits 0 client rm -r --yes d
     exits 0 client quota
     exits 0 client bench --clients 2 --files 3 --size 1KiB..8KiB --json figures --html page
     grep -q 'every byte verified' "$WORK/out" || fail "bench says nothing of what it did: $(cat "$WORK/out")"
@@ -104,7 +104,7 @@ old_words() {
     cmp o.txt got/o.txt
     exits 0 client subfolder create s
     exits 0 client rename o.txt s/p.txt
-    exits 0 client subfolder delete s
+    exits 0 client subfolder delete --yes s
     exits 7 client delete o.txt
     exits 0 client exit
     exits 0 client quit
@@ -135,7 +135,7 @@ statuses() {
     exits 14 client get x missing --dir "$PWD"
     exits 14 client rm x missing
     exits 2 client mkdir "$(printf 'n%.0s' {1..256})"
-    exits 0 client rm -r d
+    exits 0 client rm -r --yes d
 }
 
 denied() {
@@ -214,7 +214,7 @@ trees() {
     mkdir many
     exits 0 client get -j 3 'tree/deep/file *' --dir many
     equal "files got by a pattern" 40 "$(find many -type f | wc -l)"
-    exits 0 client rm -r tree copy
+    exits 0 client rm -r --yes tree copy
 }
 
 odd_names() {
@@ -232,7 +232,7 @@ odd_names() {
     exits 0 client ls names
     (($(wc -l <"$WORK/out") >= ${#names[@]})) || fail "names are missing in the listing"
     exits 0 client rm -- $'names/new\nline' "names/quote's" 'names/-dash' 'names/star\*'
-    exits 0 client rm -r names
+    exits 0 client rm -r --yes names
 }
 
 standard_streams() {
@@ -256,7 +256,7 @@ json() {
     echo 2 >two
     local command
     for command in 'put one two' 'ls' 'ls -l -R' 'stat one' 'digest one' 'quota' 'ping' 'mkdir d' 'mv one d/' \
-        'bench --clients 1 --files 2 --size 1KiB' 'get two --to three' 'get d/one two --dir .' 'rmdir missing' 'get missing' 'view two' 'rm two' 'rm -r d'; do
+        'bench --clients 1 --files 2 --size 1KiB' 'get two --to three' 'get d/one two --dir .' 'rmdir missing' 'get missing' 'view two' 'rm two' 'rm -r --yes d'; do
         # shellcheck disable=SC2086 # several words
         client --json $command >"$WORK/out" 2>"$WORK/err" </dev/null || true
         plain_text
@@ -398,7 +398,7 @@ cd ..
 ls -R
 lpwd
 lls
-rm -r "a dir"
+rm -r --yes "a dir"
 exit
 END
     plain_text

@@ -1,5 +1,6 @@
 //! The options of the commands that look and change nothing.
 
+use super::which::{Filters, RULES};
 use clap::Args;
 use std::ffi::OsString;
 
@@ -20,6 +21,7 @@ pub struct View {
 
 /// Listing.
 #[derive(Debug, Clone, Args)]
+#[command(after_help = RULES)]
 #[allow(missing_docs)]
 pub struct Ls {
     /// Remote directories, files or patterns [default: the current directory]
@@ -31,6 +33,8 @@ pub struct Ls {
     /// List all that is below, too
     #[arg(short = 'R', long)]
     pub recursive: bool,
+    #[command(flatten)]
+    pub filters: Filters,
 }
 
 /// Names and nothing else.

@@ -4,6 +4,7 @@ mod bench;
 mod look;
 mod organise;
 mod transfer;
+mod which;
 
 use super::failure::{Exit, Failure};
 use super::known_servers::KnownServers;
@@ -18,7 +19,8 @@ pub use look::{Ls, Names, View};
 pub use organise::{Mkdir, Mv, Rm, Subfolder};
 use std::ffi::OsString;
 use std::path::PathBuf;
-pub use transfer::{Get, Put};
+pub use transfer::{Get, Manner, Put};
+pub use which::List;
 
 /// Where a server is when nobody says.
 pub const DEFAULT_SERVER: &str = "tls://127.0.0.1:9000";
@@ -30,6 +32,10 @@ pub struct Cli {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub options: Options,
+    /// Run the commands of FILE, one a line as in the shell, up to the first that fails; - is standard input. A - before a
+    /// command lets it fail, a @ keeps -v from showing it, # begins a comment
+    #[arg(short, long, value_name = "FILE")]
+    pub batch: Option<PathBuf>,
     /// What to do; the shell when nothing is said.
     #[command(subcommand)]
     pub command: Option<Command>,
@@ -78,6 +84,9 @@ pub struct Options {
     /// Tell more of what happens, on standard error
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub verbose: u8,
+    /// At the end tell what was moved: files, bytes, rates, connections
+    #[arg(long, global = true)]
+    pub summary: bool,
     /// After a lost connection try N more times, waiting longer each time
     #[arg(long, global = true, value_name = "N", default_value_t = limits::RETRIES, value_parser = clap::value_parser!(u32).range(0..=1000))]
     pub retries: u32,
@@ -188,6 +197,8 @@ pub enum LineCommand {
     },
     /// Tell the local directory
     Lpwd,
+    /// Tell what was moved since the shell began: files, bytes, rates, connections
+    Summary,
 }
 
 impl Options {

@@ -1,21 +1,30 @@
 //! The options of the commands that delete, make and move.
 
+use super::which::{Filters, List, RULES};
 use clap::{Args, Subcommand};
 use std::ffi::OsString;
 
 /// Deletion.
 #[derive(Debug, Clone, Args)]
+#[command(after_help = RULES)]
 #[allow(missing_docs)]
 pub struct Rm {
     /// Remote files or patterns
-    #[arg(required = true, value_name = "REMOTE")]
+    #[arg(required_unless_present = "files_from", conflicts_with = "files_from", value_name = "REMOTE")]
     pub remote: Vec<OsString>,
-    /// Delete directories with all that is in them; asks first when a person is there to answer
+    /// Delete directories with all that is in them; asks first, and needs --yes where nobody can answer
     #[arg(short, long)]
     pub recursive: bool,
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,
+    /// Delete nothing, and list what would be: in the order and the words of -v
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub list: List,
+    #[command(flatten)]
+    pub filters: Filters,
 }
 
 /// Making directories.
@@ -57,7 +66,7 @@ pub enum Subfolder {
         #[arg(value_name = "NAME")]
         name: OsString,
     },
-    /// Delete a directory with all that is in it; asks first when a person is there to answer
+    /// Delete a directory with all that is in it; asks first, and needs --yes where nobody can answer
     Delete {
         /// Its name
         #[arg(value_name = "NAME")]
