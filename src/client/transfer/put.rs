@@ -55,9 +55,11 @@ pub fn put(
     let met = AtomicBool::new(false);
     let context = Context::new(target, stop, report, &met);
     let mut left = None;
-    put_all(&context, plan, session, &mut left).map_err(|failure| match plan.sources.iter().any(|path| path == "-") {
-        true => unrepeatable(&context, failure),
-        false => resumable(&context, failure, left),
+    put_all(&context, plan, session, &mut left).map_err(|failure| {
+        match !plan.rules.listed && plan.sources.iter().any(|path| path == "-") {
+            true => unrepeatable(&context, failure),
+            false => resumable(&context, failure, left),
+        }
     })
 }
 
@@ -178,7 +180,7 @@ impl<'a> Planner<'a> {
     }
 
     fn try_source(&mut self, source: &Path, destination: &Destination) -> Result<(), Failure> {
-        if source.as_os_str() == "-" {
+        if source.as_os_str() == "-" && !self.rules.listed {
             return match destination {
                 Destination::As(name) => {
                     self.job(name.clone(), What::Stdin);
@@ -190,10 +192,10 @@ impl<'a> Planner<'a> {
                 }
             };
         }
-        // Links that the user names are followed; only those that a walk finds are not.
-        let found = std::fs::metadata(source).map_err(|why| local(source, &why))?;
         let names =
             if self.rules.listed { names::below_here(source)? } else { source.file_name().into_iter().collect() };
+        // Links that the user names are followed; only those that a walk finds are not.
+        let found = std::fs::metadata(source).map_err(|why| local(source, &why))?;
         let way: Vec<&[u8]> = names.iter().map(|name| name.as_bytes()).collect();
         let names_above = (1..way.len()).all(|end| self.rules.filter.takes(way.get(..end).unwrap_or_default(), true));
         if !names_above || !self.rules.filter.takes(&way, found.is_dir()) {
