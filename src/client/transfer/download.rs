@@ -44,9 +44,14 @@ pub enum Place {
     },
 }
 
+/// A local name without the dot that stands for where we are.
+pub fn here(path: &Path) -> &Path {
+    path.strip_prefix(".").unwrap_or(path)
+}
+
 /// Tells of a download, begun or only thought of.
 pub fn tell(report: &dyn Report, remote: &RemotePath, to: &Path, size: u64) {
-    let (name, to) = (remote.as_bytes(), Some(to.as_os_str().as_bytes()));
+    let (name, to) = (remote.as_bytes(), Some(here(to).as_os_str().as_bytes()));
     report.event(Event::Step { verb: "get", name, to, bytes: Some(size) });
 }
 

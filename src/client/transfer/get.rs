@@ -3,7 +3,7 @@
 //! What is written locally follows from what the user named and from names checked component by component; a server cannot
 //! make it anything else.
 
-use super::download::{Download, Place, tell};
+use super::download::{Download, Place, here, tell};
 use super::folder::Folder;
 use super::jobs::Jobs;
 use super::lost::resumable;
@@ -126,7 +126,7 @@ impl Destination {
 
 /// Tells of a directory that is made.
 fn made(report: &dyn Report, path: &Path) {
-    report.event(Event::Step { verb: "mkdir", name: path.as_os_str().as_bytes(), to: None, bytes: None });
+    report.event(Event::Step { verb: "mkdir", name: here(path).as_os_str().as_bytes(), to: None, bytes: None });
 }
 
 /// The directory that the sources go into. In a dry run it need not be there.
@@ -490,6 +490,33 @@ mod tests {
         assert_eq!((found.mtime(), found.mtime_nsec()), (1_700_000_000, 1));
         assert_eq!(names(dir.path()), ["a"]);
         fake.end();
+    }
+
+    #[test]
+    fn a_name_that_is_taken_meanwhile_is_left_alone_where_that_was_asked_for() {
+        for (clobber, stays) in [(Clobber::Never, true), (Clobber::Always, false)] {
+            let dir = tempfile::tempdir().unwrap();
+            let own = dir.path().join("a");
+            let script = file(5, move |peer, _| {
+                fs::write(own, "mine!").unwrap(); // after the look at what is there, before the file is whole
+                peer.send(b"hello", 0);
+            });
+            let fake = Fake::start(0, vec![script]);
+            let report = Recorder::default();
+            let plan = GetPlan {
+                sources: vec!["a".into()],
+                to: Some(dir.path().join("")),
+                here: RemotePath::root(),
+                recursive: false,
+                jobs: Jobs::Just(1),
+                rules: Rules { clobber, ..Rules::default() },
+            };
+            let outcome = get(&fake.target, &plan, &mut None, &Stop::deaf(), &report).unwrap();
+            assert_eq!((outcome.exit, outcome.kept), (Exit::Ok, u64::from(stays)), "{:?}", report.told());
+            assert_eq!(fs::read(dir.path().join("a")).unwrap(), if stays { b"mine!" } else { b"hello" });
+            assert_eq!(names(dir.path()), ["a"], "nothing lies beside it");
+            fake.end();
+        }
     }
 
     #[test]

@@ -375,6 +375,7 @@ fn walk_failure(path: &Path, why: &walkdir::Error) -> Failure {
 mod tests {
     use super::*;
     use crate::client::fake::{Fake, Peer, Recorder, Script, digest_of};
+    use crate::client::limits;
     use std::fs;
 
     fn send(fake: &Fake, sources: Vec<PathBuf>) -> (Result<Outcome, Failure>, Vec<String>) {
@@ -432,6 +433,44 @@ mod tests {
         assert_eq!(&told[1..], ["finished 10", "failed 9", "finished 10"]);
         assert!(told[0].ends_with("/link"), "{told:?}");
         fake.end();
+    }
+
+    #[test]
+    fn a_name_that_is_taken_meanwhile_is_left_alone_where_that_was_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("small"), "x").unwrap();
+        fs::write(dir.path().join("large"), vec![0; limits::SMALL as usize]).unwrap();
+        for clobber in [Clobber::Never, Clobber::Always] {
+            let script: Script = Box::new(move |peer| {
+                let never = clobber == Clobber::Never;
+                for _ in 0..if never { 2 } else { 0 } {
+                    assert!(peer.line().starts_with("STAT"));
+                    peer.say("ERR not-found no such file\n");
+                }
+                for _ in 0..2 {
+                    let request = peer.line();
+                    assert_eq!(request.split(' ').any(|word| word == "new"), never, "{request}");
+                    if request.starts_with("UPLOAD small") {
+                        peer.body();
+                    }
+                    peer.say("ERR exists somebody was faster\n");
+                }
+            });
+            let fake = Fake::start(0, vec![script]);
+            let report = Recorder::default();
+            let plan = PutPlan {
+                sources: ["small", "large"].map(|name| dir.path().join(name)).into(),
+                to: None,
+                here: RemotePath::root(),
+                recursive: false,
+                jobs: Jobs::Just(1),
+                rules: Rules { clobber, ..Rules::default() },
+            };
+            let outcome = put(&fake.target, &plan, &mut None, &Stop::deaf(), &report).unwrap();
+            let expected = if clobber == Clobber::Never { (Exit::Ok, 2, 0) } else { (Exit::Conflict, 0, 2) };
+            assert_eq!((outcome.exit, outcome.kept, outcome.failed), expected, "{:?}", report.told());
+            fake.end();
+        }
     }
 
     #[test]
