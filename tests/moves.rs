@@ -201,7 +201,7 @@ fn a_dry_run_tells_objects_and_totals() {
     assert!(first[1].contains(r#""event":"put","path":"f","to":"d/f","dry_run":true,"bytes":5"#), "{}", ran.out);
     let ran = bench.ok(&["put", "f", "-n"]);
     assert_eq!(ran.out, "put f -> f\n");
-    assert!(ran.err.contains("1 files (5 B), 0 directories: a dry run, nothing was changed"), "{}", ran.err);
+    assert!(ran.err.contains("1 file (5 B), 0 directories: a dry run, nothing was changed"), "{}", ran.err);
     assert!(!bench.there("f").exists() && !bench.there("d").exists());
     assert_eq!(bench.run(&["get", "missing", "-n"]).status, 7, "what fails then fails now");
 }
@@ -265,6 +265,7 @@ fn names_come_from_a_list_and_keep_their_directories() {
     assert_eq!(bench.run_with(&["put", "--files-from", "-"], b"a\n").status, 2, "a directory needs -r");
     assert_eq!(bench.run(&["put", "--files-from", "nowhere"]).status, 10);
     assert_eq!(bench.run(&["put", "e", "--files-from", "list"]).status, 2);
+    assert_eq!(bench.run(&["put", "e", "-0"]).status, 2, "there is no list");
 }
 
 #[test]

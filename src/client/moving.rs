@@ -2,7 +2,7 @@
 
 use super::cli::{self, Get, Manner, Put};
 use super::console::Console;
-use super::display::progress::Progress;
+use super::display::progress::{Progress, human};
 use super::failure::{Exit, Failure};
 use super::limits;
 use super::list::List;
@@ -109,6 +109,9 @@ fn move_all(
     let mut list = kind.list.open()?;
     let throttle = kind.manner.bwlimit.map(|rate| Arc::new(Throttle::new(rate)));
     let throttled = throttle.is_some();
+    if let Some(rate) = kind.manner.bwlimit {
+        console.output.detail(&format!("at most {}/s", human(rate.bytes())));
+    }
     let target = Target { throttle, ..console.target.clone() };
     let progress = match kind.manner.dry_run {
         true => Progress::of_dry_run(&console.output),

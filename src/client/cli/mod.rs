@@ -29,13 +29,13 @@ pub const DEFAULT_SERVER: &str = "tls://127.0.0.1:9000";
 #[derive(Debug, Parser)]
 #[command(name = "dfos-client", version, disable_help_subcommand = true)]
 pub struct Cli {
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub options: Options,
     /// Run the commands of FILE, one a line as in the shell, up to the first that fails; - is standard input. A - before a
     /// command lets it fail, a @ keeps -v from showing it, # begins a comment
     #[arg(short, long, value_name = "FILE")]
     pub batch: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub options: Options,
     /// What to do; the shell when nothing is said.
     #[command(subcommand)]
     pub command: Option<Command>,
@@ -275,9 +275,11 @@ fn after_help() -> String {
   tar c project | dfos-client put - project.tar
   dfos-client get notes.txt - | wc -l
   dfos-client ls -l '*.txt'
+  dfos-client get -r photos --exclude '*.raw' --newer --dry-run
+  find . -newer stamp -type f -print0 | dfos-client put -0 --files-from - --to backup
 
-A name that holds * or ? is a pattern, which the client looks up in a listing; a backslash makes the next
-character a letter. A transfer that was interrupted goes on where it ended when the command is run again.
+A name that holds * or ? is a pattern, which the client looks up in a listing: ** between slashes stands for any
+directories, {a,b} for both; a backslash makes the next character a letter. A transfer that was interrupted goes on where it ended when the command is run again.
 
 A server is believed if an authority vouches for its name, or if its key is known, or at a first meeting if the login
 proves it; then its key is known from that time on. A key that has changed ends the command (status 4).
@@ -361,6 +363,18 @@ mod tests {
     }
 
     #[test]
+    fn rules_keep_the_order_in_which_they_were_given() {
+        let takes = |line: &str| match command_of(line) {
+            Command::Put(put) => put.filters.0.takes(&[b"a.txt"], false),
+            _ => panic!("{line}"),
+        };
+        assert!(takes("put d --include a.* --exclude *.txt"));
+        assert!(!takes("put d --exclude *.txt --include a.*"));
+        assert!(takes("put d --exclude b --include a.* --exclude *"));
+        assert!(!takes("put --exclude=b --exclude=* d --include a.*"));
+    }
+
+    #[test]
     fn every_command_works_in_the_shell_too() {
         for command in command().get_subcommands() {
             for name in std::iter::once(command.get_name()).chain(command.get_all_aliases()) {
@@ -404,6 +418,11 @@ mod tests {
             "dfos-client bench --duration never",
             "dfos-client bench --clients 0",
             "dfos-client bench --files 0",
+            "dfos-client put a --files-from b",
+            "dfos-client put a --no-clobber --newer",
+            "dfos-client get a --bwlimit 1",
+            "dfos-client get --dry-run",
+            "dfos-client put a --exclude",
         ] {
             assert_eq!(cli(line).unwrap_err().exit_code(), Exit::Usage as i32, "{line}");
         }

@@ -67,10 +67,10 @@ pub struct Manner {
     /// Change nothing, and list what would be done: in the order and the words of -v
     #[arg(short = 'n', long)]
     pub dry_run: bool,
-    /// Leave what has the name already as it is
+    /// Leave alone what exists at the other end
     #[arg(long, conflicts_with = "newer")]
     pub no_clobber: bool,
-    /// Move only files that are missing there, or changed here after the one there was
+    /// Move only files that are missing at the other end, or newer than what is there
     #[arg(short = 'u', long)]
     pub newer: bool,
     /// Move at most so many bytes a second over all connections together: 500k, 2MiB

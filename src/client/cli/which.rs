@@ -1,6 +1,6 @@
 //! Which of many names a command takes: lists from files, and rules.
 
-use crate::client::failure::Failure;
+use crate::client::failure::{Exit, Failure};
 use crate::client::filter::Filter;
 use crate::client::list;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
@@ -16,13 +16,17 @@ pub struct List {
     #[arg(long, value_name = "FILE")]
     pub files_from: Option<PathBuf>,
     /// Names in that list end with a NUL byte instead of a line end
-    #[arg(short = '0', long, requires = "files_from")]
+    #[arg(short = '0', long)]
+    // `requires` would not count beside names that are arguments, as those rule the list out
     pub null: bool,
 }
 
 impl List {
     /// Opens it, if there is one.
     pub fn open(&self) -> Result<Option<list::List>, Failure> {
+        if self.null && self.files_from.is_none() {
+            return Err(Failure::new(Exit::Usage, "-0 is about the list that --files-from names: there is none"));
+        }
         let end = if self.null { 0 } else { b'\n' };
         self.files_from.as_deref().map(|path| list::List::open(path, end, false)).transpose()
     }

@@ -56,6 +56,9 @@ impl Steps {
     pub fn told(&self, kept: u64) -> String {
         let kept = if kept > 0 { format!(", {kept} left alone") } else { String::new() };
         let Steps { files, bytes, directories } = self;
-        format!("{files} files ({}), {directories} directories{kept}: a dry run, nothing was changed", human(*bytes))
+        let files = if *files == 1 { "1 file".to_owned() } else { format!("{files} files") };
+        let directories =
+            if *directories == 1 { "1 directory".to_owned() } else { format!("{directories} directories") };
+        format!("{files} ({}), {directories}{kept}: a dry run, nothing was changed", human(*bytes))
     }
 }

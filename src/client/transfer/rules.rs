@@ -50,8 +50,11 @@ impl Clobber {
 /// Whether `ours` is later than `theirs`, as far as theirs can tell: a file system that keeps whole seconds, or microseconds, cut our
 /// time off when the file was put there, and it is the same file all the same.
 fn is_newer(ours: Mtime, theirs: Mtime) -> bool {
-    let grain =
-        (0..=9).map(|digits| 10u32.pow(digits)).take_while(|grain| theirs.nanos % grain == 0).last().unwrap_or(1);
+    let grain = (0..=9)
+        .map(|digits| 10u32.pow(digits))
+        .take_while(|grain| theirs.nanos.is_multiple_of(*grain))
+        .last()
+        .unwrap_or(1);
     (ours.seconds, ours.nanos / grain) > (theirs.seconds, theirs.nanos / grain)
 }
 
