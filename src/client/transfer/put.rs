@@ -85,7 +85,10 @@ fn put_all(
     let count = context.connections(plan.jobs, files.len(), bytes);
     let (dirs, files) = (Queue::new(dirs), Queue::new(files));
     // Directories first, and by one connection: two would race for the same parents, and no file may come before its own.
-    let make_dirs = |session: &mut Option<Remote>| Sender::new(*context, &dirs, &tally).run(session);
+    let make_dirs = |session: &mut Option<Remote>| match dirs.is_empty() {
+        true => Ok(()), // nobody waits for a login that nothing needs yet
+        false => Sender::new(*context, &dirs, &tally).run(session),
+    };
     let send = |context: Context, session: &mut Option<Remote>| Sender::new(context, &files, &tally).run(session);
     let sent = files.share(*context, count, session, make_dirs, send);
     *left = Some(files.left(Job::left));
