@@ -503,9 +503,9 @@ batch_interrupted() {
     local pid status=0
     head -c 4000000 /dev/zero >slow
     printf -- '-put --bwlimit 64KiB slow\nmkdir never\n' >batch
-    "$BIN/dfos-client" --server "$URL" -b batch >"$WORK/out" 2>"$WORK/err" &
+    "$BIN/dfos-client" --server "$URL" -v -b batch >"$WORK/out" 2>"$WORK/err" &
     pid=$!
-    eventually "some of it to be there" under_way 100000
+    eventually "the upload to begin" grep -q 'put slow -> slow' "$WORK/err"
     kill -INT "$pid"
     wait "$pid" || status=$?
     equal "the exit status" 17 "$status"

@@ -382,12 +382,12 @@ fn a_limited_rate_is_not_exceeded() {
 fn a_summary_counts_the_whole_session() {
     let bench = Bench::new();
     fs::write(bench.here("f"), "hello").unwrap();
-    let batch = "put f\nput f --no-clobber\nget f --to g\n-get missing\nrm f\nsummary\n";
+    let batch = "put f\nput f --no-clobber\nget f --to g\n-get missing\nrm f\n-rm f\nsummary\n";
     let ran = bench.run_with(&["--summary", "-b", "-"], batch.as_bytes());
     assert_eq!(ran.status, 0, "{}", ran.err);
     for text in [&ran.out, &ran.err] {
         assert!(text.contains("up       1 file  5 B") && text.contains("down     1 file  5 B"), "{text}");
-        assert!(text.contains("besides  1 deleted, 1 skipped, 1 failed"), "{text}");
+        assert!(text.contains("besides  1 deleted, 1 skipped, 2 failed"), "{text}");
         assert!(text.contains("connections made: 1\n"), "{text}");
     }
     let ran = bench.ok(&["--json", "--summary", "put", "f"]);

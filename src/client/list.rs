@@ -105,8 +105,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("list");
         std::fs::write(&path, vec![b'x'; 4 * limits::LINE]).unwrap();
-        let failure = List::open(&path, b'\n', false).unwrap().next(&Stop::deaf()).unwrap_err();
-        assert_eq!(failure.exit, Exit::Usage);
+        let read = List::open(&path, b'\n', false).unwrap().next(&Stop::deaf());
+        assert_eq!(read.err().map(|failure| failure.exit), Some(Exit::Usage));
         assert_eq!(
             List::open(Path::new("/nowhere/list"), 0, false).err().map(|failure| failure.exit),
             Some(Exit::Local)

@@ -128,7 +128,8 @@ impl Removal<'_> {
     fn one(&mut self, console: &mut Console, name: Named) -> Result<(), Failure> {
         // A directory as a whole the server removes fastest; whoever wants to see or choose has each thing removed by itself.
         let each = self.options.dry_run || console.output.volume == Volume::Verbose || !self.filter.is_empty();
-        if each { self.looked_at(console, &name) } else { self.at_once(console, &name) }
+        let result = if each { self.looked_at(console, &name) } else { self.at_once(console, &name) };
+        result.inspect_err(|_| console.summary.failed())
     }
 
     fn at_once(&mut self, console: &mut Console, name: &Named) -> Result<(), Failure> {
