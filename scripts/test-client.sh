@@ -505,7 +505,7 @@ batch_interrupted() {
     printf -- '-put --bwlimit 64KiB slow\nmkdir never\n' >batch
     "$BIN/dfos-client" --server "$URL" -v -b batch >"$WORK/out" 2>"$WORK/err" &
     pid=$!
-    eventually "the upload to begin" grep -q 'put slow -> slow' "$WORK/err"
+    eventually "the upload to begin" grep -qs 'put slow -> slow' "$WORK/err"
     kill -INT "$pid"
     wait "$pid" || status=$?
     equal "the exit status" 17 "$status"

@@ -102,7 +102,7 @@ fn all_below<E>(
 }
 
 /// The patterns that a pattern with `{a,b}` stands for. A brace without a comma, without its end, or after a backslash is a letter;
-/// so are all beyond [`ALTERNATIVES`].
+/// so are all beyond a few hundred.
 pub fn alternatives(pattern: &[u8]) -> Vec<Vec<u8>> {
     let (mut ready, mut open) = (Vec::new(), vec![(pattern.to_vec(), 0)]);
     while let Some((pattern, from)) = open.pop() {
