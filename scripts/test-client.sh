@@ -62,7 +62,7 @@ every_command() {
     exits 0 client rmdir d/e/f
     exits 8 client rmdir d
     exits 0 client rm d/a.txt
-    exits 0 client rm -r d
+    exits 0 client rm -r --yes d
     exits 0 client quota
     exits 0 client passwd --new-password-command 'echo another'
     DFOS_PASSWORD=another exits 0 client passwd --new-password-command 'echo secret'
@@ -106,7 +106,7 @@ old_words() {
     cmp o.txt got/o.txt
     exits 0 client subfolder create s
     exits 0 client rename o.txt s/p.txt
-    exits 0 client subfolder delete s
+    exits 0 client subfolder delete --yes s
     exits 7 client delete o.txt
     exits 0 client exit
     exits 0 client quit
@@ -137,7 +137,7 @@ statuses() {
     exits 14 client get x missing --dir "$PWD"
     exits 14 client rm x missing
     exits 2 client mkdir "$(printf 'n%.0s' {1..256})"
-    exits 0 client rm -r d
+    exits 0 client rm -r --yes d
 }
 
 denied() {
@@ -216,7 +216,7 @@ trees() {
     mkdir many
     exits 0 client get -j 3 'tree/deep/file *' --dir many
     equal "files got by a pattern" 40 "$(find many -type f | wc -l)"
-    exits 0 client rm -r tree copy
+    exits 0 client rm -r --yes tree copy
 }
 
 odd_names() {
@@ -234,7 +234,7 @@ odd_names() {
     exits 0 client ls names
     (($(wc -l <"$WORK/out") >= ${#names[@]})) || fail "names are missing in the listing"
     exits 0 client rm -- $'names/new\nline' "names/quote's" 'names/-dash' 'names/star\*'
-    exits 0 client rm -r names
+    exits 0 client rm -r --yes names
 }
 
 standard_streams() {
@@ -258,7 +258,7 @@ json() {
     echo 2 >two
     local command
     for command in 'put one two' 'ls' 'ls -l -R' 'stat one' 'digest one' 'quota' 'ping' 'mkdir d' 'mv one d/' \
-        'bench --clients 1 --files 2 --size 1KiB' 'get two --to three' 'get d/one two --dir .' 'rmdir missing' 'get missing' 'view two' 'rm two' 'rm -r d'; do
+        'bench --clients 1 --files 2 --size 1KiB' 'get two --to three' 'get d/one two --dir .' 'rmdir missing' 'get missing' 'view two' 'rm two' 'rm -r --yes d'; do
         # shellcheck disable=SC2086 # several words
         client --json $command >"$WORK/out" 2>"$WORK/err" </dev/null || true
         plain_text
@@ -400,7 +400,7 @@ cd ..
 ls -R
 lpwd
 lls
-rm -r "a dir"
+rm -r --yes "a dir"
 exit
 END
     plain_text
@@ -443,6 +443,77 @@ shell_at_a_terminal() {
 }
 seen() { grep -qaF "$1" screen; }
 
+# A recursive delete asks where somebody can answer, on the command line and in the shell, and is refused elsewhere and in a batch.
+asks_before_deleting() {
+    local answer status terminal TYPE
+    mkdir -p asks && cd asks
+    exits 0 client mkdir -p asked/below
+    exits 2 client rm -r asked
+    grep -q -- '--yes' "$WORK/err" || fail "it does not say what to do: $(cat "$WORK/err")"
+    mkfifo keys
+    for answer in n y; do
+        : >screen
+        status=0
+        HOME=$PWD TERM=xterm script -qefc "stty cols 80; $BIN/dfos-client --server $URL rm -r asked" screen <keys >/dev/null 2>&1 &
+        terminal=$!
+        exec {TYPE}>keys
+        eventually "the question" seen '[y/N]'
+        [[ -d $STORAGE/alice/asked ]] || fail "it was deleted before the answer"
+        printf '%s\r' "$answer" >&"$TYPE"
+        wait "$terminal" || status=$?
+        exec {TYPE}>&-
+        case $answer in
+        n) equal "the status of a no" 1 "$status" && [[ -d $STORAGE/alice/asked ]] || fail "a no was a yes" ;;
+        y) equal "the status of a yes: $(cat screen)" 0 "$status" && [[ ! -e $STORAGE/alice/asked ]] || fail "a yes was a no" ;;
+        esac
+    done
+    exits 0 client mkdir asked
+    echo 'rm -r asked' >batch
+    : >screen
+    HOME=$PWD TERM=xterm script -qefc "$BIN/dfos-client --server $URL -b batch" screen </dev/null >/dev/null 2>&1 && fail "a batch was taken at its word"
+    seen 'say --yes' || fail "a batch asks: $(cat screen)"
+    [[ -d $STORAGE/alice/asked ]] || fail "a batch deleted without a question"
+    exits 0 client rm -r --yes asked
+}
+
+# At a terminal a limited transfer draws its bar as any other, the shell knows the same options, and tells what was moved.
+options_at_a_terminal() {
+    local status=0 terminal TYPE
+    mkdir -p limited && cd limited
+    head -c 1500000 /dev/zero >held-back
+    mkfifo keys
+    : >screen
+    HOME=$PWD TERM=xterm script -qefc "stty cols 40; $BIN/dfos-client --server $URL shell" screen <keys >/dev/null 2>&1 &
+    terminal=$!
+    exec {TYPE}>keys
+    eventually "the prompt" seen '>'
+    printf 'put -n held-back\r' >&"$TYPE"
+    eventually "the dry run" seen 'nothing was changed'
+    [[ ! -e $STORAGE/alice/held-back ]] || fail "a dry run put a file"
+    printf 'put --bwlimit 500k held-back\r' >&"$TYPE"
+    eventually "the bar" seen '%'
+    eventually "the file" test -e "$STORAGE/alice/held-back"
+    printf 'put --no-clobber held-back\rsummary\rrm held-back\rexit\r' >&"$TYPE"
+    wait "$terminal" || status=$?
+    exec {TYPE}>&-
+    equal "the exit status of the shell: $(tail -c 300 screen)" 0 "$status"
+    seen '1 file' && seen '1 skipped' || fail "the summary: $(tail -c 600 screen)"
+}
+
+# Ctrl+C ends a batch, though its line may fail.
+batch_interrupted() {
+    local pid status=0
+    head -c 4000000 /dev/zero >slow
+    printf -- '-put --bwlimit 64KiB slow\nmkdir never\n' >batch
+    "$BIN/dfos-client" --server "$URL" -v -b batch >"$WORK/out" 2>"$WORK/err" &
+    pid=$!
+    eventually "the upload to begin" grep -qs 'put slow -> slow' "$WORK/err"
+    kill -INT "$pid"
+    wait "$pid" || status=$?
+    equal "the exit status" 17 "$status"
+    [[ ! -e $STORAGE/alice/never ]] || fail "the batch went on"
+}
+
 start_server
 # What is on its way through a pipe is nobody else's, and what lies on the disk stays what it is.
 what_is_not_ours() {
@@ -479,6 +550,9 @@ check "an upload killed four times sends each byte about once" killed_and_resume
 check "a download that was killed goes on where it was" download_resumes strace
 check "an interrupted transfer: exit status 17" interrupted
 check "a server that is restarted in the middle of an upload" server_restarts strace
+check "Ctrl+C ends a batch" batch_interrupted
 check "the shell fed by a pipe" shell_in_a_pipe
 check "the shell at a terminal: completion, history, Ctrl+C" shell_at_a_terminal pty
+check "a recursive delete asks at a terminal, and nowhere else" asks_before_deleting pty
+check "dry runs, limits and summaries at a terminal" options_at_a_terminal pty
 finish

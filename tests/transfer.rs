@@ -9,6 +9,7 @@ use dfos::client::target::Target;
 use dfos::client::transfer::get::{GetPlan, get};
 use dfos::client::transfer::jobs::Jobs;
 use dfos::client::transfer::put::{PutPlan, put};
+use dfos::client::transfer::rules::Rules;
 use dfos::net::Address;
 use dfos::proto::RemotePath;
 use std::collections::BTreeMap;
@@ -107,6 +108,7 @@ fn round_trip(jobs: usize) {
         here: here.clone(),
         recursive: true,
         jobs: Jobs::Just(jobs),
+        rules: Rules::default(),
     };
     let outcome = put(&server.target, &plan, &mut session, &stop, &Silent).unwrap();
     assert_eq!((outcome.exit, outcome.failed, outcome.files), (Exit::Ok, 0, 1505));
@@ -118,6 +120,7 @@ fn round_trip(jobs: usize) {
         here,
         recursive: true,
         jobs: Jobs::Just(jobs),
+        rules: Rules::default(),
     };
     // The first makes the directory, the second finds it and goes below it.
     for at in [back.clone(), back.join("local")] {
@@ -149,8 +152,14 @@ fn the_simple_verbs() {
     assert_eq!(remote.mkdir(&path("a"), Parents::Existing).unwrap_err().exit, Exit::Conflict);
     let file = server.dir.path().join("f");
     fs::write(&file, "hello").unwrap();
-    let plan =
-        PutPlan { sources: vec![file], to: Some("a/f".into()), here: path("."), recursive: false, jobs: Jobs::Just(1) };
+    let plan = PutPlan {
+        sources: vec![file],
+        to: Some("a/f".into()),
+        here: path("."),
+        recursive: false,
+        jobs: Jobs::Just(1),
+        rules: Rules::default(),
+    };
     let mut session = Some(remote);
     assert_eq!(put(&server.target, &plan, &mut session, &Stop::deaf(), &Silent).unwrap().exit, Exit::Ok);
     let mut remote = session.unwrap();
@@ -235,7 +244,14 @@ fn what_was_broken_off_goes_on_up_and_down() {
     let (file, back) = (server.dir.path().join("f"), server.dir.path().join("back"));
     let content: Vec<u8> = (0..12_000_000u32).map(|n| (n / 11) as u8).collect();
     fs::write(&file, &content).unwrap();
-    let plan = PutPlan { sources: vec![file], to: None, here: path("."), recursive: false, jobs: Jobs::Just(1) };
+    let plan = PutPlan {
+        sources: vec![file],
+        to: None,
+        here: path("."),
+        recursive: false,
+        jobs: Jobs::Just(1),
+        rules: Rules::default(),
+    };
     let at = broken_off_and_run_again(|stop, report| put(&server.target, &plan, &mut None, stop, report));
     assert!(at > 1_000_000, "{at}");
     assert!(fs::read(server.dir.path().join("store/alice/f")).unwrap() == content);
@@ -245,6 +261,7 @@ fn what_was_broken_off_goes_on_up_and_down() {
         here: path("."),
         recursive: false,
         jobs: Jobs::Just(1),
+        rules: Rules::default(),
     };
     let at = broken_off_and_run_again(|stop, report| get(&server.target, &plan, &mut None, stop, report));
     assert!(at > 1_000_000, "{at}");

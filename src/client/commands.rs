@@ -1,28 +1,25 @@
 //! The commands as users type them, each a few requests; `put` and `get` are handed on to the transfers.
 
 use super::bench;
-use super::cli::{self, Command, Get, Ls, Mkdir, Mv, Put, Rm, Subfolder, View};
+use super::cli::{self, Command, Ls, Mkdir, Mv, Subfolder, View};
 use super::console::{Console, Named};
 use super::display::escape::escape;
 use super::display::hexdump;
 use super::display::json::Object;
 use super::display::listing::{self, Listing};
 use super::display::output::Output;
-use super::display::progress::{Progress, Totals, human};
+use super::display::progress::{Totals, human};
 use super::failure::{Exit, Failure};
 use super::keys;
+use super::moving;
 use super::names;
 use super::passwd;
 use super::remote::{Parents, Recursion, Remote, Replace, Stat};
-use super::transfer::get::{GetPlan, get};
-use super::transfer::put::{PutPlan, put};
-use super::transfer::tally::Outcome;
+use super::removing;
 use crate::proto::answer::Entry;
 use crate::proto::{Code, EntryKind, RemotePath};
 use std::ffi::{OsStr, OsString};
-use std::io::IsTerminal;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Runs one command, prints what goes wrong, and tells how it ended.
@@ -43,7 +40,7 @@ pub fn ended(output: &Output, result: Result<(), Failure>, moved: Option<(Totals
     if let Some((totals, took)) = moved {
         object = object.took(took, Some(totals.moved));
         (object.files, object.failed, object.planned) = (Some(totals.files), Some(totals.failed), Some(totals.planned));
-        (object.bytes, object.moved) = (Some(totals.bytes), Some(totals.moved));
+        (object.bytes, object.moved, object.skipped) = (Some(totals.bytes), Some(totals.moved), Some(totals.kept));
     }
     object.exit = Some(exit as u8);
     // Nobody is left to tell that nobody is left to tell.
@@ -53,11 +50,11 @@ pub fn ended(output: &Output, result: Result<(), Failure>, moved: Option<(Totals
 
 fn run(console: &mut Console, command: Command) -> Result<(), Failure> {
     match command {
-        Command::Put(options) => upload(console, &options),
-        Command::Get(options) => download(console, &options),
+        Command::Put(options) => moving::upload(console, &options),
+        Command::Get(options) => moving::download(console, &options),
         Command::View(options) => view(console, &options),
         Command::Ls(options) => ls(console, &options),
-        Command::Rm(options) => rm(console, &options),
+        Command::Rm(options) => removing::rm(console, &options),
         Command::Mkdir(options) => mkdir(console, &options),
         Command::Rmdir(names) => rmdir(console, &names.remote),
         Command::Mv(options) => mv(console, &options),
@@ -72,7 +69,7 @@ fn run(console: &mut Console, command: Command) -> Result<(), Failure> {
         }
         Command::Subfolder { what: Subfolder::Delete { name, yes } } => {
             let name = console.named(&name)?;
-            remove_tree(console, &name, yes)
+            removing::directory(console, &name, yes)
         }
         Command::Logout => log_out(console),
         Command::Known => keys::list(&console.output, console.target.trusted.known()),
@@ -94,7 +91,7 @@ pub fn help(mut all: clap::Command, command: Option<&str>) -> Result<String, Fai
 
 /// Does `work` for each of several things. One that fails does not keep the others from being done, unless the connection or
 /// the user has had enough.
-fn each<T>(
+pub(super) fn each<T>(
     console: &mut Console,
     things: Vec<T>,
     mut work: impl FnMut(&mut Console, T) -> Result<(), Failure>,
@@ -116,63 +113,6 @@ fn each<T>(
     let common = exits.len() == count && exits.iter().all(|exit| *exit == first);
     let exit = if common { first } else { Exit::Partial };
     Err(Failure::new(exit, format!("{} of {count} failed", exits.len())))
-}
-
-fn upload(console: &mut Console, options: &Put) -> Result<(), Failure> {
-    let mut sources = console.all_local(&options.local)?;
-    let mut to = options.to.clone();
-    let input = sources.iter().any(|source| source == "-");
-    if input && to.is_none() && sources.len() == 2 && sources[0] == "-" {
-        to = sources.pop();
-    }
-    if input && (sources.len() > 1 || to.is_none()) {
-        let text = "standard input is uploaded alone and needs a name: put - --to REMOTE";
-        return Err(Failure::new(Exit::Usage, text));
-    }
-    let plan = PutPlan {
-        sources: sources.into_iter().map(PathBuf::from).collect(),
-        to: to.map(|to| console.named(&to)).transpose()?.map(|named| named.shown),
-        here: console.here.clone(),
-        recursive: options.recursive,
-        jobs: options.jobs,
-    };
-    let progress = Progress::new(&console.output, false);
-    let result = put(&console.target, &plan, &mut console.session, &console.stop, &progress);
-    console.moved = Some(progress.finish());
-    transferred(result)
-}
-
-fn download(console: &mut Console, options: &Get) -> Result<(), Failure> {
-    let mut words = options.remote.clone();
-    let mut to = options.to.as_deref().map(|to| console.local(to));
-    if to.is_none() && options.dir.is_none() && words.len() > 1 && words.last().is_some_and(|last| last == "-") {
-        to = words.pop();
-    }
-    if let Some(dir) = &options.dir {
-        let mut dir = console.local(dir);
-        dir.push("/"); // so that it can only mean a directory
-        to = Some(dir);
-    }
-    let out_is_data = to.as_deref().is_some_and(|to| to == "-");
-    let plan = GetPlan {
-        sources: console.all_named(&words)?.into_iter().map(|named| named.shown).collect(),
-        to: to.map(PathBuf::from),
-        here: console.here.clone(),
-        recursive: options.recursive,
-        jobs: options.jobs,
-    };
-    let progress = Progress::new(&console.output, out_is_data);
-    let result = get(&console.target, &plan, &mut console.session, &console.stop, &progress);
-    console.moved = Some(progress.finish());
-    transferred(result)
-}
-
-/// A transfer in which files failed has told of each; what is left is the exit status.
-fn transferred(result: Result<Outcome, Failure>) -> Result<(), Failure> {
-    match result?.exit {
-        Exit::Ok => Ok(()),
-        exit => Err(Failure::new(exit, "")),
-    }
 }
 
 fn view(console: &mut Console, options: &View) -> Result<(), Failure> {
@@ -237,6 +177,9 @@ fn list(console: &mut Console, name: &Named, options: &Ls) -> Result<(), Failure
         let mut rows = Listing::new(output, options.long);
         let mut told = false;
         let listed = remote.list(&name.path, recursion, &mut |entry| {
+            if !options.filters.0.reaches(&entry.path, entry.kind == EntryKind::Dir) {
+                return Ok(());
+            }
             told = true;
             rows.push(entry)
         });
@@ -262,53 +205,6 @@ fn list(console: &mut Console, name: &Named, options: &Ls) -> Result<(), Failure
 fn list_one(output: &Output, name: &Named, stat: Stat, options: &Ls) -> Result<(), Failure> {
     let entry = Entry { kind: stat.kind, size: stat.size, mtime: stat.mtime, path: name.path.clone() };
     listing::row(output, options.long, &entry, name.shown.as_bytes())
-}
-
-fn rm(console: &mut Console, options: &Rm) -> Result<(), Failure> {
-    let named = console.all_named(&options.remote)?;
-    each(console, named, |console, name| {
-        match console.ask_to_remove(|remote| remote.delete(&name.path)) {
-            Err(failure) if failure.code == Some(Code::IsDirectory) && options.recursive => {
-                return remove_tree(console, &name, options.yes);
-            }
-            Err(failure) if failure.code == Some(Code::IsDirectory) => {
-                let text = format!("{} is a directory: delete it with rm -r", escape(name.shown.as_bytes()));
-                return Err(Failure { text, ..failure });
-            }
-            result => result?,
-        }
-        done(&console.output, "deleted", &name)
-    })
-}
-
-/// Deletes a directory with all that is in it, after a question where a person can answer it.
-fn remove_tree(console: &mut Console, name: &Named, yes: bool) -> Result<(), Failure> {
-    let shown = escape(name.shown.as_bytes());
-    if !yes && !agreed(&format!("delete the directory {shown} with all that is in it? [y/N] "))? {
-        return Err(Failure::new(Exit::Other, format!("{shown} stays")));
-    }
-    let mut removed = 0;
-    console.ask_to_remove(|remote| remote.rmdir(&name.path, Recursion::Recursive).map(|count| removed = count))?;
-    console.output.detail(&format!("{shown}: {removed} removed"));
-    let mut object = Object::new("removed").path(name.shown.as_bytes());
-    object.files = Some(removed);
-    console.output.object(&object)
-}
-
-/// Whether the user agrees. Where nobody can be asked the command is taken at its word.
-fn agreed(question: &str) -> Result<bool, Failure> {
-    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
-        return Ok(true);
-    }
-    // The line editor also hears Ctrl+C at the question, and finds the terminal where standard output goes elsewhere.
-    let config = rustyline::Config::builder().behavior(rustyline::Behavior::PreferTerm).build();
-    let editor = rustyline::DefaultEditor::with_config(config);
-    let answer = editor.and_then(|mut editor| editor.readline(question));
-    match answer {
-        Ok(answer) => Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")),
-        Err(rustyline::error::ReadlineError::Interrupted) => Err(Failure::new(Exit::Interrupted, "interrupted")),
-        Err(_) => Ok(false),
-    }
 }
 
 fn mkdir(console: &mut Console, options: &Mkdir) -> Result<(), Failure> {
@@ -357,6 +253,11 @@ fn is_directory(console: &mut Console, name: &Named) -> Result<bool, Failure> {
         Err(failure) if failure.code.is_some() && !failure.retry => Ok(false), // the rename will say what is wrong
         Err(failure) => Err(failure),
     }
+}
+
+/// A name as a sentence may hold it.
+pub(super) fn escape_name(name: &Named) -> String {
+    escape(name.shown.as_bytes())
 }
 
 /// A change that has no figures: only a program or a curious user is told.

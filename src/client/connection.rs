@@ -5,6 +5,7 @@ use super::display::escape::escape;
 use super::failure::{Exit, Failure};
 use super::stop::{Stop, interrupted};
 use super::target::Target;
+use super::throttle::Throttle;
 use super::trust::Introduction;
 use super::{limits, login};
 use crate::auth::Binding;
@@ -14,6 +15,7 @@ use crate::net::tls::verify::Verifier;
 use crate::net::wire::Filled;
 use crate::net::{Address, Cut, Intake, Side, Until, Wire};
 use crate::proto::{Answer, Code};
+use nix::sys::socket::{setsockopt, sockopt};
 use std::fmt::Display;
 use std::io::{self, ErrorKind};
 use std::os::fd::BorrowedFd;
@@ -31,6 +33,7 @@ pub struct Connection {
     deadline: Option<Instant>,
     usable: bool,
     introduction: Option<Introduction>,
+    throttle: Option<Arc<Throttle>>,
 }
 
 impl Connection {
@@ -40,8 +43,14 @@ impl Connection {
         let socket = dial(&target.address, target.connect, &mut waiter).map_err(|cut| cannot_connect(target, cut))?;
         let mut wire = Wire::new(socket, Side::Client, waiter).map_err(|cut| cannot_connect(target, cut))?;
         let verifier = secure(&mut wire, target)?;
-        let mut connection =
-            Connection { wire, silence: target.silence, deadline: None, usable: true, introduction: None };
+        let mut connection = Connection {
+            wire,
+            silence: target.silence,
+            deadline: None,
+            usable: true,
+            introduction: None,
+            throttle: None,
+        };
         let offered = connection.greeting(target)?;
         let trust = verifier.as_ref().and_then(|verifier| verifier.seen()).map(|(_, trust)| trust);
         login::log_in(&mut connection, target, &offered, trust)?;
@@ -106,6 +115,33 @@ impl Connection {
         (self.silence, self.deadline) = (silence, deadline);
     }
 
+    /// From now on the bytes of files pass no faster than `throttle` lets them.
+    pub fn set_throttle(&mut self, throttle: Option<Arc<Throttle>>) {
+        if let Some(throttle) = throttle.as_ref().filter(|_| self.throttle.is_none()) {
+            // What the kernel takes in ahead of us has crossed the line already: a burst. A socket that cannot do this has no line.
+            let _ = setsockopt(&self.wire.fd(), sockopt::RcvBuf, &throttle.rate.piece().max(limits::LEAST_ROOM));
+        }
+        self.throttle = throttle;
+    }
+
+    /// The bytes that are moved at once.
+    pub fn piece(&self) -> usize {
+        self.throttle.as_ref().map_or(limits::PIECE, |throttle| throttle.rate.piece())
+    }
+
+    /// Waits until `bytes` may pass; each piece is so small that neither Ctrl+C nor the server waits long.
+    fn take_turn(&mut self, bytes: usize) -> Result<(), Failure> {
+        let Some(throttle) = &self.throttle else { return Ok(()) };
+        let at = Instant::now() + throttle.grant(bytes);
+        loop {
+            self.heed()?;
+            match at.saturating_duration_since(Instant::now()) {
+                Duration::ZERO => return Ok(()),
+                left => std::thread::sleep(left.min(limits::NAP)),
+            }
+        }
+    }
+
     /// The socket, to wait for and not to read from.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.wire.fd()
@@ -116,10 +152,18 @@ impl Connection {
         self.wire.queue_line(line);
     }
 
-    /// Adds a piece of a body to what will be sent.
-    pub fn queue_piece(&mut self, bytes: &[u8]) {
-        self.wire.queue_line(Answer::Data(bytes.len()));
-        self.wire.queue(bytes);
+    /// Adds a whole body to what will be sent; with a throttle it is sent, as fast as that lets it.
+    pub fn queue_body(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let most = if self.throttle.is_some() { self.piece() } else { bytes.len().max(1) };
+        for piece in bytes.chunks(most) {
+            self.take_turn(piece.len())?;
+            self.wire.queue_line(Answer::Data(piece.len()));
+            self.wire.queue(piece);
+            if self.throttle.is_some() {
+                self.flush()?;
+            }
+        }
+        Ok(())
     }
 
     /// Sends what is queued once there is enough of it.
@@ -136,8 +180,9 @@ impl Connection {
     /// Sends one piece of a body, and what is queued before it.
     pub fn send_piece(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.wire.queue_line(Answer::Data(bytes.len()));
-        let until = self.patience();
-        for slice in bytes.chunks(limits::SLICE) {
+        for slice in bytes.chunks(limits::SLICE.min(self.piece())) {
+            self.take_turn(slice.len())?;
+            let until = self.patience();
             self.wire.send(slice, until).map_err(|cut| self.cut_while_sending(cut))?;
         }
         Ok(())
@@ -146,6 +191,7 @@ impl Connection {
     /// Sends `length` bytes of `file` from `from` on as one piece, and what is queued before it. If the file did not give all, why: the
     /// rest was filled with zeros, since it was announced.
     pub fn send_piece_of(&mut self, file: BorrowedFd, from: u64, length: usize) -> Result<Option<io::Error>, Failure> {
+        self.take_turn(length)?;
         self.wire.queue_line(Answer::Data(length));
         let mut at = i64::try_from(from).unwrap_or(i64::MAX);
         let until = self.patience();
@@ -203,7 +249,9 @@ impl Connection {
 
     /// Takes in some bytes of a piece of which `left` are left; how many, at least one.
     pub fn take_in(&mut self, intake: &mut Intake, left: usize) -> Result<usize, Failure> {
-        self.body(|wire| wire.take_in(intake, left))
+        let most = left.min(self.piece());
+        let taken = self.body(|wire| wire.take_in(intake, most))?;
+        self.take_turn(taken).map(|()| taken)
     }
 
     fn body(&mut self, mut read: impl FnMut(&mut Wire) -> Result<Option<usize>, Cut>) -> Result<usize, Failure> {

@@ -2,6 +2,7 @@
 
 use super::display::output::Output;
 use super::display::progress::{Progress, Totals};
+use super::display::summary::Summary;
 use super::failure::{Exit, Failure};
 use super::glob::{self, Name};
 use super::limits;
@@ -50,6 +51,12 @@ pub struct Console {
     pub here: RemotePath,
     /// What the last transfer moved.
     pub moved: Option<(Totals, Duration)>,
+    /// What all transfers moved.
+    pub summary: Summary,
+    /// Whether that is told at the end.
+    pub tells_summary: bool,
+    /// Nobody is asked anything, whether there is a terminal or not.
+    pub unattended: bool,
     /// Ctrl+C.
     pub stop: Stop,
     /// Whom to connect to.
@@ -69,6 +76,9 @@ impl Console {
             output,
             here: RemotePath::root(),
             moved: None,
+            summary: Summary::default(),
+            tells_summary: false,
+            unattended: false,
             stop,
             target,
             session: None,
@@ -81,7 +91,9 @@ impl Console {
     /// Makes ready for a next command: an old Ctrl+C is forgotten, so are old listings, and a connection that has died
     /// meanwhile is dropped, to be dialled again when it is needed.
     pub fn refresh(&mut self) {
-        self.stop.forget();
+        if !self.unattended {
+            self.stop.forget();
+        }
         self.listings.clear();
         self.moved = None;
         let idle = self.used.elapsed() > TRIED_AFTER;
@@ -112,6 +124,7 @@ impl Console {
         if fresh && self.session.is_some() {
             self.output.detail(&format!("connected to {} as {}", self.target.address, self.target.user));
         }
+        self.summary.connections += report.connections();
         self.used = Instant::now();
         result
     }
@@ -150,6 +163,21 @@ impl Console {
     pub fn log_out(&mut self) {
         if let Some(remote) = self.session.take() {
             let _ = remote.logout(); // nothing stands behind this answer: what was acknowledged stays
+        }
+    }
+
+    /// The thing on the server that has this very name, whatever letters are in it.
+    pub fn named_exactly(&self, shown: OsString) -> Result<Named, Failure> {
+        let path = names::remote_from_user(&shown, &self.here)?;
+        Ok(Named { shown, path })
+    }
+
+    /// The end: logs out, and tells what was moved if that was asked for.
+    pub fn finish(&mut self) {
+        self.log_out();
+        if self.tells_summary {
+            // Nobody is left to tell that nobody is left to tell.
+            let _ = self.summary.tell(&self.output, false).and_then(|()| self.output.flush());
         }
     }
 

@@ -4,10 +4,11 @@ use crate::proto::Code;
 use std::fmt;
 
 /// Why `dfos-client` ends. The numbers are stable: scripts depend on them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[repr(u8)]
 pub enum Exit {
     /// Done.
+    #[default]
     Ok = 0,
     /// Anything without a number of its own.
     Other = 1,

@@ -160,6 +160,8 @@ impl Report for Recorder {
     fn event(&self, event: Event<'_>) {
         let word = match event {
             Event::Started { .. } | Event::Planned { .. } | Event::Advanced { .. } | Event::Settling { .. } => return,
+            Event::Step { .. } | Event::Connected => return,
+            Event::Kept { name, .. } => format!("kept {}", String::from_utf8_lossy(name)),
             Event::Resumed { at, .. } => format!("resumed {at}"),
             Event::Finished { moved, .. } => format!("finished {moved}"),
             Event::Failed { failure, .. } => format!("failed {}", failure.exit as u8),

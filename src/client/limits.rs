@@ -102,3 +102,19 @@ pub const BENCH_LOGINS: usize = 8;
 
 /// Random bytes that the files of a load test are cut from: more than a processor's cache would make measuring dearer.
 pub const BENCH_BLOCK: usize = 1 << 20;
+
+/// The least rate that `--bwlimit` takes, in bytes a second for each connection. A server ends a session that moves less than 4,096 bytes
+/// in a minute of waiting, and what waits in the sockets between must drain within that time.
+pub const LEAST_RATE: u64 = 16 * 1024;
+
+/// The least room for what a socket takes in while bytes are held back: smaller, and packets would not fit.
+pub const LEAST_ROOM: usize = 16 * 1024;
+
+/// Whoever waits for leave to move bytes looks so often whether Ctrl+C was pressed.
+pub const NAP: Duration = Duration::from_millis(50);
+
+/// Names of `--files-from` that are planned and moved together, so that a list of any length takes the same memory.
+pub const LISTED: usize = 50_000;
+
+/// The longest name in such a list, and the longest line of a batch.
+pub const LINE: usize = 64 * 1024;

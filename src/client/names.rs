@@ -5,6 +5,7 @@ use super::failure::{Exit, Failure};
 use crate::proto::RemotePath;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path};
 
 /// The path that a user means. A leading `/` is the user's own directory; `.` and `..` are resolved by the letter, and
 /// `..` at the top stays there. Slashes at the end and double ones do not count.
@@ -16,6 +17,21 @@ pub fn remote_from_user(typed: &OsStr, cwd: &RemotePath) -> Result<RemotePath, F
         b".." => Ok(path.parent().unwrap_or_else(RemotePath::root)),
         name => path.join(name).map_err(|why| bad_name(bytes, &why)),
     })
+}
+
+/// The components of a local name out of a list, which must lie below the current directory: a list may come from anywhere.
+pub fn below_here(name: &Path) -> Result<Vec<&OsStr>, Failure> {
+    let names = name.components().filter(|name| *name != Component::CurDir).map(|component| match component {
+        Component::Normal(name) => Ok(name),
+        _ => Err(leads_out(name.as_os_str())),
+    });
+    let names: Vec<&OsStr> = names.collect::<Result<_, _>>()?;
+    if names.is_empty() { Err(leads_out(name.as_os_str())) } else { Ok(names) }
+}
+
+fn leads_out(name: &OsStr) -> Failure {
+    let text = format!("{}: names in a list begin in the current directory and lead down", escape(name.as_bytes()));
+    Failure::new(Exit::Usage, text)
 }
 
 /// Whether what was typed can only mean a directory.
@@ -32,6 +48,15 @@ pub fn bad_name(name: &[u8], why: &dyn std::fmt::Display) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_a_list_lead_nowhere_else() {
+        let below = |name: &'static str| below_here(Path::new(name)).map(|names| names.len());
+        assert_eq!((below("a"), below("a/b//c/"), below("./a/./b")), (Ok(1), Ok(3), Ok(2)));
+        for name in ["/etc/passwd", "../a", "a/../../b", "a/..", "", "."] {
+            assert_eq!(below(name).unwrap_err().exit, Exit::Usage, "{name}");
+        }
+    }
 
     #[test]
     fn typed_names_resolve_against_the_current_directory_and_never_above_the_root() {

@@ -24,6 +24,10 @@ pub enum Event<'a> {
     Started { file: u64, direction: Direction, name: &'a [u8], size: Option<u64> },
     /// The file goes on where an earlier attempt ended.
     Resumed { file: u64, at: u64 },
+    /// One thing is done now, or, in a dry run, would be: `verb` says what to `name`, and where that goes.
+    Step { verb: &'static str, name: &'a [u8], to: Option<&'a [u8]>, bytes: Option<u64> },
+    /// A file was left alone on purpose: its name is taken. `file` is its number if it was begun.
+    Kept { file: Option<u64>, name: &'a [u8], why: &'a str },
     /// So many more bytes of the file have passed.
     Advanced { file: u64, bytes: u64 },
     /// All bytes have passed; the digest is being checked, the flush waited for.
@@ -38,6 +42,8 @@ pub enum Event<'a> {
     Retrying { attempt: u32, of: u32, wait: Duration, why: &'a Failure },
     /// The server was met for the first time; its key is known from now on.
     Introduced { introduction: &'a Introduction },
+    /// A connection stands, logged in.
+    Connected,
     /// The connection is back after a retry.
     Reconnected,
 }

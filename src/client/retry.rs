@@ -6,6 +6,7 @@ use super::remote::Remote;
 use super::report::{Event, Report};
 use super::stop::Stop;
 use super::target::Target;
+use super::transfer::jobs::Jobs;
 use crate::proto::Code;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -83,6 +84,12 @@ impl<'a> Context<'a> {
         Context { helper: true, ..self }
     }
 
+    /// Over how many connections so many files of so many bytes go.
+    pub fn connections(&self, jobs: Jobs, files: usize, bytes: u64) -> usize {
+        let most = self.target.throttle.as_ref().map_or(usize::MAX, |throttle| throttle.rate.connections());
+        jobs.connections(files, bytes).min(most)
+    }
+
     /// Whether the server has let this command in.
     pub fn met(&self) -> bool {
         self.met.load(Ordering::SeqCst)
@@ -98,7 +105,10 @@ impl<'a> Context<'a> {
     ) -> Result<T, Failure> {
         let mut retry = Retry::new(self.target);
         loop {
-            let result = self.connected(session, retry.made > 0).and_then(|remote| work(remote, &mut retry));
+            let result = self.connected(session, retry.made > 0).and_then(|remote| {
+                remote.connection.set_throttle(self.target.throttle.clone());
+                work(remote, &mut retry)
+            });
             if !session.as_ref().is_some_and(Remote::usable) {
                 *session = None;
             }
@@ -119,6 +129,7 @@ impl<'a> Context<'a> {
     fn connected<'s>(&self, session: &'s mut Option<Remote>, again: bool) -> Result<&'s mut Remote, Failure> {
         if session.is_none() {
             let mut remote = Remote::connect(self.target, self.stop).map_err(|failure| self.out_of_reach(failure))?;
+            self.report.event(Event::Connected);
             if let Some(introduction) = remote.introduction() {
                 self.report.event(Event::Introduced { introduction: &introduction });
             }

@@ -33,6 +33,10 @@ fn run(cli: Cli) -> Exit {
         (false, _) => Volume::Verbose,
     };
     let output = Output::of_process(cli.options.objects(), volume);
+    if cli.batch.is_some() && cli.command.is_some() {
+        let failure = Failure::new(Exit::Usage, "--batch has the commands: say none beside it");
+        return commands::ended(&output, Err(failure), None);
+    }
     // Help needs neither a server nor a password, and what is said of keys needs only a file.
     if let Some(Command::Help { command }) = &cli.command {
         let told = commands::help(cli::command(), command.as_deref());
@@ -50,11 +54,15 @@ fn run(cli: Cli) -> Exit {
         Err(failure) => commands::ended(&output, Err(failure), None),
         Ok((target, stop)) => {
             let mut console = Console::new(output, target, stop, Place::CommandLine);
+            console.tells_summary = cli.options.summary;
+            if let Some(file) = &cli.batch {
+                return shell::run_batch(console, file);
+            }
             match cli.command {
                 None | Some(Command::Shell) => shell::run(console),
                 Some(command) => {
                     let exit = commands::perform(&mut console, command);
-                    console.log_out();
+                    console.finish();
                     exit
                 }
             }

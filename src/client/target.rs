@@ -1,9 +1,11 @@
 //! Whom to connect to, as whom, and with how much patience: all that is needed to connect, and to connect again.
 
 use super::limits;
+use super::throttle::Throttle;
 use super::trust::Trusted;
 use crate::auth::{Password, UserName};
 use crate::net::Address;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A server and a user. Threads share it by reference.
@@ -25,6 +27,8 @@ pub struct Target {
     pub connect: Duration,
     /// Silence after which the server counts as dead.
     pub silence: Duration,
+    /// How fast the bytes of files may pass, over all connections together.
+    pub throttle: Option<Arc<Throttle>>,
 }
 
 impl Target {
@@ -32,6 +36,16 @@ impl Target {
     pub fn new(address: Address, user: UserName, password: Password) -> Self {
         let (retries, connect, silence) = (limits::RETRIES, limits::CONNECT, limits::SILENCE);
         let trusted = Trusted::default();
-        Target { address, user, password, trusted, retries, waits: &limits::RETRY_WAITS, connect, silence }
+        Target {
+            address,
+            user,
+            password,
+            trusted,
+            retries,
+            waits: &limits::RETRY_WAITS,
+            connect,
+            silence,
+            throttle: None,
+        }
     }
 }

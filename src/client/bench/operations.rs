@@ -37,7 +37,7 @@ pub fn put(
         hasher.update(&*piece);
         // What is small travels with its request and its END; what is large is not copied once more.
         if n < limits::SLICE {
-            connection.queue_piece(piece)
+            connection.queue_body(piece)?
         } else {
             connection.send_piece(piece)?
         }

@@ -94,6 +94,13 @@ impl Bars {
                     self.all.remove(&bar);
                 }
             }
+            Event::Kept { file, .. } => {
+                if let Some(bar) = file.and_then(|file| self.files.remove(&file)).and_then(|gauge| gauge.bar) {
+                    bar.finish_and_clear();
+                    self.all.remove(&bar);
+                }
+            }
+            Event::Step { .. } | Event::Connected => {}
             Event::Skipped { .. } | Event::Retrying { .. } | Event::Introduced { .. } | Event::Reconnected => {}
         }
     }

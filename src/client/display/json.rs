@@ -25,6 +25,12 @@ pub struct Object {
     #[serde(skip_serializing_if = "Option::is_none")]
     path_b64: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    to: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to_b64: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dry_run: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     server: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pin: Option<String>,
@@ -38,6 +44,10 @@ pub struct Object {
     pub planned: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deleted: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub moved: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -61,6 +71,12 @@ pub struct Object {
     #[serde(skip_serializing_if = "Option::is_none")]
     rate: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_up: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_down: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connections: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit: Option<u8>,
@@ -81,6 +97,13 @@ impl Object {
     pub fn path(mut self, name: &[u8]) -> Self {
         self.path = Some(String::from_utf8_lossy(name).into_owned());
         self.path_b64 = std::str::from_utf8(name).is_err().then(|| STANDARD.encode(name));
+        self
+    }
+
+    /// With where something goes, as [`Object::path`] tells names: `to`, and `to_b64`.
+    pub fn to(mut self, name: &[u8]) -> Self {
+        self.to = Some(String::from_utf8_lossy(name).into_owned());
+        self.to_b64 = std::str::from_utf8(name).is_err().then(|| STANDARD.encode(name));
         self
     }
 

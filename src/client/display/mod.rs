@@ -7,4 +7,6 @@ pub mod json;
 pub mod listing;
 pub mod output;
 pub mod progress;
+pub mod steps;
+pub mod summary;
 pub mod terminal;

@@ -5,6 +5,7 @@ use super::bars::Bars;
 use super::escape::escape;
 use super::json::{self, Object};
 use super::output::{Output, Volume};
+use super::steps::{self, Steps};
 use crate::client::failure::Exit;
 use crate::client::report::{Event, Report};
 use crate::client::trust::Introduction;
@@ -26,11 +27,19 @@ pub struct Totals {
     pub bytes: u64,
     /// Bytes that crossed the wire for them.
     pub moved: u64,
+    /// Files that were left alone, as their names were taken.
+    pub kept: u64,
+    /// What was passed over besides: links, sockets.
+    pub passed_over: u64,
+    /// Connections that were made.
+    pub connections: u64,
 }
 
 /// A reporter for one command.
 pub struct Progress<'a> {
     output: &'a Output,
+    /// Steps are told instead of made.
+    dry_run: bool,
     begun: Instant,
     state: Mutex<State>,
 }
@@ -39,6 +48,7 @@ pub struct Progress<'a> {
 struct State {
     names: HashMap<u64, (Vec<u8>, Option<u64>)>,
     totals: Totals,
+    steps: Steps,
     bars: Option<Bars>,
 }
 
@@ -48,7 +58,17 @@ impl<'a> Progress<'a> {
         output.out_carries_a_file(out_is_data);
         let draw = output.err_is_terminal && !output.json && output.volume > Volume::Quiet;
         let state = State { bars: draw.then(Bars::new), ..State::default() };
-        Progress { output, begun: Instant::now(), state: Mutex::new(state) }
+        Progress { output, dry_run: false, begun: Instant::now(), state: Mutex::new(state) }
+    }
+
+    /// A reporter of what would be done.
+    pub fn of_dry_run(output: &'a Output) -> Self {
+        Progress { dry_run: true, ..Progress::new(output, false) }
+    }
+
+    /// Connections that were made so far.
+    pub fn connections(&self) -> u64 {
+        self.state().totals.connections
     }
 
     /// Ends the bars and tells the total, where there were several files.
@@ -59,6 +79,10 @@ impl<'a> Progress<'a> {
             bars.clear();
         }
         let totals = state.totals;
+        if self.dry_run {
+            self.output.note(&state.steps.told(totals.kept));
+            return (totals, took);
+        }
         let all = totals.planned.max(totals.files + totals.failed);
         if all > 1 {
             let files = match totals.files == all {
@@ -116,6 +140,18 @@ impl Report for Progress<'_> {
         match event {
             Event::Planned { files, .. } => state.totals.planned += files,
             Event::Advanced { .. } | Event::Settling { .. } => {}
+            Event::Connected => state.totals.connections += 1,
+            Event::Step { verb, name, to, bytes } => {
+                state.steps.count(verb, bytes);
+                above(&state, || steps::tell(self.output, self.dry_run, verb, name, to, bytes));
+            }
+            Event::Kept { file, name, why } => {
+                if let Some(file) = file {
+                    state.names.remove(&file);
+                }
+                state.totals.kept += 1;
+                above(&state, || steps::tell_kept(self.output, self.dry_run, name, why));
+            }
             Event::Started { file, name, size, .. } => drop(state.names.insert(file, (name.to_vec(), size))),
             Event::Resumed { file, at } => {
                 let (name, size) = state.names.get(&file).cloned().unwrap_or_default();
@@ -147,6 +183,7 @@ impl Report for Progress<'_> {
                 }
             }
             Event::Skipped { name, why } => {
+                state.totals.passed_over += 1;
                 self.note(&state, &format!("{}: passed over: {why}", escape(name)));
                 let mut object = Object::new("skipped").path(name);
                 object.text = Some(why.to_owned());
@@ -223,7 +260,10 @@ mod tests {
         progress.event(Event::Started { file: 1, direction: Direction::Get, name: b"b", size: Some(2048) });
         progress.event(Event::Failed { file: 1, failure: &failure });
         progress.event(Event::Skipped { name: b"link", why: "a symbolic link" });
-        assert_eq!(progress.finish().0, Totals { files: 1, failed: 1, planned: 2, bytes: 2048, moved: 1024 });
+        assert_eq!(
+            progress.finish().0,
+            Totals { files: 1, failed: 1, planned: 2, bytes: 2048, moved: 1024, passed_over: 1, ..Totals::default() }
+        );
     }
 
     #[test]

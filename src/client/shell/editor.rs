@@ -63,7 +63,7 @@ fn talk(console: &Rc<RefCell<Console>>) -> Result<Exit, Failure> {
             Err(error) => return Err(no_editor(&error)),
         }
     }
-    console.borrow_mut().log_out();
+    console.borrow_mut().finish();
     Ok(Exit::Ok)
 }
 

@@ -11,16 +11,13 @@ use super::commands;
 use super::console::{Console, Place};
 use super::display::escape::{escape, escape_text};
 use super::failure::{Exit, Failure};
-use super::password::StandardInput;
+use super::list::List;
 use crate::proto::{EntryKind, RemotePath};
 use clap::error::ErrorKind;
 use std::ffi::OsString;
-use std::io::{self, IsTerminal, Read};
-use std::os::fd::AsFd;
+use std::io::{self, IsTerminal};
 use std::os::unix::ffi::OsStrExt;
-
-/// The longest line of a batch.
-const LINE: usize = 64 * 1024;
+use std::path::Path;
 
 /// What comes after a line.
 enum Then {
@@ -32,63 +29,71 @@ enum Then {
 
 /// Runs the shell until its input ends.
 pub fn run(mut console: Console) -> Exit {
-    console.place = Place::Shell;
-    // A wrong password is to be said at once, not at the first command.
-    if let Err(failure) = console.ask(|_| Ok(())) {
-        console.output.error(&failure);
-        return failure.exit;
+    if !(io::stdin().is_terminal() && io::stdout().is_terminal()) {
+        return run_batch(console, Path::new("-"));
     }
-    if io::stdin().is_terminal() && io::stdout().is_terminal() { editor::run(console) } else { batch(console) }
+    console.place = Place::Shell;
+    match console.ask(|_| Ok(())) {
+        Ok(()) => editor::run(console),
+        Err(failure) => complain(&console, &failure),
+    }
 }
 
-/// Runs the lines of a pipe. Nothing is read beyond the line in hand: what follows may be the content for a `put -`.
-fn batch(mut console: Console) -> Exit {
-    let mut number = 0;
-    loop {
-        let line = match read_line(&console) {
+/// Runs the commands of a file, `-` for standard input, up to the first that fails.
+pub fn run_batch(mut console: Console, file: &Path) -> Exit {
+    console.place = Place::Shell;
+    // A wrong password is to be said at once, not at the first command.
+    let lines = List::open(file, b'\n', true).and_then(|lines| console.ask(|_| Ok(())).map(|()| lines));
+    let exit = match lines {
+        Ok(lines) => batch(&mut console, lines),
+        Err(failure) => complain(&console, &failure),
+    };
+    console.finish();
+    exit
+}
+
+/// Runs lines. Of standard input nothing is read beyond the line in hand: what follows may be the content for a `put -`.
+fn batch(console: &mut Console, mut lines: List) -> Exit {
+    console.unattended = true;
+    for number in 1u64.. {
+        let line = match console.stop.check().and_then(|()| lines.next(&console.stop)) {
             Ok(Some(line)) => line,
             Ok(None) => break,
-            Err(failure) => {
-                console.output.error(&failure);
-                return failure.exit;
-            }
+            Err(failure) => return complain(console, &failure),
         };
-        number += 1;
-        let line = line.trim_ascii_start();
-        let (line, may_fail) = match line.strip_prefix(b"-") {
-            Some(rest) => (rest, true),
-            None => (line, false),
-        };
-        match execute(&mut console, line) {
+        let (line, may_fail, shown) = prefixes(line.trim_ascii());
+        if shown && !line.is_empty() && !line.starts_with(b"#") {
+            console.output.detail(&format!("> {}", escape(line)));
+        }
+        match execute(console, line) {
             Then::End => break,
             Then::Next(Exit::Ok) => {}
             Then::Next(exit) if may_fail && exit != Exit::Interrupted => {}
             Then::Next(exit) => {
-                console.output.note(&format!("stopped at line {number}"));
-                console.log_out();
-                return exit;
+                return complain(console, &Failure::new(exit, format!("stopped at line {number} of {}", lines.shown)));
             }
         }
     }
-    console.log_out();
     Exit::Ok
 }
 
-/// The next line of standard input without its end; `None` at the end of the input.
-fn read_line(console: &Console) -> Result<Option<Vec<u8>>, Failure> {
-    let mut line = Vec::new();
-    let mut byte = [0];
-    while line.len() < LINE {
-        console.stop.wait_readable(io::stdin().as_fd())?;
-        match StandardInput.read(&mut byte) {
-            Ok(0) if line.is_empty() => return Ok(None),
-            Ok(0) => return Ok(Some(line)),
-            Ok(_) if byte == [b'\n'] => return Ok(Some(line)),
-            Ok(_) => line.extend_from_slice(&byte),
-            Err(error) => return Err(Failure::new(Exit::Local, format!("cannot read standard input: {error}"))),
+/// A line without what may stand before its command, as in sftp(1): a `-` lets the command fail, a `@` keeps it from being shown.
+fn prefixes(mut line: &[u8]) -> (&[u8], bool, bool) {
+    let (mut may_fail, mut shown) = (false, true);
+    loop {
+        line = match line.split_first() {
+            Some((b'-', rest)) => {
+                may_fail = true;
+                rest
+            }
+            Some((b'@', rest)) => {
+                shown = false;
+                rest
+            }
+            _ => return (line, may_fail, shown),
         }
+        .trim_ascii_start();
     }
-    Err(Failure::new(Exit::Usage, format!("a line is longer than {LINE} bytes")))
 }
 
 /// Runs one line.
@@ -122,6 +127,7 @@ fn execute(console: &mut Console, line: &[u8]) -> Then {
             let name = name.map(|word| console.local(&word));
             local::list(&console.output, name.as_deref().map(OsStrExt::as_bytes), long)
         }
+        LineCommand::Summary => console.summary.tell(&console.output, true),
         LineCommand::Lpwd => local::print_directory(&console.output),
     };
     Then::Next(match result.and_then(|()| console.output.flush()) {

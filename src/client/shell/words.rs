@@ -44,7 +44,7 @@ impl Word {
         }
         let mut pattern = Vec::with_capacity(text.len());
         for &(byte, quoted) in &self.bytes {
-            if byte == b'\\' || (quoted && matches!(byte, b'*' | b'?')) {
+            if byte == b'\\' || (quoted && matches!(byte, b'*' | b'?' | b'{' | b'}')) {
                 pattern.push(b'\\');
             }
             pattern.push(byte);

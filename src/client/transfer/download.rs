@@ -8,7 +8,8 @@ use crate::client::display::escape::escape;
 use crate::client::display::output::cannot_write;
 use crate::client::failure::{Exit, Failure};
 use crate::client::limits;
-use crate::client::report::Event;
+use crate::client::remote::Replace;
+use crate::client::report::{Event, Report};
 use crate::client::retry::{Context, Retry};
 use crate::client::stop::Stop;
 use crate::hash::Running;
@@ -24,6 +25,7 @@ use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -42,6 +44,17 @@ pub enum Place {
     },
 }
 
+/// A local name without the dot that stands for where we are.
+pub fn here(path: &Path) -> &Path {
+    path.strip_prefix(".").unwrap_or(path)
+}
+
+/// Tells of a download, begun or only thought of.
+pub fn tell(report: &dyn Report, remote: &RemotePath, to: &Path, size: u64) {
+    let (name, to) = (remote.as_bytes(), Some(here(to).as_os_str().as_bytes()));
+    report.event(Event::Step { verb: "get", name, to, bytes: Some(size) });
+}
+
 /// Where its bytes go while it runs.
 enum Sink {
     Stdout,
@@ -58,6 +71,8 @@ pub struct Download {
     pub place: Place,
     /// Size and time, first as STAT or LIST told them, then as READY does.
     pub version: Version,
+    /// Whether it may take the place of a file that has its name.
+    pub replace: Replace,
     /// When it was begun, so that a repetition is not announced again.
     pub began: Option<Instant>,
     /// Bytes received, over all attempts.
@@ -81,6 +96,8 @@ type Stuck = Result<Failure, Failure>;
 pub enum Settled {
     /// Whole, verified, under its name.
     Whole(Digest),
+    /// Whole, and thrown away: somebody has taken its name meanwhile, which was to be left alone.
+    Kept,
     /// To be asked for once more, from the beginning.
     Again,
     /// It failed.
@@ -95,6 +112,7 @@ impl Download {
             remote,
             place,
             version,
+            replace: Replace::Replace,
             began: None,
             moved: 0,
             folder: None,
@@ -134,6 +152,15 @@ impl Download {
     /// Bytes that are still to come.
     pub fn left(&self) -> u64 {
         self.version.0.saturating_sub(self.at)
+    }
+
+    /// The step that it is, as it is told.
+    pub fn tell(&self, report: &dyn Report) {
+        let to = match &self.place {
+            Place::Stdout => PathBuf::from("-"),
+            Place::File { root, dir, name } => root.path_of(dir.as_bytes()).join(OsStr::from_bytes(name)),
+        };
+        tell(report, &self.remote, &to, self.version.0);
     }
 
     /// Asks for the file, from where we stand.
@@ -316,12 +343,13 @@ impl Download {
         }
         let published = match (self.sink.take(), &self.place) {
             (Some(Sink::Part(part)), Place::File { name, .. }) => {
-                part.publish(name, self.version.1, self.version.0 >= limits::SMALL)
+                part.publish(name, self.version.1, self.replace, self.version.0 >= limits::SMALL)
             }
-            _ => io::stdout().flush().map_err(|why| cannot_write(&why)),
+            _ => io::stdout().flush().map_err(|why| cannot_write(&why)).map(|()| true),
         };
         match published {
-            Ok(()) => Settled::Whole(ours),
+            Ok(true) => Settled::Whole(ours),
+            Ok(false) => Settled::Kept,
             Err(failure) => Settled::Failed(failure),
         }
     }

@@ -7,7 +7,7 @@ use crate::client::failure::Failure;
 use crate::proto::RemotePath;
 use crate::sys::dirent::DirStream;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2};
-use nix::sys::stat::{Mode, mkdirat};
+use nix::sys::stat::{FileStat, Mode, fstat, mkdirat};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -43,6 +43,14 @@ impl Folder {
             OpenHow::new().flags(DIRECTORY).resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
         let fd = openat2(&self.fd, OsStr::from_bytes(tail.as_bytes()), how).map_err(|why| local(&path, &why.into()))?;
         Folder::new(fd, path)
+    }
+
+    /// What has a name below this one, if anything has; where the name itself is a link, the link.
+    pub fn look(&self, tail: &[u8]) -> Option<FileStat> {
+        let how = OpenHow::new()
+            .flags(OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
+        openat2(&self.fd, OsStr::from_bytes(tail), how).and_then(fstat).ok()
     }
 
     /// Makes a directory below this one, and what leads to it.

@@ -3,27 +3,29 @@
 //! What is written locally follows from what the user named and from names checked component by component; a server cannot
 //! make it anything else.
 
-use super::download::{Download, Place};
+use super::download::{Download, Place, here, tell};
 use super::folder::Folder;
 use super::jobs::Jobs;
 use super::lost::resumable;
-use super::part::is_directory;
+use super::part::{Version, is_directory};
 use super::queue::{Left, Queue};
 use super::receiver::Receiver;
+use super::rules::{Clobber, Rules};
 use super::source::local;
 use super::tally::{Outcome, Tally};
 use crate::client::failure::{Exit, Failure};
 use crate::client::limits;
-use crate::client::names::{bad_name, means_directory, remote_from_user};
-use crate::client::remote::{Listed, Recursion, Remote, Stat};
+use crate::client::names::{bad_name, below_here, means_directory, remote_from_user};
+use crate::client::remote::{Listed, Recursion, Remote, Replace, Stat};
 use crate::client::report::{Direction, Event, Report};
 use crate::client::retry::Context;
 use crate::client::stop::Stop;
 use crate::client::target::Target;
 use crate::proto::answer::Entry;
-use crate::proto::{EntryKind, RemotePath};
+use crate::proto::{EntryKind, Mtime, RemotePath};
+use nix::sys::stat::FileStat;
 use std::collections::HashSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -43,6 +45,8 @@ pub struct GetPlan {
     pub recursive: bool,
     /// How many connections; the first is the session's own.
     pub jobs: Jobs,
+    /// Which of them come, and how.
+    pub rules: Rules,
 }
 
 /// Fetches files. Failures of single files are told as events and counted; the error is one that ended the whole command.
@@ -66,18 +70,23 @@ fn get_all(
     session: &mut Option<Remote>,
     left: &mut Option<Left>,
 ) -> Result<Outcome, Failure> {
-    let destination = Destination::of(plan)?;
+    let destination = Destination::of(plan, context)?;
     let paths: Vec<RemotePath> =
         plan.sources.iter().map(|typed| remote_from_user(typed, &plan.here)).collect::<Result<_, _>>()?;
     let stats = context.with_retries(session, |remote, _| remote.stat_all(&paths))?;
-    let mut planner = Planner::new(context, plan.recursive, &destination);
-    for (path, stat) in paths.iter().zip(stats) {
-        planner.source(path, stat, session)?;
+    let mut planner = Planner::new(context, plan, &destination);
+    for ((typed, path), stat) in plan.sources.iter().zip(&paths).zip(stats) {
+        planner.source(typed, path, stat, session)?;
     }
-    let Planner { files, tally, .. } = planner;
+    let Planner { files, tally, drawn, .. } = planner;
+    if plan.rules.dry_run {
+        drawn.iter().for_each(|(remote, to, size)| tell(context.report, remote, to, *size));
+        return Ok(tally.outcome());
+    }
     // Standard output takes one file after the other.
     let jobs = if matches!(destination, Destination::Stdout) { Jobs::Just(1) } else { plan.jobs };
-    let count = jobs.connections(files.len(), files.iter().map(Download::left).fold(0, u64::saturating_add));
+    let bytes = files.iter().map(Download::left).fold(0, u64::saturating_add);
+    let count = context.connections(jobs, files.len(), bytes);
     let files = Queue::new(files);
     let fetch = |context: Context, session: &mut Option<Remote>| Receiver::new(context, &files, &tally).run(session);
     let fetched = files.share(*context, count, session, |_| Ok(()), fetch);
@@ -95,16 +104,46 @@ enum Destination {
 }
 
 impl Destination {
-    fn of(plan: &GetPlan) -> Result<Self, Failure> {
+    fn of(plan: &GetPlan, context: &Context) -> Result<Self, Failure> {
         let Some(to) = &plan.to else { return Ok(Destination::Into(PathBuf::from("."))) };
         if to.as_os_str() == "-" {
             return Ok(Destination::Stdout);
         }
-        if plan.sources.len() == 1 && !means_directory(to.as_os_str()) && !to.is_dir() {
+        if plan.sources.len() == 1 && !plan.rules.listed && !means_directory(to.as_os_str()) && !to.is_dir() {
             return Ok(Destination::As(to.clone()));
         }
-        std::fs::create_dir_all(to).map_err(|why| local(to, &why))?;
+        if !to.is_dir() {
+            if !plan.rules.begun {
+                made(context.report, to);
+            }
+            if !plan.rules.dry_run {
+                std::fs::create_dir_all(to).map_err(|why| local(to, &why))?;
+            }
+        }
         Ok(Destination::Into(to.clone()))
+    }
+}
+
+/// Tells of a directory that is made.
+fn made(report: &dyn Report, path: &Path) {
+    report.event(Event::Step { verb: "mkdir", name: here(path).as_os_str().as_bytes(), to: None, bytes: None });
+}
+
+/// The directory that the sources go into. In a dry run it need not be there.
+#[derive(Clone)]
+struct Ground {
+    path: PathBuf,
+    folder: Option<Arc<Folder>>,
+}
+
+impl Ground {
+    /// A name below it as the user knows it.
+    fn path_of(&self, tail: &[u8]) -> PathBuf {
+        if tail == b"." { self.path.clone() } else { self.path.join(OsStr::from_bytes(tail)) }
+    }
+
+    fn look(&self, tail: &[u8]) -> Option<FileStat> {
+        self.folder.as_ref().and_then(|folder| folder.look(tail))
     }
 }
 
@@ -112,41 +151,58 @@ impl Destination {
 struct Planner<'a> {
     context: &'a Context<'a>,
     recursive: bool,
+    rules: &'a Rules,
     destination: &'a Destination,
     /// The number of the next file.
     next: u64,
     files: Vec<Download>,
     tally: Tally,
     /// Names that sources have taken in the destination.
-    taken: HashSet<Vec<u8>>,
+    taken: HashSet<RemotePath>,
     /// The destination directory, once it is open.
-    root: Option<Arc<Folder>>,
+    root: Option<Ground>,
+    /// What a dry run would fetch, where to, and how many bytes.
+    drawn: Vec<(RemotePath, PathBuf, u64)>,
+    /// The directories that were made, or in a dry run would be.
+    made: HashSet<RemotePath>,
 }
 
 impl<'a> Planner<'a> {
-    fn new(context: &'a Context<'a>, recursive: bool, destination: &'a Destination) -> Self {
-        let (files, tally, taken) = (Vec::new(), Tally::default(), HashSet::new());
-        Planner { context, recursive, destination, next: 0, files, tally, taken, root: None }
+    fn new(context: &'a Context<'a>, plan: &'a GetPlan, destination: &'a Destination) -> Self {
+        let (files, tally, taken, made) = (Vec::new(), Tally::default(), HashSet::new(), HashSet::new());
+        let (recursive, rules, drawn) = (plan.recursive, &plan.rules, Vec::new());
+        Planner { context, recursive, rules, destination, next: 0, files, tally, taken, root: None, drawn, made }
     }
 
     /// Plans one source. The error is the connection's; what is wrong with the source itself counts as a file that failed.
     fn source(
         &mut self,
+        typed: &OsStr,
         path: &RemotePath,
         stat: Result<Stat, Failure>,
         session: &mut Option<Remote>,
     ) -> Result<(), Failure> {
         let before = (self.next, self.files.len());
         let room = limits::ENTRIES.saturating_sub(self.files.len());
+        let way = match self.way(typed, path) {
+            Ok(way) => way,
+            Err(failure) => {
+                self.fail(path, &failure);
+                return Ok(());
+            }
+        };
+        if stat.as_ref().is_ok_and(|stat| !self.rules.filter.reaches(&way, stat.kind == EntryKind::Dir)) {
+            return Ok(());
+        }
         let planned = match stat {
             Ok(stat) if stat.kind == EntryKind::Dir && self.recursive => {
                 match self.context.with_retries(session, |remote, _| listing(remote, path, room)) {
-                    Ok((entries, listed)) => self.tree(path, entries, listed),
+                    Ok((entries, listed)) => self.tree(path, &way, entries, listed),
                     Err(failure) if failure.code.is_some() && !failure.retry => Err(failure),
                     Err(failure) => return Err(failure),
                 }
             }
-            Ok(stat) => self.single(path, &stat),
+            Ok(stat) => self.single(path, &way, &stat),
             Err(failure) => Err(failure),
         };
         if let Err(failure) = planned {
@@ -157,7 +213,16 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
-    fn single(&mut self, path: &RemotePath, stat: &Stat) -> Result<(), Failure> {
+    /// Where a source goes below the destination: under its own name, or, out of a list, as it lies below where we stand.
+    fn way(&self, typed: &OsStr, path: &RemotePath) -> Result<RemotePath, Failure> {
+        let names: Vec<&[u8]> = match self.rules.listed {
+            true => below_here(Path::new(typed))?.into_iter().map(OsStrExt::as_bytes).collect(),
+            false => path.name().into_iter().collect(),
+        };
+        names.iter().try_fold(RemotePath::root(), |way, name| way.join(name).map_err(|why| bad_name(name, &why)))
+    }
+
+    fn single(&mut self, path: &RemotePath, way: &RemotePath, stat: &Stat) -> Result<(), Failure> {
         let refuse = |exit, why| {
             Err(Failure::new(exit, format!("{}: {why}", crate::client::display::escape::escape(path.as_bytes()))))
         };
@@ -167,46 +232,68 @@ impl<'a> Planner<'a> {
             EntryKind::Link => return refuse(Exit::Usage, "is a symbolic link; links are not followed"),
             EntryKind::Other => return refuse(Exit::Usage, "is not a file"),
         }
-        let Some(own) = path.name() else { return refuse(Exit::Usage, "is not a file") };
-        let place = match self.destination {
-            Destination::Stdout => Place::Stdout,
+        let Some(own) = way.name() else { return refuse(Exit::Usage, "is not a file") };
+        let version = (stat.size, stat.mtime);
+        match self.destination {
+            Destination::Stdout => self.push(path.clone(), Place::Stdout, version),
             Destination::Into(dir) => {
-                self.take(own)?;
-                Place::File { root: self.root(dir)?, dir: RemotePath::root(), name: own.to_vec() }
+                let root = self.root(dir)?;
+                let parent = way.parent().unwrap_or_else(RemotePath::root);
+                if self.take(way)? {
+                    self.make(&root, &parent)?;
+                    self.file(path.clone(), &root, parent, own, version);
+                }
             }
             Destination::As(to) => {
                 let Some(name) = to.file_name() else { return Err(is_directory(to)) };
                 let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty());
                 let root = self.root(parent.unwrap_or(Path::new(".")))?;
-                Place::File { root, dir: RemotePath::root(), name: name.as_bytes().to_vec() }
+                self.file(path.clone(), &root, RemotePath::root(), name.as_bytes(), version);
             }
         };
-        self.job(path.clone(), place, (stat.size, stat.mtime));
         Ok(())
     }
 
-    fn tree(&mut self, path: &RemotePath, mut entries: Vec<Entry>, listed: Listed) -> Result<(), Failure> {
+    fn tree(
+        &mut self,
+        path: &RemotePath,
+        way: &RemotePath,
+        mut entries: Vec<Entry>,
+        listed: Listed,
+    ) -> Result<(), Failure> {
         let (root, top) = match (self.destination, path.name()) {
             (Destination::Stdout, _) => {
                 return Err(Failure::new(Exit::Usage, "a directory cannot go to standard output"));
             }
-            (Destination::As(to), _) => match std::fs::create_dir(to) {
-                Err(why) if why.kind() != io::ErrorKind::AlreadyExists => return Err(local(to, &why)),
-                _ => (self.root(to)?, RemotePath::root()),
-            },
-            (Destination::Into(dir), Some(name)) => {
-                self.take(name)?;
-                let top = RemotePath::root().join(name).map_err(|why| bad_name(name, &why))?;
-                (self.root(dir)?, top)
+            (Destination::As(to), _) => {
+                if std::fs::symlink_metadata(to).is_err() {
+                    made(self.context.report, to);
+                }
+                if !self.rules.dry_run {
+                    match std::fs::create_dir(to) {
+                        Err(why) if why.kind() != io::ErrorKind::AlreadyExists => return Err(local(to, &why)),
+                        _ => {}
+                    }
+                }
+                (self.root(to)?, RemotePath::root())
+            }
+            (Destination::Into(dir), Some(_)) => {
+                if !self.take(way)? {
+                    return Ok(());
+                }
+                (self.root(dir)?, way.clone())
             }
             // The user's whole directory: what is in it is meant.
             (Destination::Into(dir), None) => (self.root(dir)?, RemotePath::root()),
         };
-        root.make(&top)?;
+        self.make(&root, &top)?;
         // The files of one directory one after the other: each directory is opened once.
         entries.sort_by(|a, b| (a.path.parent(), &a.path).cmp(&(b.path.parent(), &b.path)));
         for entry in entries {
             self.context.stop.check()?;
+            if !self.rules.filter.reaches(&entry.path, entry.kind == EntryKind::Dir) {
+                continue;
+            }
             if let Err(failure) = self.entry(path, &root, &top, &entry) {
                 self.fail(&entry.path, &failure);
             }
@@ -218,22 +305,15 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
-    fn entry(
-        &mut self,
-        source: &RemotePath,
-        root: &Arc<Folder>,
-        top: &RemotePath,
-        entry: &Entry,
-    ) -> Result<(), Failure> {
+    fn entry(&mut self, source: &RemotePath, root: &Ground, top: &RemotePath, entry: &Entry) -> Result<(), Failure> {
         let too_long = |why| bad_name(entry.path.as_bytes(), &why);
         let remote = source.join_path(&entry.path).map_err(too_long)?;
         let here = top.join_path(&entry.path).map_err(too_long)?;
         let why = match entry.kind {
-            EntryKind::Dir => return root.make(&here),
+            EntryKind::Dir => return self.make(root, &here),
             EntryKind::File => {
                 let (Some(dir), Some(name)) = (here.parent(), here.name()) else { return Ok(()) };
-                let place = Place::File { root: root.clone(), dir, name: name.to_vec() };
-                self.job(remote, place, (entry.size, entry.mtime));
+                self.file(remote, root, dir, name, (entry.size, entry.mtime));
                 return Ok(());
             }
             EntryKind::Link => "a symbolic link; links are not followed",
@@ -243,30 +323,80 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
-    /// Two sources of one name would overwrite each other.
-    fn take(&mut self, name: &[u8]) -> Result<(), Failure> {
-        if self.taken.insert(name.to_vec()) {
-            return Ok(());
+    /// Two sources of one name would overwrite each other; what a list names twice comes once.
+    fn take(&mut self, way: &RemotePath) -> Result<bool, Failure> {
+        let free = self.taken.insert(way.clone());
+        if free || self.rules.listed {
+            return Ok(free);
         }
-        let text = format!(
-            "{}: another source of this command has the same name",
-            crate::client::display::escape::escape(name)
-        );
-        Err(Failure::new(Exit::Conflict, text))
+        let name = crate::client::display::escape::escape(way.as_bytes());
+        Err(Failure::new(Exit::Conflict, format!("{name}: another source of this command has the same name")))
     }
 
-    fn root(&mut self, path: &Path) -> Result<Arc<Folder>, Failure> {
+    fn root(&mut self, path: &Path) -> Result<Ground, Failure> {
         if let Some(root) = &self.root {
             return Ok(root.clone());
         }
-        let root = Arc::new(Folder::open(path)?);
+        let folder = match Folder::open(path) {
+            Ok(folder) => Some(Arc::new(folder)),
+            Err(_) if self.rules.dry_run && std::fs::symlink_metadata(path).is_err() => None,
+            Err(failure) => return Err(failure),
+        };
+        let root = Ground { path: path.to_owned(), folder };
         self.root = Some(root.clone());
         Ok(root)
     }
 
-    fn job(&mut self, remote: RemotePath, place: Place, version: super::part::Version) {
-        self.files.push(Download::new(self.next, remote, place, version));
+    /// Makes a directory, and what leads to it.
+    fn make(&mut self, root: &Ground, tail: &RemotePath) -> Result<(), Failure> {
+        if tail.is_root() || self.made.contains(tail) {
+            return Ok(());
+        }
+        if root.look(tail.as_bytes()).is_none() {
+            made(self.context.report, &root.path_of(tail.as_bytes()));
+        }
+        if let Some(folder) = root.folder.as_ref().filter(|_| !self.rules.dry_run) {
+            folder.make(tail)?;
+        }
+        let ways = std::iter::successors(Some(tail.clone()), RemotePath::parent);
+        self.made.extend(ways.take_while(|way| !way.is_root()));
+        Ok(())
+    }
+
+    /// Plans one file, unless the rules leave alone what has its name.
+    fn file(&mut self, remote: RemotePath, root: &Ground, dir: RemotePath, name: &[u8], version: Version) {
+        let tail = if dir.is_root() { name.to_vec() } else { [dir.as_bytes(), b"/", name].concat() };
+        if self.rules.clobber != Clobber::Always
+            && let Some(there) = root.look(&tail)
+        {
+            let regular = there.st_mode & nix::libc::S_IFMT == nix::libc::S_IFREG;
+            let time = Mtime { seconds: there.st_mtime, nanos: u32::try_from(there.st_mtime_nsec).unwrap_or(0) };
+            if let Some(why) = self.rules.clobber.spares(version.1, regular.then_some(time)) {
+                self.tally.kept();
+                self.context.report.event(Event::Kept { file: None, name: remote.as_bytes(), why });
+                return;
+            }
+        }
+        match &root.folder {
+            Some(folder) if !self.rules.dry_run => {
+                self.push(remote, Place::File { root: folder.clone(), dir, name: name.to_vec() }, version);
+            }
+            _ => self.draw(remote, root.path_of(&tail), version.0),
+        }
+    }
+
+    fn push(&mut self, remote: RemotePath, place: Place, version: Version) {
+        if self.rules.dry_run {
+            return self.draw(remote, PathBuf::from("-"), version.0);
+        }
+        let mut job = Download::new(self.next, remote, place, version);
+        job.replace = if self.rules.clobber == Clobber::Never { Replace::Keep } else { Replace::Replace };
+        self.files.push(job);
         self.next += 1;
+    }
+
+    fn draw(&mut self, remote: RemotePath, to: PathBuf, size: u64) {
+        self.drawn.push((remote, to, size));
     }
 
     /// A file that fails before it could become a job.
@@ -310,6 +440,7 @@ mod tests {
             here: RemotePath::root(),
             recursive,
             jobs: Jobs::Just(1),
+            rules: Rules::default(),
         };
         let result = get(&fake.target, &plan, &mut None, &Stop::deaf(), &report);
         (result, report.told())
@@ -359,6 +490,33 @@ mod tests {
         assert_eq!((found.mtime(), found.mtime_nsec()), (1_700_000_000, 1));
         assert_eq!(names(dir.path()), ["a"]);
         fake.end();
+    }
+
+    #[test]
+    fn a_name_that_is_taken_meanwhile_is_left_alone_where_that_was_asked_for() {
+        for (clobber, stays) in [(Clobber::Never, true), (Clobber::Always, false)] {
+            let dir = tempfile::tempdir().unwrap();
+            let own = dir.path().join("a");
+            let script = file(5, move |peer, _| {
+                fs::write(own, "mine!").unwrap(); // after the look at what is there, before the file is whole
+                peer.send(b"hello", 0);
+            });
+            let fake = Fake::start(0, vec![script]);
+            let report = Recorder::default();
+            let plan = GetPlan {
+                sources: vec!["a".into()],
+                to: Some(dir.path().join("")),
+                here: RemotePath::root(),
+                recursive: false,
+                jobs: Jobs::Just(1),
+                rules: Rules { clobber, ..Rules::default() },
+            };
+            let outcome = get(&fake.target, &plan, &mut None, &Stop::deaf(), &report).unwrap();
+            assert_eq!((outcome.exit, outcome.kept), (Exit::Ok, u64::from(stays)), "{:?}", report.told());
+            assert_eq!(fs::read(dir.path().join("a")).unwrap(), if stays { b"mine!" } else { b"hello" });
+            assert_eq!(names(dir.path()), ["a"], "nothing lies beside it");
+            fake.end();
+        }
     }
 
     #[test]

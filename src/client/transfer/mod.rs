@@ -10,6 +10,7 @@ pub mod part;
 pub mod put;
 pub mod queue;
 pub mod receiver;
+pub mod rules;
 pub mod sender;
 pub mod source;
 pub mod tally;

@@ -7,13 +7,14 @@
 use super::folder::Folder;
 use super::source::{local, shown};
 use crate::client::failure::{Exit, Failure};
+use crate::client::remote::Replace;
 use crate::client::target::Target;
 use crate::proto::{Mtime, RemotePath};
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::fcntl::{AtFlags, OFlag, RenameFlags, openat, renameat, renameat2};
 use nix::sys::stat::{FileStat, Mode, fchmod, fstat, fstatat, futimens};
 use nix::sys::time::TimeSpec;
-use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
+use nix::unistd::{UnlinkatFlags, geteuid, linkat, unlinkat};
 use sha2::{Digest as _, Sha256};
 use std::ffi::OsStr;
 use std::fs::{File, TryLockError};
@@ -147,11 +148,12 @@ impl Part {
         self.unfinished = Unfinished::Goes;
     }
 
-    /// Gives the whole file its time, its mode and its name. A file of that name is replaced in one step.
+    /// Gives the whole file its time, its mode and its name. A file of that name is replaced in one step; or, with
+    /// [`Replace::Keep`], it stays, and this one goes. Whether this one has the name now.
     ///
     /// `flush` puts the data on the disk before the name. It is for big files: ten thousand small ones would take minutes, and
     /// after a power cut a command that had not reported its end is repeated anyway.
-    pub fn publish(mut self, name: &[u8], mtime: Mtime, flush: bool) -> Result<(), Failure> {
+    pub fn publish(mut self, name: &[u8], mtime: Mtime, replace: Replace, flush: bool) -> Result<bool, Failure> {
         let shown = self.folder.path_of(name);
         let failed = |why: Errno| local(&shown, &io::Error::from(why));
         let time = TimeSpec::new(mtime.seconds, i64::from(mtime.nanos));
@@ -161,8 +163,12 @@ impl Part {
             self.file.sync_all().map_err(|why| local(&shown, &why))?;
         }
         let folder = self.folder.as_ref();
-        match renameat(folder, self.name.as_str(), folder, OsStr::from_bytes(name)) {
+        match take_name(folder, &self.name, OsStr::from_bytes(name), replace) {
             Ok(()) => self.whole = true,
+            Err(Errno::EEXIST) if replace == Replace::Keep => {
+                self.unfinished = Unfinished::Goes;
+                return Ok(false);
+            }
             Err(Errno::EISDIR | Errno::ENOTEMPTY | Errno::EEXIST) => {
                 self.unfinished = Unfinished::Goes;
                 return Err(is_directory(&shown));
@@ -173,7 +179,21 @@ impl Part {
             // Not every file system can flush a directory; the data is safe either way.
             let _ = nix::unistd::fsync(folder);
         }
-        Ok(())
+        Ok(true)
+    }
+}
+
+/// Renames (rename(2), renameat2(2)). A file system that cannot do so without replacing can link, which never replaces.
+fn take_name(folder: &Folder, old: &str, new: &OsStr, replace: Replace) -> Result<(), Errno> {
+    if replace == Replace::Replace {
+        return renameat(folder, old, folder, new);
+    }
+    match renameat2(folder, old, folder, new, RenameFlags::RENAME_NOREPLACE) {
+        Err(Errno::EINVAL) => {
+            linkat(folder, old, folder, new, AtFlags::empty())?;
+            unlinkat(folder, old, UnlinkatFlags::NoRemoveDir)
+        }
+        renamed => renamed,
     }
 }
 

@@ -3,17 +3,18 @@
 use super::jobs::Jobs;
 use super::lost::{resumable, unrepeatable};
 use super::queue::{Left, Queue};
-use super::sender::{Job, Sender, What};
-use super::source::{Beneath, Links, local, shown};
+use super::rules::{Clobber, Rules};
+use super::sender::{Job, Sender, What, name};
+use super::source::{Beneath, Links, local, mtime, shown};
 use super::tally::{Outcome, Tally};
 use crate::client::failure::{Exit, Failure};
-use crate::client::names::{bad_name, means_directory, remote_from_user};
-use crate::client::remote::{Parents, Remote};
+use crate::client::names::{self, bad_name, means_directory, remote_from_user};
+use crate::client::remote::{Parents, Remote, Stat};
 use crate::client::report::{Event, Report};
 use crate::client::retry::Context;
 use crate::client::stop::Stop;
 use crate::client::target::Target;
-use crate::proto::{EntryKind, RemotePath};
+use crate::proto::{Code, EntryKind, RemotePath};
 use nix::fcntl::OFlag;
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -39,6 +40,8 @@ pub struct PutPlan {
     pub recursive: bool,
     /// How many connections; the first is the session's own.
     pub jobs: Jobs,
+    /// Which of them go, and how.
+    pub rules: Rules,
 }
 
 /// Puts files. Failures of single files are told as events and counted; the error is one that ended the whole command.
@@ -52,9 +55,11 @@ pub fn put(
     let met = AtomicBool::new(false);
     let context = Context::new(target, stop, report, &met);
     let mut left = None;
-    put_all(&context, plan, session, &mut left).map_err(|failure| match plan.sources.iter().any(|path| path == "-") {
-        true => unrepeatable(&context, failure),
-        false => resumable(&context, failure, left),
+    put_all(&context, plan, session, &mut left).map_err(|failure| {
+        match !plan.rules.listed && plan.sources.iter().any(|path| path == "-") {
+            true => unrepeatable(&context, failure),
+            false => resumable(&context, failure, left),
+        }
     })
 }
 
@@ -71,11 +76,19 @@ fn put_all(
         context.stop.check()?;
         planner.source(source, &destination);
     }
+    planner.spare(session)?;
     let Planner { dirs, files, bytes, tally, .. } = planner;
-    let count = plan.jobs.connections(files.len(), bytes);
+    if plan.rules.dry_run {
+        dirs.iter().chain(&files).for_each(|job| job.tell(context.report));
+        return Ok(tally.outcome());
+    }
+    let count = context.connections(plan.jobs, files.len(), bytes);
     let (dirs, files) = (Queue::new(dirs), Queue::new(files));
     // Directories first, and by one connection: two would race for the same parents, and no file may come before its own.
-    let make_dirs = |session: &mut Option<Remote>| Sender::new(*context, &dirs, &tally).run(session);
+    let make_dirs = |session: &mut Option<Remote>| match dirs.is_empty() {
+        true => Ok(()), // nobody waits for a login that nothing needs yet
+        false => Sender::new(*context, &dirs, &tally).run(session),
+    };
     let send = |context: Context, session: &mut Option<Remote>| Sender::new(context, &files, &tally).run(session);
     let sent = files.share(*context, count, session, make_dirs, send);
     *left = Some(files.left(Job::left));
@@ -96,7 +109,7 @@ fn destination(context: &Context, plan: &PutPlan, session: &mut Option<Remote>) 
     if to.is_root() {
         return Ok(Destination::Into(to));
     }
-    if plan.sources.len() == 1 && !means_directory(typed) {
+    if plan.sources.len() == 1 && !plan.rules.listed && !means_directory(typed) {
         let found = context.with_retries(session, |remote, _| remote.stat(&to));
         return match found {
             Ok(stat) if stat.kind == EntryKind::Dir => Ok(Destination::Into(to)),
@@ -106,7 +119,12 @@ fn destination(context: &Context, plan: &PutPlan, session: &mut Option<Remote>) 
             Err(failure) => Err(failure),
         };
     }
-    context.with_retries(session, |remote, _| remote.mkdir(&to, Parents::Make))?;
+    if !plan.rules.begun {
+        context.report.event(Event::Step { verb: "mkdir", name: to.as_bytes(), to: None, bytes: None });
+    }
+    if !plan.rules.dry_run {
+        context.with_retries(session, |remote, _| remote.mkdir(&to, Parents::Make))?;
+    }
     Ok(Destination::Into(to))
 }
 
@@ -114,6 +132,7 @@ fn destination(context: &Context, plan: &PutPlan, session: &mut Option<Remote>) 
 struct Planner<'a> {
     context: &'a Context<'a>,
     recursive: bool,
+    rules: &'a Rules,
     /// The number of the next file.
     next: u64,
     bytes: u64,
@@ -125,22 +144,46 @@ struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    fn new(context: &'a Context<'a>, plan: &PutPlan) -> Self {
+    fn new(context: &'a Context<'a>, plan: &'a PutPlan) -> Self {
         let (dirs, files, tally, taken) = (Vec::new(), Vec::new(), Tally::default(), HashSet::new());
-        Planner { context, recursive: plan.recursive, next: 0, bytes: 0, dirs, files, tally, taken }
+        Planner { context, recursive: plan.recursive, rules: &plan.rules, next: 0, bytes: 0, dirs, files, tally, taken }
     }
 
     fn source(&mut self, source: &Path, destination: &Destination) {
-        let before = (self.next, self.bytes);
         if let Err(failure) = self.try_source(source, destination) {
             self.fail(source.as_os_str().as_bytes(), &failure);
         }
-        let (files, bytes) = (self.next - before.0, self.bytes - before.1);
-        self.context.report.event(Event::Planned { files, bytes });
+    }
+
+    /// Leaves alone what the rules spare, and tells what there is to do.
+    fn spare(&mut self, session: &mut Option<Remote>) -> Result<(), Failure> {
+        let clobber = self.rules.clobber;
+        if clobber != Clobber::Always {
+            let paths: Vec<RemotePath> = self.files.iter().map(|job| job.remote.clone()).collect();
+            let stats = self.context.with_retries(session, |remote, _| remote.stat_all(&paths))?;
+            for (mut job, stat) in std::mem::take(&mut self.files).into_iter().zip(stats) {
+                job.new = clobber == Clobber::Never;
+                match spared(clobber, &job, stat) {
+                    Ok(None) => self.files.push(job),
+                    Ok(Some(why)) => {
+                        self.bytes -= job.left();
+                        self.tally.kept();
+                        self.context.report.event(Event::Kept { file: None, name: &name(&job), why });
+                    }
+                    Err(failure) => {
+                        self.bytes -= job.left();
+                        self.fail(&name(&job), &failure);
+                    }
+                }
+            }
+        }
+        let files = self.files.len() as u64 + self.tally.outcome().failed;
+        self.context.report.event(Event::Planned { files, bytes: self.bytes });
+        Ok(())
     }
 
     fn try_source(&mut self, source: &Path, destination: &Destination) -> Result<(), Failure> {
-        if source.as_os_str() == "-" {
+        if source.as_os_str() == "-" && !self.rules.listed {
             return match destination {
                 Destination::As(name) => {
                     self.job(name.clone(), What::Stdin);
@@ -152,9 +195,20 @@ impl<'a> Planner<'a> {
                 }
             };
         }
+        let names =
+            if self.rules.listed { names::below_here(source)? } else { source.file_name().into_iter().collect() };
         // Links that the user names are followed; only those that a walk finds are not.
         let found = std::fs::metadata(source).map_err(|why| local(source, &why))?;
+        let way: Vec<&[u8]> = names.iter().map(|name| name.as_bytes()).collect();
+        let names_above = (1..way.len()).all(|end| self.rules.filter.takes(way.get(..end).unwrap_or_default(), true));
+        if !names_above || !self.rules.filter.takes(&way, found.is_dir()) {
+            return Ok(());
+        }
         let remote = match (destination, source.file_name()) {
+            (Destination::Into(dir), _) if self.rules.listed => match self.listed(dir, &way, found.is_dir())? {
+                Some(remote) => remote,
+                None => return Ok(()),
+            },
             (Destination::As(name), _) => name.clone(),
             (Destination::Into(dir), Some(name)) => {
                 let remote = below(dir, name.as_bytes())?;
@@ -177,8 +231,23 @@ impl<'a> Planner<'a> {
         if !found.is_file() {
             return Err(Failure::new(Exit::Local, format!("{} is not a regular file", shown(source))));
         }
-        self.job(remote, What::File { path: source.to_owned(), size: found.len(), links: Links::Follow });
+        let (size, mtime) = (found.len(), mtime(&found));
+        self.job(remote, What::File { path: source.to_owned(), size, mtime, links: Links::Follow });
         Ok(())
+    }
+
+    /// Where a name of a list goes, below `dir` as it lies below where we stand; what leads there is made first. `None` if the list has
+    /// named it before.
+    fn listed(&mut self, dir: &RemotePath, way: &[&[u8]], is_dir: bool) -> Result<Option<RemotePath>, Failure> {
+        let mut remote = dir.clone();
+        for (at, name) in way.iter().enumerate() {
+            remote = below(&remote, name)?;
+            let leads = at + 1 < way.len();
+            if leads && self.taken.insert(remote.clone()) {
+                self.dirs.push(Job::new(u64::MAX, remote.clone(), What::Dir));
+            }
+        }
+        Ok((is_dir || self.taken.insert(remote.clone())).then_some(remote))
     }
 
     /// Plans a directory. The walk goes by names, which somebody may turn into links meanwhile; so what it finds counts only if
@@ -186,9 +255,18 @@ impl<'a> Planner<'a> {
     fn tree(&mut self, source: &Path, remote: &RemotePath) -> Result<(), Failure> {
         let root = Arc::new(OwnedFd::from(File::open(source).map_err(|why| local(source, &why))?));
         // The slash makes a link that the user named be followed.
-        for found in WalkDir::new(source.join("")).sort_by_file_name() {
+        let mut walk = WalkDir::new(source.join("")).sort_by_file_name().into_iter();
+        while let Some(found) = walk.next() {
             if self.context.stop.asked() {
                 return Ok(());
+            }
+            if let Ok(entry) = &found
+                && !self.takes(entry, source)
+            {
+                if entry.file_type().is_dir() {
+                    walk.skip_current_dir();
+                }
+                continue;
             }
             let planned = match &found {
                 Ok(entry) => self.entry(entry, source, &root, remote),
@@ -203,6 +281,12 @@ impl<'a> Planner<'a> {
             }
         }
         Ok(())
+    }
+
+    fn takes(&self, entry: &DirEntry, source: &Path) -> bool {
+        let tail = entry.path().strip_prefix(source).unwrap_or(Path::new(""));
+        let names: Vec<&[u8]> = tail.components().map(|name| name.as_os_str().as_bytes()).collect();
+        self.rules.filter.takes(&names, entry.file_type().is_dir())
     }
 
     fn entry(
@@ -232,8 +316,9 @@ impl<'a> Planner<'a> {
             }
             return Ok(());
         }
-        let size = entry.metadata().map_err(|why| walk_failure(path, &why))?.len();
-        self.job(name, What::File { path: path.to_owned(), size, links: Links::Refuse(way) });
+        let found = entry.metadata().map_err(|why| walk_failure(path, &why))?;
+        let (size, mtime) = (found.len(), mtime(&found));
+        self.job(name, What::File { path: path.to_owned(), size, mtime, links: Links::Refuse(way) });
         Ok(())
     }
 
@@ -253,6 +338,17 @@ impl<'a> Planner<'a> {
         let direction = crate::client::report::Direction::Put;
         self.context.report.event(Event::Started { file, direction, name, size: None });
         self.context.report.event(Event::Failed { file, failure });
+    }
+}
+
+/// Why a file is left alone, by what the server told of its name.
+fn spared(clobber: Clobber, job: &Job, there: Result<Stat, Failure>) -> Result<Option<&'static str>, Failure> {
+    let What::File { mtime, .. } = &job.what else { return Ok(None) };
+    match there {
+        Ok(stat) => Ok(clobber.spares(*mtime, (stat.kind == EntryKind::File).then_some(stat.mtime))),
+        // Who may only add learns nothing of what is there, and replaces nothing either.
+        Err(failure) if failure.code == Some(Code::Denied) && clobber == Clobber::Older => Err(failure),
+        Err(_) => Ok(None), // nothing is there, or the upload will say what stands in the way
     }
 }
 
@@ -282,11 +378,19 @@ fn walk_failure(path: &Path, why: &walkdir::Error) -> Failure {
 mod tests {
     use super::*;
     use crate::client::fake::{Fake, Peer, Recorder, Script, digest_of};
+    use crate::client::limits;
     use std::fs;
 
     fn send(fake: &Fake, sources: Vec<PathBuf>) -> (Result<Outcome, Failure>, Vec<String>) {
         let report = Recorder::default();
-        let plan = PutPlan { sources, to: None, here: RemotePath::root(), recursive: true, jobs: Jobs::Just(1) };
+        let plan = PutPlan {
+            sources,
+            to: None,
+            here: RemotePath::root(),
+            recursive: true,
+            jobs: Jobs::Just(1),
+            rules: Rules::default(),
+        };
         let result = put(&fake.target, &plan, &mut None, &Stop::deaf(), &report);
         (result, report.told())
     }
@@ -332,6 +436,44 @@ mod tests {
         assert_eq!(&told[1..], ["finished 10", "failed 9", "finished 10"]);
         assert!(told[0].ends_with("/link"), "{told:?}");
         fake.end();
+    }
+
+    #[test]
+    fn a_name_that_is_taken_meanwhile_is_left_alone_where_that_was_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("small"), "x").unwrap();
+        fs::write(dir.path().join("large"), vec![0; limits::SMALL as usize]).unwrap();
+        for clobber in [Clobber::Never, Clobber::Always] {
+            let script: Script = Box::new(move |peer| {
+                let never = clobber == Clobber::Never;
+                for _ in 0..if never { 2 } else { 0 } {
+                    assert!(peer.line().starts_with("STAT"));
+                    peer.say("ERR not-found no such file\n");
+                }
+                for _ in 0..2 {
+                    let request = peer.line();
+                    assert_eq!(request.split(' ').any(|word| word == "new"), never, "{request}");
+                    if request.starts_with("UPLOAD small") {
+                        peer.body();
+                    }
+                    peer.say("ERR exists somebody was faster\n");
+                }
+            });
+            let fake = Fake::start(0, vec![script]);
+            let report = Recorder::default();
+            let plan = PutPlan {
+                sources: ["small", "large"].map(|name| dir.path().join(name)).into(),
+                to: None,
+                here: RemotePath::root(),
+                recursive: false,
+                jobs: Jobs::Just(1),
+                rules: Rules { clobber, ..Rules::default() },
+            };
+            let outcome = put(&fake.target, &plan, &mut None, &Stop::deaf(), &report).unwrap();
+            let expected = if clobber == Clobber::Never { (Exit::Ok, 2, 0) } else { (Exit::Conflict, 0, 2) };
+            assert_eq!((outcome.exit, outcome.kept, outcome.failed), expected, "{:?}", report.told());
+            fake.end();
+        }
     }
 
     #[test]
@@ -417,7 +559,14 @@ mod tests {
             let gone = || Box::new(|peer: &mut Peer| drop(peer.line())) as Script;
             let fake = Fake::start(0, vec![gone(), gone()]);
             let report = Recorder::default();
-            let plan = PutPlan { sources, to: None, here: RemotePath::root(), recursive: true, jobs: Jobs::Just(jobs) };
+            let plan = PutPlan {
+                sources,
+                to: None,
+                here: RemotePath::root(),
+                recursive: true,
+                jobs: Jobs::Just(jobs),
+                rules: Rules::default(),
+            };
             let failure = put(&fake.target, &plan, &mut None, &Stop::deaf(), &report).unwrap_err();
             assert_eq!((failure.exit, report.told()), (Exit::Interrupted, vec![]), "{failure}");
             assert!(failure.text.contains("left; run the same command again to go on"), "{failure}");
@@ -441,8 +590,14 @@ mod tests {
         let cut: Script = Box::new(|peer| drop(peer.line()));
         let fake = Fake::start(1, vec![cut, resuming(big()[..900_000].to_vec(), 900_000)]);
         let texts = Texts(std::sync::Mutex::default());
-        let plan =
-            PutPlan { sources: vec![path], to: None, here: RemotePath::root(), recursive: false, jobs: Jobs::Just(1) };
+        let plan = PutPlan {
+            sources: vec![path],
+            to: None,
+            here: RemotePath::root(),
+            recursive: false,
+            jobs: Jobs::Just(1),
+            rules: Rules::default(),
+        };
         put(&fake.target, &plan, &mut None, &Stop::deaf(), &texts).unwrap();
         let told = texts.0.into_inner().unwrap();
         assert!(told.len() == 1 && !told[0].contains("again"), "{told:?}");

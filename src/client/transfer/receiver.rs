@@ -3,6 +3,7 @@
 use super::download::{Download, Place, Settled};
 use super::folder::Folder;
 use super::queue::Queue;
+use super::rules::TAKEN;
 use super::tally::Tally;
 use crate::client::connection::Connection;
 use crate::client::failure::{Exit, Failure};
@@ -80,6 +81,7 @@ impl<'a> Receiver<'a> {
         if job.began.is_none() {
             job.began = Some(Instant::now());
             let (file, name, size) = (job.file, job.remote.as_bytes(), Some(job.version.0));
+            job.tell(self.context.report);
             self.context.report.event(Event::Started { file, direction: Direction::Get, name, size });
         }
         if let Place::File { root, dir, .. } = &job.place {
@@ -152,6 +154,14 @@ impl<'a> Receiver<'a> {
                 let took = job.began.map_or_else(Default::default, |began| began.elapsed());
                 self.tally.finished(bytes, moved);
                 self.context.report.event(Event::Finished { file, bytes, moved, digest, took });
+            }
+            Settled::Kept => {
+                self.tally.kept();
+                self.context.report.event(Event::Kept {
+                    file: Some(job.file),
+                    name: job.remote.as_bytes(),
+                    why: TAKEN,
+                });
             }
             Settled::Again => self.again.push_front(job),
             Settled::Failed(failure) => self.failed(&job, &failure),

@@ -1,6 +1,7 @@
 //! Many uploads over one connection: small files one behind the other without waiting, big ones one by one.
 
 use super::queue::Queue;
+use super::rules::TAKEN;
 use super::source::{Links, Source, Stdin};
 use super::tally::Tally;
 use super::upload::{Input, Surroundings, Upload, stored_wrongly};
@@ -8,9 +9,9 @@ use crate::client::connection::Connection;
 use crate::client::failure::Failure;
 use crate::client::limits;
 use crate::client::remote::Remote;
-use crate::client::report::{Direction, Event};
+use crate::client::report::{Direction, Event, Report};
 use crate::client::retry::{Context, Retry};
-use crate::proto::{Answer, Code, Digest, RemotePath};
+use crate::proto::{Answer, Code, Digest, Mtime, RemotePath};
 use sha2::{Digest as _, Sha256};
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -27,6 +28,8 @@ pub enum What {
         path: PathBuf,
         /// Its size when it was found.
         size: u64,
+        /// Its time when it was found.
+        mtime: Mtime,
         /// Whether links may lead to it.
         links: Links,
     },
@@ -45,6 +48,8 @@ pub struct Job {
     pub what: What,
     /// When it was begun, so that a repetition is not announced again.
     pub began: Option<Instant>,
+    /// Whether it goes only where its name is free.
+    pub new: bool,
     /// Whether it is sent once more because the server received other bytes.
     pub repeated: bool,
     /// Bytes sent over a connection that was then lost for good, and how far they reached.
@@ -54,7 +59,22 @@ pub struct Job {
 impl Job {
     /// A job that has not begun.
     pub fn new(file: u64, remote: RemotePath, what: What) -> Self {
-        Job { file, remote, what, began: None, repeated: false, gone: (0, 0) }
+        Job { file, remote, what, began: None, new: false, repeated: false, gone: (0, 0) }
+    }
+
+    /// The step that it is, as it is told.
+    pub fn tell(&self, report: &dyn Report) {
+        let (remote, name) = (self.remote.as_bytes(), name(self));
+        report.event(match self.what {
+            What::Dir => Event::Step { verb: "mkdir", name: remote, to: None, bytes: None },
+            What::File { size, .. } => Event::Step { verb: "put", name: &name, to: Some(remote), bytes: Some(size) },
+            What::Stdin => Event::Step { verb: "put", name: &name, to: Some(remote), bytes: None },
+        });
+    }
+
+    /// What UPLOAD says besides, for one that goes only where its name is free.
+    pub fn flag(&self) -> &'static str {
+        if self.new { " new" } else { "" }
     }
 
     /// Bytes that are still to go.
@@ -179,7 +199,11 @@ impl<'a> Sender<'a> {
         }
     }
 
-    fn send_dir(&mut self, connection: &mut Connection, job: Job) {
+    fn send_dir(&mut self, connection: &mut Connection, mut job: Job) {
+        if job.began.is_none() {
+            job.began = Some(Instant::now());
+            job.tell(self.context.report);
+        }
         connection.queue(format_args!("MKDIR {} parents", job.remote));
         self.sent.push_back(Sent { job, content: None, ready: false });
     }
@@ -198,10 +222,8 @@ impl<'a> Sender<'a> {
         let size = content.len() as u64;
         self.announce(&mut job, Some(size));
         let digest = Digest(Sha256::digest(&content).into());
-        connection.queue(format_args!("UPLOAD {} size={size} mtime={}", job.remote, source.mtime()));
-        if !content.is_empty() {
-            connection.queue_piece(&content);
-        }
+        connection.queue(format_args!("UPLOAD {} size={size} mtime={}{}", job.remote, source.mtime(), job.flag()));
+        connection.queue_body(&content)?;
         connection.queue(format_args!("END sha256={digest}"));
         self.ahead += size;
         self.sent.push_back(Sent { job, content: Some((size, digest)), ready: false });
@@ -249,7 +271,7 @@ impl<'a> Sender<'a> {
                     sent.job.repeated = true;
                     self.again.push_back(sent.job);
                 } else {
-                    self.failed(&sent.job, &failure);
+                    self.refused(&sent.job, &failure);
                 }
                 return Ok(());
             }
@@ -277,7 +299,7 @@ impl<'a> Sender<'a> {
         match input {
             Ok(input) => {
                 let mut upload = Upload::new(job.file, job.remote.clone(), input);
-                upload.moved = job.gone.0;
+                (upload.moved, upload.flag) = (job.gone.0, job.flag());
                 self.big = Some((upload, job));
             }
             Err(failure) => self.failed(&job, &failure),
@@ -296,7 +318,7 @@ impl<'a> Sender<'a> {
                 self.window.acknowledged();
                 retry.progress();
             }
-            Err(failure) => self.failed(&job, &failure),
+            Err(failure) => self.refused(&job, &failure),
         }
         Ok(())
     }
@@ -305,6 +327,7 @@ impl<'a> Sender<'a> {
         if job.began.is_none() {
             job.began = Some(Instant::now());
             let (file, name) = (job.file, name(job));
+            job.tell(self.context.report);
             self.context.report.event(Event::Started { file, direction: Direction::Put, name: &name, size });
         }
     }
@@ -313,6 +336,15 @@ impl<'a> Sender<'a> {
         let took = job.began.map_or_else(Default::default, |began| began.elapsed());
         self.tally.finished(bytes, moved);
         self.context.report.event(Event::Finished { file: job.file, bytes, moved, digest, took });
+    }
+
+    /// What the server does not take. That the name is taken is no failure where that was asked for.
+    fn refused(&self, job: &Job, failure: &Failure) {
+        if !(job.new && failure.code == Some(Code::Exists)) {
+            return self.failed(job, failure);
+        }
+        self.tally.kept();
+        self.context.report.event(Event::Kept { file: Some(job.file), name: &name(job), why: TAKEN });
     }
 
     fn failed(&self, job: &Job, failure: &Failure) {
@@ -340,7 +372,7 @@ fn read_small(path: &std::path::Path, links: &Links) -> Result<(Source, Vec<u8>)
 }
 
 /// The name of a job as a report shows it.
-fn name(job: &Job) -> Vec<u8> {
+pub fn name(job: &Job) -> Vec<u8> {
     use std::os::unix::ffi::OsStrExt;
     match &job.what {
         What::File { path, .. } => path.as_os_str().as_bytes().to_vec(),

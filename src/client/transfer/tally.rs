@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// How a command with many files ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Outcome {
     /// Files that are whole under their names.
     pub files: u64,
@@ -15,10 +15,33 @@ pub struct Outcome {
     pub moved: u64,
     /// Files that failed.
     pub failed: u64,
+    /// Files that were left alone, as their names were taken.
+    pub kept: u64,
     /// How long it took.
     pub took: Duration,
     /// What to exit with: `Partial` if some of several failed, the common reason if all failed for one.
     pub exit: Exit,
+}
+
+impl Outcome {
+    /// This and what came after it, as one.
+    pub fn and(self, later: Outcome) -> Outcome {
+        let exit = match (self.exit, later.exit) {
+            (one, other) if one == other => one,
+            _ if self.files + later.files > 0 => Exit::Partial,
+            (Exit::Ok, exit) | (exit, Exit::Ok) => exit,
+            _ => Exit::Partial,
+        };
+        Outcome {
+            files: self.files + later.files,
+            bytes: self.bytes + later.bytes,
+            moved: self.moved + later.moved,
+            failed: self.failed + later.failed,
+            kept: self.kept + later.kept,
+            took: self.took + later.took,
+            exit,
+        }
+    }
 }
 
 /// Counts.
@@ -29,8 +52,7 @@ pub struct Tally {
 
 impl Default for Tally {
     fn default() -> Self {
-        let zero = Outcome { files: 0, bytes: 0, moved: 0, failed: 0, took: Duration::ZERO, exit: Exit::Ok };
-        Tally { began: Instant::now(), counts: Mutex::new(zero) }
+        Tally { began: Instant::now(), counts: Mutex::new(Outcome::default()) }
     }
 }
 
@@ -42,6 +64,11 @@ impl Tally {
             counts.bytes += bytes;
             counts.moved += moved;
         });
+    }
+
+    /// A file was left alone on purpose.
+    pub fn kept(&self) {
+        self.count(|counts| counts.kept += 1);
     }
 
     /// A file failed.
@@ -78,6 +105,23 @@ mod tests {
         (0..files).for_each(|_| tally.finished(1, 1));
         failures.iter().for_each(|exit| tally.failed(&Failure::new(*exit, "")));
         tally.outcome().exit
+    }
+
+    #[test]
+    fn two_parts_of_a_command_end_as_one_would() {
+        let part = |files: u64, failures: &[Exit]| {
+            let tally = Tally::default();
+            (0..files).for_each(|_| tally.finished(1, 1));
+            failures.iter().for_each(|exit| tally.failed(&Failure::new(*exit, "")));
+            tally.outcome()
+        };
+        let (good, bad, worse) = (part(1, &[]), part(0, &[Exit::NotFound]), part(0, &[Exit::Denied]));
+        assert_eq!((good.and(good).exit, good.and(good).files), (Exit::Ok, 2));
+        assert_eq!(
+            (good.and(bad).exit, bad.and(good).exit, bad.and(worse).exit),
+            (Exit::Partial, Exit::Partial, Exit::Partial)
+        );
+        assert_eq!((bad.and(bad).exit, part(0, &[]).and(bad).exit), (Exit::NotFound, Exit::NotFound));
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub struct Upload {
     pub input: Input,
     /// Bytes sent so far, over all attempts.
     pub moved: u64,
+    /// What the request says besides.
+    pub flag: &'static str,
     /// The server holds bytes that turned out wrong: send all of them, and do not ask.
     fresh: bool,
     /// The furthest place at which an attempt began.
@@ -66,7 +68,7 @@ pub type Settled = Result<(u64, Digest), Failure>;
 impl Upload {
     /// An upload that has not begun.
     pub fn new(file: u64, remote: RemotePath, input: Input) -> Self {
-        Upload { file, remote, input, moved: 0, fresh: false, best: 0, reached: 0, hashed: None }
+        Upload { file, remote, input, moved: 0, flag: "", fresh: false, best: 0, reached: 0, hashed: None }
     }
 
     /// Sends the file, going on where the server's earlier part ends if that is a part of this very file. The outer error
@@ -132,12 +134,13 @@ impl Upload {
     }
 
     fn request(&self, connection: &mut Connection) {
+        let flag = self.flag;
         match &self.input {
-            Input::Stdin(_) => connection.queue(format_args!("UPLOAD {}", self.remote)),
+            Input::Stdin(_) => connection.queue(format_args!("UPLOAD {}{flag}", self.remote)),
             Input::File(source) => {
                 let resume = if self.resumes() { " resume" } else { "" };
                 let (size, mtime) = (source.size(), source.mtime());
-                connection.queue(format_args!("UPLOAD {} size={size} mtime={mtime}{resume}", self.remote));
+                connection.queue(format_args!("UPLOAD {} size={size} mtime={mtime}{resume}{flag}", self.remote));
             }
         }
     }
@@ -199,7 +202,7 @@ impl Upload {
             if let Err(failure) = around.stop.check() {
                 return Ok(Body::Failed(failure));
             }
-            let length = usize::try_from(source.size() - hash.at()).unwrap_or(usize::MAX).min(limits::PIECE);
+            let length = usize::try_from(source.size() - hash.at()).unwrap_or(usize::MAX).min(connection.piece());
             let trouble = connection.send_piece_of(source.file().as_fd(), hash.at(), length)?;
             self.moved += length as u64;
             self.reached = hash.at() + length as u64;

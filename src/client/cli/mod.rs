@@ -1,17 +1,28 @@
 //! The command line: every option and command with its help, for `dfos-client` and for its shell alike.
 
-use super::bench::plan::{Mix, Sizes, Span};
+mod account;
+mod bench;
+mod look;
+mod organise;
+mod transfer;
+mod which;
+
 use super::failure::{Exit, Failure};
 use super::known_servers::KnownServers;
 use super::limits;
-use super::transfer::jobs::Jobs;
 use super::trust::Trusted;
 use crate::net::Address;
 use crate::net::tls::pin::Pin;
 use crate::net::tls::verify::Authorities;
+pub use account::Passwd;
+pub use bench::Bench;
 use clap::{ArgAction, Args, ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
+pub use look::{Ls, Names, View};
+pub use organise::{Mkdir, Mv, Rm, Subfolder};
 use std::ffi::OsString;
 use std::path::PathBuf;
+pub use transfer::{Get, Manner, Put};
+pub use which::List;
 
 /// Where a server is when nobody says.
 pub const DEFAULT_SERVER: &str = "tls://127.0.0.1:9000";
@@ -20,6 +31,10 @@ pub const DEFAULT_SERVER: &str = "tls://127.0.0.1:9000";
 #[derive(Debug, Parser)]
 #[command(name = "dfos-client", version, disable_help_subcommand = true)]
 pub struct Cli {
+    /// Run the commands of FILE, one a line as in the shell, up to the first that fails; - is standard input. A - before a
+    /// command lets it fail, a @ keeps -v from showing it, # begins a comment
+    #[arg(short, long, value_name = "FILE")]
+    pub batch: Option<PathBuf>,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub options: Options,
@@ -71,6 +86,9 @@ pub struct Options {
     /// Tell more of what happens, on standard error
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub verbose: u8,
+    /// At the end tell what was moved: files, bytes, rates, connections
+    #[arg(long, global = true)]
+    pub summary: bool,
     /// After a lost connection try N more times, waiting longer each time
     #[arg(long, global = true, value_name = "N", default_value_t = limits::RETRIES, value_parser = clap::value_parser!(u32).range(0..=1000))]
     pub retries: u32,
@@ -143,201 +161,6 @@ pub enum Command {
     Shell,
 }
 
-/// Upload.
-#[derive(Debug, Clone, Args)]
-#[allow(missing_docs)] // the help texts say it
-pub struct Put {
-    /// Local files or directories; - is standard input and needs --to (`put - NAME` is short for it)
-    #[arg(required = true, value_name = "LOCAL")]
-    pub local: Vec<OsString>,
-    /// Under this name; if it ends in / or is a directory, into it
-    #[arg(long, value_name = "REMOTE")]
-    pub to: Option<OsString>,
-    /// Take directories with all that is in them
-    #[arg(short, long)]
-    pub recursive: bool,
-    /// Move files over N connections at once; auto is up to four, where many files or bytes are to be moved
-    #[arg(short, long, value_name = "N", default_value = "auto")]
-    pub jobs: Jobs,
-}
-
-/// Download.
-#[derive(Debug, Clone, Args)]
-#[allow(missing_docs)]
-pub struct Get {
-    /// Remote files, directories or patterns (* and ?); a last - is short for `--to -`
-    #[arg(required = true, value_name = "REMOTE")]
-    pub remote: Vec<OsString>,
-    /// Under this name; if it ends in / or is a directory, into it; - is standard output
-    #[arg(long, value_name = "LOCAL")]
-    pub to: Option<OsString>,
-    /// Into this directory
-    #[arg(long, value_name = "DIR", conflicts_with = "to")]
-    pub dir: Option<OsString>,
-    /// Take directories with all that is in them
-    #[arg(short, long)]
-    pub recursive: bool,
-    /// Move files over N connections at once; auto is up to four, where many files or bytes are to be moved
-    #[arg(short, long, value_name = "N", default_value = "auto")]
-    pub jobs: Jobs,
-}
-
-/// Preview.
-#[derive(Debug, Clone, Args)]
-#[allow(missing_docs)]
-pub struct View {
-    /// Remote files or patterns
-    #[arg(required = true, value_name = "REMOTE")]
-    pub remote: Vec<OsString>,
-    /// Begin at byte N
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub offset: u64,
-    /// Show N bytes, at most 65536
-    #[arg(long, value_name = "N", default_value_t = crate::proto::limits::VIEW_DEFAULT, value_parser = clap::value_parser!(u64).range(1..=crate::proto::limits::VIEW))]
-    pub length: u64,
-}
-
-/// Listing.
-#[derive(Debug, Clone, Args)]
-#[allow(missing_docs)]
-pub struct Ls {
-    /// Remote directories, files or patterns [default: the current directory]
-    #[arg(value_name = "REMOTE")]
-    pub remote: Vec<OsString>,
-    /// Tell type, size and time (UTC) as well
-    #[arg(short, long)]
-    pub long: bool,
-    /// List all that is below, too
-    #[arg(short = 'R', long)]
-    pub recursive: bool,
-}
-
-/// Deletion.
-#[derive(Debug, Clone, Args)]
-#[allow(missing_docs)]
-pub struct Rm {
-    /// Remote files or patterns
-    #[arg(required = true, value_name = "REMOTE")]
-    pub remote: Vec<OsString>,
-    /// Delete directories with all that is in them; asks first when a person is there to answer
-    #[arg(short, long)]
-    pub recursive: bool,
-    /// Do not ask
-    #[arg(short, long)]
-    pub yes: bool,
-}
-
-/// Making directories.
-#[derive(Debug, Clone, Args)]
-#[allow(missing_docs)]
-pub struct Mkdir {
-    /// Remote directories
-    #[arg(required = true, value_name = "REMOTE")]
-    pub remote: Vec<OsString>,
-    /// Make missing parents too, and take a directory that exists for done
-    #[arg(short, long)]
-    pub parents: bool,
-}
-
-/// Renaming.
-#[derive(Debug, Clone, Args)]
-#[allow(missing_docs)]
-pub struct Mv {
-    /// What it is called now
-    #[arg(value_name = "FROM")]
-    pub from: OsString,
-    /// What it shall be called; if it ends in / or is a directory, it moves into it
-    #[arg(value_name = "TO")]
-    pub to: OsString,
-    /// Replace a file that has the new name
-    #[arg(short, long, conflicts_with = "no_clobber")]
-    pub force: bool,
-    /// Refuse if the new name is taken (this is the default)
-    #[arg(short, long)]
-    pub no_clobber: bool,
-}
-
-/// Names and nothing else.
-#[derive(Debug, Clone, Args)]
-#[allow(missing_docs)]
-pub struct Names {
-    /// Remote names or patterns
-    #[arg(required = true, value_name = "REMOTE")]
-    pub remote: Vec<OsString>,
-}
-
-/// Another password.
-#[derive(Debug, Clone, Args)]
-#[allow(missing_docs)]
-pub struct Passwd {
-    /// Read the new password from the first line of FILE, which nobody else may be able to read; - is standard input
-    #[arg(long, value_name = "FILE")]
-    pub new_password_file: Option<PathBuf>,
-    /// Run CMD with /bin/sh and take the first line that it prints as the new password
-    #[arg(long, value_name = "CMD", conflicts_with = "new_password_file")]
-    pub new_password_command: Option<OsString>,
-}
-
-/// Load test.
-#[derive(Debug, Clone, Args)]
-#[command(after_help = BENCH_HELP)]
-#[allow(missing_docs)]
-pub struct Bench {
-    /// Clients at the same time, each with a connection and a login of its own
-    #[arg(short, long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=limits::BENCH_CLIENTS))]
-    pub clients: u16,
-    /// End each client after M operations
-    #[arg(long, value_name = "M", value_parser = clap::value_parser!(u64).range(1..))]
-    pub files: Option<u64>,
-    /// Sizes of files: 4KiB, 1KiB..1MiB, mixed, or a list with weights, 4KiB:90,1MiB..16MiB:10
-    #[arg(long, value_name = "DIST", default_value = "mixed")]
-    pub size: Sizes,
-    /// What the clients do: put/get/list (in equal shares), put:50,get:40,list:10
-    #[arg(long, value_name = "MIX", default_value = "put/get/list")]
-    pub mix: Mix,
-    /// Begin no operation after this time: 30s, 2m, 1h [default: 10s, none with --files]
-    #[arg(long, value_name = "TIME")]
-    pub duration: Option<Span>,
-    /// Write the result to FILE as one JSON object; - is standard output, instead of the table
-    #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
-    /// Write the result to FILE as a web page with plots, which needs nothing besides
-    #[arg(long, value_name = "FILE")]
-    pub html: Option<PathBuf>,
-}
-
-/// What stands below the options of `bench`.
-const BENCH_HELP: &str = "\
-Each client does one operation after the other and waits for its answer. It works in a directory of its own below
-bench-RANDOM, which is removed at the end, also after Ctrl+C; nothing else of the user's is touched. Together the
-clients keep about 1 GiB there, and at most 256 files each: then the oldest are replaced.
-
-A range of sizes is uniform in the logarithm. mixed is 1KiB..16KiB:80,16KiB..1MiB:18,1MiB..16MiB:2. What is got was put
-before, by the same client; where the mix has get or list, each puts up to 16 files before the time begins.
-
-The content of every file is known beforehand: what the server stores, sends and lists is compared with it to the
-last byte, and any difference ends the command with status 11.";
-
-/// The words that other systems have for directories.
-#[derive(Debug, Clone, Subcommand)]
-pub enum Subfolder {
-    /// Make a directory
-    Create {
-        /// Its name
-        #[arg(value_name = "NAME")]
-        name: OsString,
-    },
-    /// Delete a directory with all that is in it; asks first when a person is there to answer
-    Delete {
-        /// Its name
-        #[arg(value_name = "NAME")]
-        name: OsString,
-        /// Do not ask
-        #[arg(short, long)]
-        yes: bool,
-    },
-}
-
 /// What can be typed in the shell: every command, and what concerns where one stands.
 #[derive(Debug, Parser)]
 #[command(multicall = true, disable_help_subcommand = true, name = "")]
@@ -378,6 +201,8 @@ pub enum LineCommand {
     },
     /// Tell the local directory
     Lpwd,
+    /// Tell what was moved since the shell began: files, bytes, rates, connections
+    Summary,
 }
 
 impl Options {
@@ -454,9 +279,11 @@ fn after_help() -> String {
   tar c project | dfos-client put - project.tar
   dfos-client get notes.txt - | wc -l
   dfos-client ls -l '*.txt'
+  dfos-client get -r photos --exclude '*.raw' --newer --dry-run
+  find . -newer stamp -type f -print0 | dfos-client put -0 --files-from - --to backup
 
-A name that holds * or ? is a pattern, which the client looks up in a listing; a backslash makes the next
-character a letter. A transfer that was interrupted goes on where it ended when the command is run again.
+A name that holds * or ? is a pattern, which the client looks up in a listing: ** between slashes stands for any
+directories, {a,b} for both; a backslash makes the next character a letter. A transfer that was interrupted goes on where it ended when the command is run again.
 
 A server is believed if an authority vouches for its name, or if its key is known, or at a first meeting if the login
 proves it; then its key is known from that time on. A key that has changed ends the command (status 4).
@@ -535,8 +362,20 @@ mod tests {
 
     #[test]
     fn the_help_of_bench_tells_what_mixed_is() {
-        assert!(BENCH_HELP.contains(crate::client::bench::plan::MIXED));
-        assert!(BENCH_HELP.lines().all(|line| line.len() <= 120));
+        assert!(bench::BENCH_HELP.contains(crate::client::bench::plan::MIXED));
+        assert!(bench::BENCH_HELP.lines().all(|line| line.len() <= 120));
+    }
+
+    #[test]
+    fn rules_keep_the_order_in_which_they_were_given() {
+        let takes = |line: &str| match command_of(line) {
+            Command::Put(put) => put.filters.0.takes(&[b"a.txt"], false),
+            _ => panic!("{line}"),
+        };
+        assert!(takes("put d --include a.* --exclude *.txt"));
+        assert!(!takes("put d --exclude *.txt --include a.*"));
+        assert!(takes("put d --exclude b --include a.* --exclude *"));
+        assert!(!takes("put --exclude=b --exclude=* d --include a.*"));
     }
 
     #[test]
@@ -583,6 +422,11 @@ mod tests {
             "dfos-client bench --duration never",
             "dfos-client bench --clients 0",
             "dfos-client bench --files 0",
+            "dfos-client put a --files-from b",
+            "dfos-client put a --no-clobber --newer",
+            "dfos-client get a --bwlimit 1",
+            "dfos-client get --dry-run",
+            "dfos-client put a --exclude",
         ] {
             assert_eq!(cli(line).unwrap_err().exit_code(), Exit::Usage as i32, "{line}");
         }
