@@ -1,7 +1,7 @@
 //! Before login: a stranger can ask for help, log in, and nothing else. There is no tree here to touch.
 
 use super::ending::Ending;
-use super::record::{Level, Log};
+use super::record::{Level, Log, Record};
 use super::talk::Talk;
 use crate::auth::limits::{self as records, Barred};
 use crate::auth::scram::{self, Awaiting, Binding, ServerExchange};
@@ -25,8 +25,10 @@ pub struct Stranger {
     pub users: File,
     /// Their limits, sealed.
     pub limits: File,
-    /// The account that was asked for last, if it exists and may not log in.
-    pub barred: Option<(UserName, Barred)>,
+    /// The account that was asked for last, if it exists.
+    pub asked: Option<UserName>,
+    /// Why it may not log in, if that is so.
+    pub barred: Option<Barred>,
     /// When it must have logged in; trickled bytes do not extend it.
     pub login_by: Instant,
 }
@@ -76,7 +78,7 @@ impl Stranger {
             self.talk.wire.flush(Until::idle(self.login_by))?;
             let line = self.line()?;
             let exchange = awaiting.take();
-            match self.step(&line, exchange, binding) {
+            match self.step(&line, exchange, binding, log) {
                 Ok(Step::Go) => {}
                 Ok(Step::Challenged(next)) => awaiting = Some(next),
                 Ok(Step::Admitted(user, welcome)) => {
@@ -85,9 +87,10 @@ impl Stranger {
                 Ok(Step::Refused) => {
                     refused += 1;
                     self.talk.guessed = true;
-                    let why = self.barred.take().map_or(String::new(), |(user, why)| format!(": {user}: {why}"));
-                    let attempt = format!("attempt {refused} of {}", limits::LOGIN_ATTEMPTS);
-                    log.line(Level::Warning, format!("login refused, {attempt}{why}"));
+                    let why = self.barred.take().map_or("wrong password".to_owned(), |why| why.to_string());
+                    let account = self.asked.take().map(|account| account.to_string());
+                    let why = account.as_ref().map(|_| why).unwrap_or_default(); // of nobody there is nothing to say
+                    log.send(&Record::Refused(refused, account, why));
                     if refused >= limits::LOGIN_ATTEMPTS {
                         self.talk.farewell(Code::LoginRefused, "wrong name or password; that was the last attempt");
                         return Ok(Err(Ending::LoginRefused));
@@ -137,7 +140,13 @@ impl Stranger {
     }
 
     /// Carries out one line.
-    fn step(&mut self, line: &str, exchange: Option<Awaiting>, binding: Binding) -> Result<Step, incoming::Refusal> {
+    fn step(
+        &mut self,
+        line: &str,
+        exchange: Option<Awaiting>,
+        binding: Binding,
+        log: &Log,
+    ) -> Result<Step, incoming::Refusal> {
         use incoming::Refusal;
         let request = match incoming::parse(line) {
             Ok(Incoming::Request(request)) => request,
@@ -148,6 +157,7 @@ impl Stranger {
             Err(refusal) => return Err(refusal),
         };
         match request.verb {
+            Verb::Auth | Verb::Login if !log.may_act() => Err(Refusal::new(Code::Busy, super::verbs::NO_AUDIT)),
             Verb::Auth => self.auth(&request, exchange, binding),
             Verb::Login => self.login(&request),
             Verb::Help => {
@@ -210,11 +220,9 @@ impl Stranger {
             Peer::Tcp(address) => Some(address.ip()),
             Peer::Unix(_) => None,
         };
-        self.barred = None;
-        let Some(why) = limits.bar(address) else { return Some(found) };
-        let (found, user) = found.bar();
-        self.barred = user.map(|user| (user, why));
-        Some(found)
+        self.asked = found.name();
+        self.barred = limits.bar(address);
+        Some(if self.barred.is_some() { found.bar() } else { found })
     }
 
     fn challenge(&mut self, message: &str, binding: Binding) -> Option<Step> {

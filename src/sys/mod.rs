@@ -12,6 +12,7 @@ pub mod heap;
 #[cfg(feature = "hostile")]
 pub mod hostile;
 pub mod landlock;
+pub mod notice;
 pub mod ofd;
 pub mod page;
 pub mod sealed;
