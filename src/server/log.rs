@@ -146,6 +146,11 @@ impl Log {
         delivered
     }
 
+    /// How many records were dropped of which nobody has been told.
+    pub fn unsaid(&self) -> u64 {
+        self.dropped.get()
+    }
+
     /// Sends a line.
     pub fn line(&self, level: Level, text: impl Display) {
         if level <= self.level {

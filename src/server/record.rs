@@ -188,7 +188,7 @@ impl Record {
 }
 
 /// More dropped records than this no session can count in its life.
-const MOST_LOST: u64 = 1_000_000_000;
+pub const MOST_LOST: u64 = 1_000_000_000;
 
 /// The first words of a text, and the rest of it as the last.
 fn words<const N: usize>(text: &str) -> Option<[&str; N]> {

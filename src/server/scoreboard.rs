@@ -20,6 +20,8 @@ pub enum Figure {
     FilesOut = 3,
     /// Bytes of bodies sent.
     BytesOut = 4,
+    /// Records that the log did not take, and of which it has not been told.
+    Unsaid = 5,
 }
 
 /// The sum of many sessions' figures.

@@ -131,6 +131,7 @@ pub fn run(brief: Brief, stop: StopPipe) -> Ending {
     };
     let ending = answer_for(&member.talk, ending);
     member.log.line(Level::Debug, format!("ends: {ending}"));
+    member.tally.add(Figure::Unsaid, member.log.unsaid()); // the listener says it
     ending
 }
 

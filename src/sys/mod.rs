@@ -15,6 +15,7 @@ pub mod landlock;
 pub mod notice;
 pub mod ofd;
 pub mod page;
+pub mod peek;
 pub mod sealed;
 pub mod shared;
 pub mod signals;

@@ -7,7 +7,7 @@ use crate::server::children::Child;
 use crate::server::ending::Fate;
 use crate::server::gate::Refusal;
 use crate::server::options::LogOptions;
-use crate::server::record::{Audit, Caller, Level, Log, Parting, Record};
+use crate::server::record::{Audit, Caller, Level, Log, MOST_LOST, Parting, Record};
 use crate::server::scoreboard::{Figure, Totals};
 use crate::server::scribe::{Desk, House};
 use crate::sys::notice::{Notice, notice};
@@ -65,6 +65,10 @@ impl Listener {
 
     /// Tells how a session ended, and what it did in all.
     pub(super) fn tell_parted(&mut self, pid: Pid, child: &Child, fate: Fate, figures: &Totals) {
+        let unsaid = figures.get(Figure::Unsaid).min(MOST_LOST);
+        if unsaid > 0 {
+            self.tell(&Record::Lost(unsaid, format!("the log was too slow for session {pid}")));
+        }
         let level = if fate.is_alarming() { Level::Error } else { Level::Info };
         let (count, took) = (self.children.count(), child.since.elapsed());
         let moved = [Figure::FilesIn, Figure::BytesIn, Figure::FilesOut, Figure::BytesOut].map(|of| figures.get(of));

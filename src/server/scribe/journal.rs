@@ -26,6 +26,11 @@ impl Journal {
         Journal { file: LineFile::new(path, notice.is_some()), notice, complained: None, is_broken: false }
     }
 
+    /// Whether nothing may be done that is not written.
+    pub fn is_required(&self) -> bool {
+        self.notice.is_some()
+    }
+
     /// Adds a line.
     pub fn push(&mut self, line: &mut Line) {
         self.file.push(&line.finish());

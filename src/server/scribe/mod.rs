@@ -115,9 +115,10 @@ impl Scribe {
         if let Some(audit) = &mut audit {
             audit.push(Line::of("start").text("text", desk.occasion));
         }
+        let keeps = audit.as_ref().is_some_and(Journal::is_required);
         Scribe {
             from_listener: Inlet::new(ends.listener),
-            from_sessions: Inlet::new(ends.sessions),
+            from_sessions: if keeps { Inlet::keeping(ends.sessions) } else { Inlet::new(ends.sessions) },
             listener,
             log: Output::to(desk.target),
             audit,
@@ -141,7 +142,7 @@ impl Scribe {
             let wait = self.due().and_then(|due| PollTimeout::try_from(due).ok()).unwrap_or(PollTimeout::NONE);
             let inlets = [&self.from_listener, &self.from_sessions];
             let mut fds: Vec<_> = inlets.into_iter().filter_map(Inlet::poll_fd).collect();
-            if fds.is_empty() {
+            if self.from_listener.is_over() && self.from_sessions.is_over() {
                 self.release(|_| true);
                 self.flush();
                 return Ok(());
@@ -327,6 +328,9 @@ impl Scribe {
     fn flush(&mut self) {
         if let Some((level, text)) = self.audit.as_mut().and_then(Journal::flush) {
             self.write(Pid::this(), Topic::House, level, "", &text);
+        }
+        if self.audit.as_ref().is_none_or(|audit| !audit.is_behind()) {
+            self.from_sessions.done();
         }
         self.log.flush();
     }

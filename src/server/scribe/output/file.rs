@@ -136,6 +136,9 @@ impl LineFile {
                 Ok(count) => {
                     let kept = open.whole(self.waiting.as_bytes(), count);
                     self.waiting.drain(..kept);
+                    if kept < count {
+                        return Err(self.cannot("write", Errno::ENOSPC.desc()));
+                    }
                 }
                 Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
                 Err(why) => return Err(self.cannot("write", why)),
