@@ -4,14 +4,18 @@
 mod journal;
 mod known;
 pub mod output;
+mod ways;
 
 pub use known::House;
+#[cfg(test)]
+pub(super) use ways::way;
+pub use ways::{Ends, Ways, ways};
 
 use super::action::Action;
 use super::audit::Line;
 use super::inlet::Inlet;
 use super::options::LogTarget;
-use super::record::{LARGEST, Level, Log, Parting, Record};
+use super::record::{LARGEST, Level, Parting, Record};
 use crate::proto::limits;
 use crate::proto::unseen::is_unsafe;
 use crate::sys::notice::Notice;
@@ -20,15 +24,11 @@ use known::Known;
 use nix::errno::Errno;
 use nix::poll::{PollTimeout, poll};
 use nix::sys::signal::{SigHandler, Signal};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, setsockopt, socketpair, sockopt};
 use nix::unistd::Pid;
 use output::{Output, RETRY, Topic};
 use std::collections::VecDeque;
 use std::fmt::Write as _;
-use std::io;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long a record may wait for the listener's word of who its sender is: the child may be faster than its parent.
@@ -39,42 +39,6 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// How long it rests before it takes what has come: so long a line may be late, and whoever sends many does not wake it for each. In milliseconds.
 const REST: u8 = 1;
-
-/// The sending ends of both ways to the scribe.
-pub struct Ways {
-    /// The listener's own: no session can fill it, and what is said here of sessions is believed.
-    pub listener: Log,
-    /// The one that all sessions share.
-    pub sessions: Log,
-}
-
-/// The ends that a scribe reads. The listener keeps them too, so that nothing is lost between one scribe and the next.
-pub struct Ends {
-    listener: OwnedFd,
-    sessions: OwnedFd,
-}
-
-impl Ends {
-    /// The same, for a scribe.
-    pub fn try_clone(&self) -> io::Result<Self> {
-        Ok(Ends { listener: self.listener.try_clone()?, sessions: self.sessions.try_clone()? })
-    }
-}
-
-/// Makes the two ways to the scribe, for lines that matter as much as `level`.
-pub fn ways(level: Level) -> io::Result<(Ways, Ends)> {
-    let ((listener, heard), (sessions, read)) = (way()?, way()?);
-    let log = |socket: OwnedFd| Log::new(Arc::new(socket.into()), level);
-    Ok((Ways { listener: log(listener), sessions: log(sessions) }, Ends { listener: heard, sessions: read }))
-}
-
-/// One way to the scribe: the end to send to, and the end to read.
-pub(super) fn way() -> io::Result<(OwnedFd, OwnedFd)> {
-    let (mouth, ear) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
-    setsockopt(&mouth, sockopt::SndBuf, &(limits::LOG_QUEUE / 2))?; // the kernel doubles it
-    setsockopt(&ear, sockopt::PassCred, &true)?;
-    Ok((mouth, ear))
-}
 
 /// What a scribe writes, and where.
 pub struct Desk {
@@ -460,7 +424,8 @@ mod tests {
     fn who_a_session_is_the_listener_says_alone() {
         let (mut scribe, Ways { listener, sessions }) = scribe();
         listener.send(&Record::Known(caller("here"), None));
-        for claim in [opened("there"), user("mallory"), closed(), Record::Forget, Record::End] {
+        let away = Record::TurnedAway(0, "there".into(), Some(Level::Info), "full".into(), "x".into());
+        for claim in [opened("there"), user("mallory"), closed(), away, Record::Reopen, Record::Forget, Record::End] {
             sessions.send(&claim);
             sessions.send(&Record::Line(Level::Info, "a".into()));
             assert_eq!(lines(&mut scribe), ["here a"], "{claim:?}");
@@ -495,5 +460,33 @@ mod tests {
         while sessions.send(&Record::Line(Level::Info, "flood".into())) {}
         assert!(listener.send(&opened("here")) && listener.send(&user("alice")));
         assert!(lines(&mut scribe).ends_with(&["here login of alice".into()]));
+    }
+
+    #[test]
+    fn what_a_session_did_stands_under_the_name_that_the_listener_gives_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit");
+        let (ways, ends) = ways(Level::Debug).unwrap();
+        let mut scribe = Scribe::new(ends, Pid::this(), desk(Some(path.clone())));
+        scribe.log = Output::Kept(Vec::new());
+        let action = Action { path: Some("a%0Ab".into()), ..Action::unknown() };
+        ways.sessions.send(&Record::Action(Box::new(action))); // a child may be faster than its parent
+        ways.sessions.send(&Record::Refused(1, Some("bob".into()), "wrong password".into()));
+        for word in [opened("there"), user("alice"), closed(), Record::End] {
+            ways.listener.send(&word);
+        }
+        lines(&mut scribe);
+        scribe.flush();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let told: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let events: Vec<_> = told.iter().map(|line| line["event"].as_str().unwrap()).collect();
+        assert_eq!(events, ["start", "connect", "login", "login", "request", "disconnect", "stop"], "{text}");
+        let (refused, request) = (&told[2], &told[4]);
+        assert_eq!((&refused["account"], &refused["tls"]), (&"bob".into(), &"1.3".into()));
+        assert_eq!((&request["user"], &request["path"]), (&"alice".into(), &"a\nb".into()));
+        for line in &told[1..6] {
+            let is = |key: &str, value: &str| line[key] == value;
+            assert!(is("session", "1234-5") && is("peer", "there") && is("listener", "tls://here"), "{line}");
+        }
     }
 }
