@@ -25,10 +25,17 @@ fn start_in(home: tempfile::TempDir, name: &str, options: &[&str]) -> (Server, P
     (server, path)
 }
 
-/// The lines of a file, each an object; none is torn.
+/// The lines of a file that may be growing, each an object.
 #[track_caller]
 fn lines(path: &Path) -> Vec<Map<String, Value>> {
-    objects(&fs::read_to_string(path).unwrap_or_default())
+    let text = String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned();
+    objects(&text[..text.rfind('\n').map_or(0, |at| at + 1)])
+}
+
+/// The same of one that is complete: none is torn.
+#[track_caller]
+fn all_lines(path: &Path) -> Vec<Map<String, Value>> {
+    objects(&fs::read_to_string(path).unwrap())
 }
 
 #[track_caller]
@@ -173,7 +180,7 @@ fn every_line_is_as_the_document_tells_and_every_event_is_there() {
     server.wait_idle();
     let _home = end(server);
 
-    let (schema, lines) = (Schema::read(), lines(&path));
+    let (schema, lines) = (Schema::read(), all_lines(&path));
     lines.iter().for_each(|line| schema.check(line));
     let told: BTreeSet<&str> = lines.iter().map(|line| line["event"].as_str().unwrap()).collect();
     // Of the others tell other tests: `lost`, and the hooks.
@@ -296,7 +303,7 @@ fn rotation_with_compression_loses_no_line() {
     for how in ["nocreate", "create 0640"] {
         let home = home();
         let log = home.path().join("log");
-        let log_options = ["--log-target", "file", "--log-file", log.to_str().unwrap(), "-v"];
+        let log_options = ["--audit-required", "--log-target", "file", "--log-file", log.to_str().unwrap(), "-v"];
         let (server, path) = start_in(home, "audit", &log_options);
         let config = server.home().join("logrotate.conf");
         let owner = if nix::unistd::geteuid().is_root() { "su nobody nogroup" } else { "" };
@@ -357,7 +364,8 @@ fn rotation_with_compression_loses_no_line() {
                     );
                 }
             }
-            assert_eq!((told.len(), count), (asked as usize, asked as usize), "{name}, {how}");
+            assert_eq!(told.len(), asked as usize, "{name}, {how}");
+            assert!(count < asked as usize + asked as usize / 10, "{count} lines of {asked} requests");
             assert!(files > 4, "{files} files of {name}");
         }
     }
@@ -408,14 +416,14 @@ fn a_full_disk_holds_nobody_up_and_what_is_missing_is_told() {
         raw.demand(&format!("STAT {word}"), "ERR not-found");
     }
     server.logged("the audit cannot be written");
-    lines(&path); // whole ones
     disk.make_room();
     let small = fs::metadata(&path).unwrap().len();
     assert!(small < 256 * 1024);
     // The disk is smaller than what waited: nothing but what fits comes, and in whole lines.
-    drop(disk);
     drop(raw);
-    server.stop();
+    let _home = end(server);
+    assert!(!all_lines(&path).is_empty());
+    drop(disk);
 }
 
 #[test]

@@ -64,7 +64,7 @@ impl LineFile {
         }
         let result = match self.is_put_away() {
             Ok(true) => Ok(()),
-            Ok(false) => self.try_flush(),
+            Ok(false) => self.try_flush_at_its_path(),
             Err(why) => Err(why),
         };
         self.trouble = result.err();
@@ -103,6 +103,18 @@ impl LineFile {
             let _ = old.file.metadata().and_then(|found| old.file.set_len(found.len())); // gives back the room that was taken ahead
         }
         self.take_room()
+    }
+
+    /// Writes what waits. Where the file was put away in that very moment, whoever compresses it may have missed that: then it waits again, and
+    /// stands in both files rather than in none.
+    fn try_flush_at_its_path(&mut self) -> Result<(), String> {
+        let lines = self.waiting.clone();
+        self.try_flush()?;
+        let Some(open) = &self.open else { return Ok(()) };
+        if !self.path.symlink_metadata().is_ok_and(|found| id_of(&found) == open.id) {
+            self.waiting = lines;
+        }
+        Ok(())
     }
 
     fn try_flush(&mut self) -> Result<(), String> {
