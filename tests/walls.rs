@@ -192,7 +192,8 @@ struct Field {
 
 impl Field {
     fn new(start: Start, without: &[&str]) -> Field {
-        let options: Vec<&str> = without.iter().flat_map(|layer| ["--without-layer", layer]).collect();
+        let mut options: Vec<&str> = without.iter().flat_map(|layer| ["--without-layer", layer]).collect();
+        options.extend(["--audit", "audit"]); // beside the storage
         let server = match start {
             Start::Root => Server::start(&options),
             Start::Unprivileged => Server::start_unprivileged(home(), &options),
@@ -411,20 +412,34 @@ fn what_a_session_says_of_others_is_not_believed() {
     let (mut raw, pid) = field.session(When::AfterLogin);
     let (log, sibling) = (log_of(pid, field.server.pid()), field.sibling_pid);
     let lies = [
-        format!("O{pid} 9.9.9.9:9 came"),
-        format!("C{sibling} 2went"),
+        format!("O{pid} 1 0 9.9.9.9:9 came"),
+        format!("C{sibling} 2 killed 1 1 1 1 1 went to mallory"),
         format!("U{pid} mallory"),
         format!("U{sibling} mallory"),
-        format!("K{sibling} 9.9.9.9:9 mallory"),
+        format!("K{sibling} 1 0 9.9.9.9:9 mallory"),
+        "T0 9.9.9.9:9 2 full mallory was turned away".into(),
         "Umallory".into(),
         "F".into(),
+        "N".into(),
         "E".into(),
         "9x".into(),
+        "A1 ok DELETE u=mallory p=x :".into(),
+        "A1 ok DELETE p=x\",\"user\":\"mallory\" :".into(),
+        "A1 mallory DELETE p=x :".into(),
+        "A1 ok MALLORY p=x :".into(),
+        "A1 ok DELETE h=mallory :".into(),
+        "A9999999999999999999999 ok DELETE :mallory".into(),
+        "R1 mallory@9.9.9.9:9 x".into(),
+        "R9 mallory x".into(),
+        "X99999999999999999999 mallory".into(),
+        // What it may say of itself stands under its own name.
+        "A1 ok DELETE p=own%0Aforged t=%22%7D :a\u{1b}[2J\u{202e}".into(),
     ];
     // A scribe that has just begun knows of everybody what the listener has told it, and of nobody anything else.
     for _ in 0..2 {
         for lie in &lies {
-            raw.demand(&format!("HOSTILE log-send {log} {}", lie.replace(' ', "%20")), "OK succeeded");
+            let lie = dfos::proto::path::encode(lie.as_bytes());
+            raw.demand(&format!("HOSTILE log-send {log} {lie}"), "OK succeeded");
         }
         for (raw, name) in [(&mut raw, "alice"), (&mut field.sibling, "bob")] {
             let told = format!("told-by-{name}-{}", field.server.log().len());
@@ -435,7 +450,18 @@ fn what_a_session_says_of_others_is_not_believed() {
         kill(scribe, Signal::SIGKILL).unwrap();
         eventually("another scribe", || field.server.scribe().is_some_and(|pid| pid != scribe));
     }
-    assert!(field.server.log().iter().all(|line| !line.contains("mallory") && !line.contains("9.9.9.9")));
+    assert!(field.server.log().iter().all(|line| !line.contains("9.9.9.9")));
+    assert!(field.server.log().iter().all(|line| !line.contains("mallory") || line.contains(" alice@127.0.0.1:")));
+    let audit = fs::read_to_string(field.server.home().join("audit")).unwrap();
+    let lines: Vec<serde_json::Value> = audit.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.iter().all(|line| line["user"] != "mallory" && line["account"] != "mallory"), "{audit}");
+    assert!(lines.iter().all(|line| line["event"] != "turned-away" && line["event"] != "stop"), "{audit}");
+    assert!(!audit.contains("9.9.9.9") && !audit.contains('\u{1b}'), "{audit}");
+    let own: Vec<_> = lines.iter().filter(|line| line["path"] == "own\nforged").collect();
+    assert!(
+        !own.is_empty() && own.iter().all(|line| line["pid"] == pid.as_raw() && line["user"] == "alice"),
+        "{audit}"
+    );
 }
 
 #[test]

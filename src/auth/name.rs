@@ -20,6 +20,9 @@ pub struct UserName([u8; LONGEST]);
 pub struct BadName;
 
 impl UserName {
+    /// No name at all: no text is it.
+    pub(super) const NOBODY: UserName = UserName([0; LONGEST]);
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         let text = self.0.split(|byte| *byte == 0).next().unwrap_or_default();

@@ -24,7 +24,7 @@ pub struct OwnPassword {
 impl OwnPassword {
     /// `verifier` in place of what `found` holds by the users file; `None` for nobody.
     pub fn new(found: &Found, verifier: Verifier) -> Option<Self> {
-        Some(OwnPassword { replaces: stamp(found.name()?.as_str(), found.verifier()), verifier })
+        Some(OwnPassword { replaces: stamp(&found.name()?, found.verifier()), verifier })
     }
 
     /// One of the same form that belongs to nobody.
@@ -55,7 +55,8 @@ impl OwnPassword {
 impl Found {
     /// The same user with the password of the user's own, if it still holds. Nobody stays nobody, after the same work.
     pub fn renewed(self, own: Option<OwnPassword>) -> Found {
-        let stamp = stamp(self.name().map_or("", UserName::as_str), self.verifier());
+        let name = self.name().unwrap_or(UserName::NOBODY);
+        let stamp = stamp(&name, self.verifier());
         match own {
             Some(own) if self.name().is_some() && own.replaces == stamp => self.with(own.verifier),
             _ => self,
@@ -64,7 +65,7 @@ impl Found {
 }
 
 /// Of what the users file says of a user; for a password that stands there readable, of the verifier that is made of it.
-fn stamp(user: &str, verifier: &Verifier) -> Stamp {
+fn stamp(user: &UserName, verifier: &Verifier) -> Stamp {
     Sha256::digest(format!("dfos own password:{user}:{verifier}")).into()
 }
 

@@ -43,19 +43,19 @@ impl Found {
         Found { verifier, name: None }
     }
 
-    /// The same, but no login comes of it; whose it would have been, if anybody's. For accounts that exist and may not log in.
-    pub fn bar(self) -> (Found, Option<UserName>) {
-        (Found { verifier: self.verifier, name: None }, self.name)
+    /// Whose it is, if anybody's: for the operator, never for the client.
+    pub fn name(&self) -> Option<UserName> {
+        self.name
+    }
+
+    /// The same, but no login comes of it. For accounts that exist and may not log in.
+    pub fn bar(self) -> Found {
+        Found { verifier: self.verifier, name: None }
     }
 
     /// The verifier, for an exchange that ends in [`name_if`](Self::name_if), or a change of it.
     pub fn verifier(&self) -> &Verifier {
         &self.verifier
-    }
-
-    /// Who it is; `None` for nobody.
-    pub fn name(&self) -> Option<&UserName> {
-        self.name.as_ref()
     }
 
     /// The same user with another verifier.

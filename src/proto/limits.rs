@@ -120,6 +120,30 @@ pub const PENALISED: usize = 16 * 1024;
 /// Lines a second that the log takes about connections that were refused; the others are counted.
 pub const REFUSALS_LOGGED: u32 = 10;
 
+/// Connections a second that were turned away and stand in the audit each; the others are counted there. A flood of them, a few
+/// hundred bytes each, must not fill the disk.
+pub const REFUSALS_AUDITED: u32 = 1_000;
+
+/// Characters of the sentence that goes with an action in the log and in the audit: the longest of the server's own, with what it
+/// repeats of the client's.
+pub const ACTION_TEXT: usize = 300;
+
+/// Bytes that the audit keeps of a word that should have been a path and is none.
+pub const ACTION_WORD: usize = 1024;
+
+/// How long a session waits for the scribe to take a record that the audit requires. A scribe that ended is replaced within a second.
+pub const AUDIT_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Bytes of a file of lines that wait in memory while they cannot be written; what exceeds that is counted.
+pub const LINES_WAITING: usize = 1024 * 1024;
+
+/// Bytes of the disk that are kept ready ahead for a required audit; with less than half of them nothing is begun. That half takes
+/// all that can wait in [`LOG_QUEUE`], as lines.
+pub const AUDIT_ROOM: u64 = 1024 * 1024;
+
+/// Lines that wait in memory for a syslogd that is away or stands still; what exceeds that is counted.
+pub const SYSLOG_WAITING: usize = 1000;
+
 /// Records of sessions that the listener takes in before it looks at new connections again.
 pub const WORDS: usize = 64;
 /// How often a session may ask for another password: whoever has taken it over is not to guess the old one.

@@ -23,6 +23,10 @@ pub struct Child {
     pub group: Pid,
     /// When it was forked.
     pub since: Instant,
+    /// Which connection it serves, counted since the server's start.
+    pub serial: u64,
+    /// Which listening socket that came to.
+    pub at: u32,
     /// Which loading of the users it knows, counted.
     pub generation: u64,
     /// Who has logged in, once that is known.

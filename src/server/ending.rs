@@ -51,6 +51,24 @@ impl Ending {
 }
 
 impl Ending {
+    /// The word for it in the audit.
+    pub fn word(self) -> &'static str {
+        match self {
+            Ending::LoggedOut => "logged-out",
+            Ending::Vanished => "vanished",
+            Ending::TimedOut => "timed-out",
+            Ending::LoginTimedOut => "login-timed-out",
+            Ending::LoginRefused => "login-refused",
+            Ending::Protocol => "protocol",
+            Ending::ShutDown => "shut-down",
+            Ending::Failed => "failed",
+            Ending::Guessed => "guessed",
+            Ending::SentAway => "sent-away",
+            Ending::GuessedFirst => "guessed-first",
+            Ending::Turned => "turned",
+        }
+    }
+
     /// What it is where a login has been refused on the connection. Who leaves before the last attempt, in silence or politely, has
     /// guessed all the same; so has, perhaps, who then logged in with an account of their own.
     pub fn after_a_guess(self, logged_in: bool) -> Ending {
@@ -106,6 +124,15 @@ impl Fate {
             }
             WaitStatus::Signaled(_, signal, _) => Some(Fate::Killed(signal)),
             _ => None,
+        }
+    }
+
+    /// The word for it in the audit.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Fate::Ended(ending) => ending.word(),
+            Fate::Status(_) => Ending::Failed.word(),
+            Fate::Killed(_) => "killed",
         }
     }
 

@@ -1,39 +1,66 @@
 //! Records in: the end of a socket on which the kernel names the sender of each.
 
 use crate::proto::limits;
+use crate::sys::peek::{bytes_waiting, walk_on};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recv, recvmsg};
 use nix::unistd::Pid;
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// What a process reads records from, until nobody is left who could send any.
-pub struct Inlet(Option<OwnedFd>);
+pub struct Inlet {
+    socket: Option<OwnedFd>,
+    /// Whether records stay where they are until what is made of them is safe ([`Inlet::done`]).
+    keeps: bool,
+    /// So many that have been taken are still there.
+    owing: usize,
+    /// Of a record that is longer than any should be: its end is still to be passed over.
+    within: bool,
+}
 
 impl Inlet {
     /// Reads from `socket`, which asks for its senders' credentials (`SO_PASSCRED`).
     pub fn new(socket: OwnedFd) -> Self {
-        Inlet(Some(socket))
+        Inlet { socket: Some(socket), keeps: false, owing: 0, within: false }
     }
 
-    /// What to poll for input; nothing once everybody has gone.
+    /// The same, but what is taken leaves the queue only when it is [`done`](Self::done): whoever reads after this process has been killed
+    /// finds it again. Where the kernel cannot do that, it leaves at once.
+    pub fn keeping(socket: OwnedFd) -> Self {
+        let keeps = walk_on(socket.as_fd()).is_ok();
+        Inlet { keeps, ..Inlet::new(socket) }
+    }
+
+    /// Whether nobody is left who could send.
+    pub fn is_over(&self) -> bool {
+        self.socket.is_none()
+    }
+
+    /// What to poll for input; nothing once everybody has gone, nor while what has been taken is still there.
     pub fn poll_fd(&self) -> Option<PollFd<'_>> {
-        self.0.as_ref().map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN))
+        let socket = self.socket.as_ref().filter(|_| self.owing == 0);
+        socket.map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN))
     }
 
     /// Takes what has come, but no more than [`limits::LOG_TURN`]: who sent it, and what `decode` makes of it.
     pub fn take<R>(&mut self, buffer: &mut [u8], decode: impl Fn(&[u8]) -> Option<R>) -> Result<Vec<(Pid, R)>, Errno> {
         let mut taken = Vec::new();
         let mut left = limits::LOG_TURN;
-        while let (Some(socket), true) = (&self.0, left > 0) {
-            match receive(socket, buffer) {
+        let flags = if self.keeps { MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC } else { MsgFlags::empty() };
+        while let (Some(socket), true) = (&self.socket, left > 0) {
+            match receive_with(socket, buffer, flags) {
                 Ok(Some((sender, length))) => {
-                    left = left.saturating_sub(length + limits::LOG_RECORD);
-                    let record = buffer.get(..length).and_then(&decode);
-                    taken.extend(record.map(|record| (sender, record)));
+                    left = left.saturating_sub(length.min(buffer.len()) + limits::LOG_RECORD);
+                    let is_rest = self.within;
+                    // What is cut off of a record that was only looked at is what the next look finds.
+                    self.within = self.keeps && length > buffer.len();
+                    self.owing += usize::from(self.keeps && !self.within && length > 0);
+                    let bytes = buffer.get(..length.min(buffer.len())).filter(|_| !is_rest);
+                    taken.extend(bytes.and_then(&decode).map(|record| (sender, record)));
                 }
-                Ok(None) => self.0 = None,
+                Ok(None) => self.socket = None,
                 Err(Errno::EAGAIN) => break,
                 Err(Errno::EINTR) => {}
                 Err(error) => return Err(error),
@@ -41,13 +68,36 @@ impl Inlet {
         }
         Ok(taken)
     }
+
+    /// What has been taken is safe, and leaves the queue. Empty records, which are worth nothing, do not count: the kernel shows one that
+    /// somebody has looked at before to nobody else.
+    pub fn done(&mut self) {
+        let Some(socket) = self.socket.as_ref().filter(|_| self.keeps) else { return };
+        while self.owing > 0 || is_empty(socket) {
+            match recv(socket.as_raw_fd(), &mut [0; 1], MsgFlags::MSG_DONTWAIT) {
+                Err(Errno::EINTR) | Ok(0) => {}
+                _ => self.owing = self.owing.saturating_sub(1),
+            }
+        }
+    }
+}
+
+/// Whether nothing but empty records waits.
+fn is_empty(socket: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+    let waits = poll(&mut fds, PollTimeout::ZERO).is_ok() && fds[0].revents() == Some(PollFlags::POLLIN);
+    waits && bytes_waiting(socket.as_fd()).is_ok_and(|bytes| bytes == 0)
 }
 
 /// Receives one record: its sender and its length. `None` when nobody is left to send.
 pub(super) fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> nix::Result<Option<(Pid, usize)>> {
+    receive_with(socket, buffer, MsgFlags::empty())
+}
+
+fn receive_with(socket: &OwnedFd, buffer: &mut [u8], flags: MsgFlags) -> nix::Result<Option<(Pid, usize)>> {
     let mut space = nix::cmsg_space!(nix::sys::socket::UnixCredentials);
     let mut slices = [IoSliceMut::new(buffer)];
-    let flags = MsgFlags::MSG_DONTWAIT;
+    let flags = flags | MsgFlags::MSG_DONTWAIT;
     let message = recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut space), flags)?;
     let sender = message.cmsgs()?.find_map(|part| match part {
         ControlMessageOwned::ScmCredentials(who) => Some(Pid::from_raw(who.pid())),
@@ -119,5 +169,43 @@ mod tests {
             let taken = inlet.take(&mut vec![0; LARGEST], pour).unwrap().len();
             assert!(taken <= limits::LOG_TURN / (length + limits::LOG_RECORD) + 1, "{taken} of {length} bytes");
         }
+    }
+
+    fn is_readable(inlet: &Inlet) -> bool {
+        poll(&mut [inlet.poll_fd().unwrap()], PollTimeout::ZERO).unwrap() > 0
+    }
+
+    #[test]
+    fn what_is_kept_is_found_by_whoever_reads_next_until_it_is_done() {
+        let (mouth, ear) = crate::server::scribe::way().unwrap();
+        let other = ear.try_clone().unwrap();
+        let mut first = Inlet::keeping(ear);
+        assert!(first.keeps);
+        let take = |inlet: &mut Inlet| -> Vec<usize> {
+            let taken = inlet.take(&mut [0; 100], |bytes| Some(bytes.len())).unwrap();
+            taken.into_iter().map(|(_, length)| length).collect()
+        };
+        // Among them one that is longer than any should be, and empty ones, which say nothing.
+        for length in [1, 250, 0, 3, 0] {
+            say(&mouth, &vec![b'x'; length]).unwrap();
+        }
+        assert_eq!(take(&mut first), [1, 100, 0, 3, 0]);
+        assert_eq!(take(&mut first), [0; 0], "nothing is taken twice");
+        say(&mouth, b"four").unwrap();
+        assert_eq!(take(&mut first), [4]);
+        drop(first);
+        let mut second = Inlet::keeping(other);
+        assert_eq!(take(&mut second), [1, 100, 3, 4]);
+        assert!(second.poll_fd().is_none());
+        second.done();
+        assert!(!is_readable(&second), "nor an empty one is left");
+        say(&mouth, b"fifth").unwrap();
+        assert!(second.poll_fd().is_some());
+        assert_eq!(take(&mut second), [5]);
+        second.done();
+        assert_eq!(take(&mut second), [0; 0]);
+        drop(mouth);
+        assert_eq!(take(&mut second), [0; 0]);
+        assert!(second.is_over());
     }
 }

@@ -1,6 +1,7 @@
 //! The listener: the parent of all. It accepts, counts, forks and reaps; it never reads a byte from a client and never
 //! touches a user's file.
 
+mod desk;
 mod door;
 mod end;
 mod names;
@@ -25,6 +26,7 @@ use crate::net::listen::Listener as Socket;
 use crate::proto::limits;
 use crate::store::tree::Policy;
 use crate::sys::fork::{Fork, exit_child, fork};
+use crate::sys::notice::Notice;
 use crate::sys::signals::{self, SignalPipe};
 use end::Phase;
 use nix::errno::Errno;
@@ -85,9 +87,15 @@ pub struct Listener {
     session_log: Log,
     /// The ends that a new scribe would read.
     log_ends: scribe::Ends,
+    /// Where a scribe says whether the audit can be written, if it must be.
+    notice: Option<Notice>,
+    /// When the server was started, in Unix seconds.
+    started: u64,
     scribe: Option<Pid>,
     /// When the scribe is told of all sessions again, since it has missed something.
     untold: Option<Instant>,
+    /// Whether the scribe is still to be told that its files have been put away.
+    to_reopen: bool,
     children: Children,
     reaper: Reaper,
     scoreboard: Scoreboard,
@@ -95,6 +103,8 @@ pub struct Listener {
     connections: u64,
     gate: Gate,
     throttle: Throttle,
+    /// The same for the audit.
+    audit_throttle: Throttle,
     sent_away: u64,
     /// How often the users have been loaded again.
     generation: u64,
@@ -135,7 +145,8 @@ impl Listener {
         let reaper = Reaper::new()?; // before the pipe that wakes the listener
         let signals = SignalPipe::new(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCHLD])?;
         let Prepared { options, sockets, storage, sources, users, identity, notes, policy, walls } = prepared;
-        let (Ways { listener: log, sessions: session_log }, log_ends) = scribe::ways(options.log_level())?;
+        let (Ways { listener: log, sessions: session_log }, log_ends) = scribe::ways(options.log.level())?;
+        let (session_log, notice) = desk::audited(session_log, &options.log)?;
         let (mouth, ears) = words::socket()?;
         let gate = Gate::new(&options.gate, options.max_clients, options.max_clients_per_ip)?;
         let most = options.max_clients as usize + options.gate.max_logins as usize;
@@ -157,14 +168,18 @@ impl Listener {
             log,
             session_log,
             log_ends,
+            notice,
+            started: desk::now(),
             scribe: None,
             untold: None,
+            to_reopen: false,
             children: Children::new(most)?,
             reaper,
             totals: Totals::default(),
             connections: 0,
             gate,
-            throttle: Throttle::default(),
+            throttle: Throttle::new(limits::REFUSALS_LOGGED),
+            audit_throttle: Throttle::new(limits::REFUSALS_AUDITED),
             sent_away: 0,
             generation: 0,
             mouth,
@@ -180,7 +195,7 @@ impl Listener {
     /// Serves until the end. Returns in the parent at the end, and in each child at its beginning: there, all that the listener
     /// held is dropped on the way back.
     pub fn run(mut self, announce: impl FnOnce(&[Socket])) -> io::Result<Role> {
-        if let Some((scribe, mask)) = self.start_scribe()? {
+        if let Some((scribe, mask)) = self.start_scribe("the server has started")? {
             return Ok(Role::Scribe(scribe, mask));
         }
         announce(&self.sockets);
@@ -199,7 +214,7 @@ impl Listener {
                 return Ok(Role::Passwords(change));
             }
             if self.scribe.is_none() {
-                if let Some((scribe, mask)) = self.start_scribe()? {
+                if let Some((scribe, mask)) = self.start_scribe("the scribe was started again")? {
                     return Ok(Role::Scribe(scribe, mask));
                 }
                 self.log.line(Level::Warning, "the scribe ended and was started again");
@@ -207,10 +222,12 @@ impl Listener {
             }
             self.tell_anew();
             self.bury(ended);
-            if self.signals.came(Signal::SIGHUP)
-                && let Some(load) = self.reload()
-            {
-                return Ok(Role::Loader(load));
+            if self.signals.came(Signal::SIGHUP) {
+                self.to_reopen = true;
+                self.reopen_logs();
+                if let Some(load) = self.reload() {
+                    return Ok(Role::Loader(load));
+                }
             }
             // Both are asked: `||` would leave the second flag set.
             if self.signals.came(Signal::SIGINT) | self.signals.came(Signal::SIGTERM) {
@@ -294,11 +311,13 @@ impl Listener {
             Ok(Fork::Child) => Ok(Some((Arrival { at, socket, peer, slot, group, login_by }, mask))),
             Ok(Fork::Parent(pid)) => {
                 let _ = setpgid(pid, group); // the child does it too: whichever is first, it has happened
-                let (since, generation) = (Instant::now(), self.generation);
-                self.children.add(pid, Child { peer, slot, group, since, generation, user: None, asked: 0 });
+                let (since, generation, serial) = (Instant::now(), self.generation, self.connections);
+                let (at, user, asked) = (at as u32, None, 0);
+                let child = Child { peer, slot, group, since, generation, serial, at, user, asked };
+                self.children.add(pid, child);
                 self.gate.room.enter(pid, &peer, since);
                 let text = format!("{peer} connected, session {pid}, {} active", self.children.count());
-                self.tell(&Record::Opened(pid, peer.to_string(), text));
+                self.tell(&Record::Opened(desk::caller(pid, &child), text));
                 signals::restore(&mask)?;
                 Ok(None)
             }
@@ -369,12 +388,9 @@ impl Listener {
             } else if let Some(asked) = self.take_change(pid) {
                 self.tell_change(&asked, status);
             } else if let (Some(child), Some(fate)) = (self.children.remove(pid), Fate::of(status)) {
-                self.scoreboard.give_back(child.slot, &mut self.totals);
+                let figures = self.scoreboard.give_back(child.slot, &mut self.totals);
                 self.part_with(pid, &child.peer, fate);
-                let level = if fate.is_alarming() { Level::Error } else { Level::Info };
-                let (count, time) = (self.children.count(), child.since.elapsed().as_secs_f64());
-                let text = format!("{} disconnected, session {pid}: {fate} {time:.3}s, {count} active", child.peer);
-                self.tell(&Record::Closed(pid, level, text));
+                self.tell_parted(pid, &child, fate, &figures);
             }
         }
         // Who is sent away now is alive or not yet reaped: the number is still its own.
@@ -440,14 +456,13 @@ impl Listener {
     }
 
     /// Forks the scribe. Returns in the child only.
-    fn start_scribe(&mut self) -> io::Result<Option<(Box<Scribe>, SigSet)>> {
+    fn start_scribe(&mut self, occasion: &'static str) -> io::Result<Option<(Box<Scribe>, SigSet)>> {
         let mask = signals::block()?;
         match fork()? {
             Fork::Child => {
                 setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
-                let level = self.options.log_level();
-                let ends = self.log_ends.try_clone()?;
-                Ok(Some((Box::new(Scribe::new(ends, self.pid, self.options.log_target, level)), mask)))
+                let (ends, desk) = (self.log_ends.try_clone()?, self.desk(occasion));
+                Ok(Some((Box::new(Scribe::new(ends, self.pid, desk)), mask)))
             }
             Fork::Parent(pid) => {
                 let _ = setpgid(pid, pid); // before any session wants to join

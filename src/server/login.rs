@@ -2,7 +2,7 @@
 
 use super::ending::Ending;
 use super::own_passwords;
-use super::record::{Level, Log};
+use super::record::{Level, Log, Record};
 use super::talk::Talk;
 use crate::auth::limits as records;
 use crate::auth::scram::{self, Awaiting, Binding, ServerExchange};
@@ -29,7 +29,9 @@ pub struct Stranger<'a> {
     pub limits: File,
     /// The storage directory, where passwords of the users' own lie.
     pub storage: BorrowedFd<'a>,
-    /// Why the last attempt could come to nothing, for the operator alone.
+    /// The account that was asked for last, if it exists.
+    pub asked: Option<UserName>,
+    /// Why it may not log in, if that is so; for the operator alone.
     pub barred: Option<String>,
     /// When it must have logged in; trickled bytes do not extend it.
     pub login_by: Instant,
@@ -80,7 +82,7 @@ impl Stranger<'_> {
             self.talk.wire.flush(Until::idle(self.login_by))?;
             let line = self.line()?;
             let exchange = awaiting.take();
-            match self.step(&line, exchange, binding) {
+            match self.step(&line, exchange, binding, log) {
                 Ok(Step::Go) => {}
                 Ok(Step::Challenged(next)) => awaiting = Some(next),
                 Ok(Step::Admitted(user, welcome)) => {
@@ -89,9 +91,10 @@ impl Stranger<'_> {
                 Ok(Step::Refused) => {
                     refused += 1;
                     self.talk.guessed = true;
-                    let why = self.barred.take().map_or(String::new(), |why| format!(": {why}"));
-                    let attempt = format!("attempt {refused} of {}", limits::LOGIN_ATTEMPTS);
-                    log.line(Level::Warning, format!("login refused, {attempt}{why}"));
+                    let why = self.barred.take().unwrap_or_else(|| "wrong password".into());
+                    let account = self.asked.take().map(|account| account.to_string());
+                    let why = account.as_ref().map(|_| why).unwrap_or_default(); // of nobody there is nothing to say
+                    log.send(&Record::Refused(refused, account, why));
                     if refused >= limits::LOGIN_ATTEMPTS {
                         self.talk.farewell(Code::LoginRefused, "wrong name or password; that was the last attempt");
                         return Ok(Err(Ending::LoginRefused));
@@ -141,7 +144,13 @@ impl Stranger<'_> {
     }
 
     /// Carries out one line.
-    fn step(&mut self, line: &str, exchange: Option<Awaiting>, binding: Binding) -> Result<Step, incoming::Refusal> {
+    fn step(
+        &mut self,
+        line: &str,
+        exchange: Option<Awaiting>,
+        binding: Binding,
+        log: &Log,
+    ) -> Result<Step, incoming::Refusal> {
         use incoming::Refusal;
         let request = match incoming::parse(line) {
             Ok(Incoming::Request(request)) => request,
@@ -152,6 +161,7 @@ impl Stranger<'_> {
             Err(refusal) => return Err(refusal),
         };
         match request.verb {
+            Verb::Auth | Verb::Login if !log.may_act() => Err(Refusal::new(Code::Busy, super::verbs::NO_AUDIT)),
             Verb::Auth => self.auth(&request, exchange, binding),
             Verb::Login => self.login(&request),
             Verb::Help => {
@@ -208,8 +218,8 @@ impl Stranger<'_> {
     /// Who is meant by a name. An account that may not log in from here is looked up like any other, and nothing comes of it: the
     /// client sees what it sees of a wrong password, the operator's log tells more.
     fn find(&mut self, user: &str) -> Option<Found> {
-        self.barred = None;
         let found = table::lookup(&self.users, user).ok()?;
+        (self.asked, self.barred) = (found.name(), None);
         let limits = records::lookup(&self.limits, user).ok()?;
         let found = own_passwords::heed(self.storage, found);
         let found = found.inspect_err(|why| self.barred = Some(format!("passwords cannot be read: {why}"))).ok()?;
@@ -217,10 +227,9 @@ impl Stranger<'_> {
             Peer::Tcp(address) => Some(address.ip()),
             Peer::Unix(_) => None,
         };
-        let Some(why) = limits.bar(address) else { return Some(found) };
-        let (found, user) = found.bar();
-        self.barred = user.map(|user| format!("{user}: {why}"));
-        Some(found)
+        let bar = limits.bar(address);
+        self.barred = bar.map(|why| why.to_string());
+        Some(if bar.is_some() { found.bar() } else { found })
     }
 
     fn challenge(&mut self, message: &str, binding: Binding) -> Option<Step> {

@@ -3,9 +3,10 @@
 //! Answers go out in the order of the requests. While uploads are on their way to the disk, nothing that follows them is said; and
 //! before the session waits for its client, all of them have arrived there.
 
+use super::action::{Action, Outcome};
 use super::control::Control;
 use super::rate::{Bucket, Direction};
-use super::record::{Level, Log};
+use super::record::Log;
 use super::scoreboard::{Figure, Tally};
 use super::talk::Talk;
 use super::words::Mouth;
@@ -13,11 +14,12 @@ use crate::auth::Limits;
 use crate::net::wire::Filled;
 use crate::net::{Cut, Pace, Until};
 use crate::proto::line::BadLine;
-use crate::proto::{Access, Answer, Code, Fields, RemotePath, limits};
+use crate::proto::{Access, Answer, Code, Fields, Verb, limits};
 use crate::store::pipeline::{Change, Pipeline};
 use crate::store::stage::{Complete, Staged};
 use crate::store::{Pulse, Tree, Trouble};
 use crate::sys::heap;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -34,6 +36,8 @@ pub struct Member {
     pub tally: Tally,
     /// A body that follows belongs to a refused upload.
     pub discarding: bool,
+    /// The audit must have what was done, and did not take it.
+    pub unheard: bool,
     /// What the account may do.
     pub access: Access,
     /// Where the listener hears that the user asks for another password; `None` for an account that may not.
@@ -57,11 +61,9 @@ pub struct Member {
 struct Pending {
     /// What has not been said yet of an upload.
     ready: Option<Answer>,
-    /// What it is in the log.
-    what: String,
+    /// What it is in the log and in the audit.
+    action: Action,
     began: Instant,
-    /// Bytes of an upload.
-    size: Option<u64>,
     /// What will be said if all goes well.
     fields: Fields,
 }
@@ -82,6 +84,7 @@ impl Member {
             idle,
             pace: Pace::default(),
             discarding: false,
+            unheard: false,
             put_back: None,
             pipeline: Pipeline::default(),
             ready: None,
@@ -281,14 +284,6 @@ impl Member {
         self.answer(Answer::Err(code, text.into()))
     }
 
-    /// Answers what the store said, or ends the session where nobody waits any more.
-    pub fn refuse_for(&mut self, trouble: &Trouble) -> Result<(), Cut> {
-        match trouble {
-            Trouble::Refused { code, text } => self.refuse(*code, text),
-            Trouble::Interrupted => Err(self.talk.interruption()),
-        }
-    }
-
     /// Says READY for an upload: at once, or after the uploads that wait.
     pub fn ready(&mut self, fields: Fields) -> Result<(), Cut> {
         let ready = Answer::Ready(fields);
@@ -306,17 +301,16 @@ impl Member {
     }
 
     /// Sends a whole upload on its way to the disk.
-    pub fn enlist(&mut self, path: RemotePath, complete: Complete, began: Instant) -> Result<(), Cut> {
+    pub fn enlist(&mut self, mut action: Action, complete: Complete, began: Instant) -> Result<(), Cut> {
         let fields = Fields::new().with("size", complete.size).with("sha256", complete.digest);
-        let (what, size) = (format!("UPLOAD {path}"), Some(complete.size));
-        let pending = Pending { ready: self.ready.take(), what, began, size, fields };
+        (action.size, action.digest) = (Some(complete.size), Some(complete.digest));
+        let pending = Pending { ready: self.ready.take(), action, began, fields };
         self.push(pending, Change::File(complete))
     }
 
     /// Sends a new directory on its way to the disk: the directories in which names are new.
-    pub fn enlist_dir(&mut self, path: RemotePath, dirs: Vec<Arc<OwnedFd>>, began: Instant) -> Result<(), Cut> {
-        let what = format!("MKDIR {path}");
-        let pending = Pending { ready: None, what, began, size: None, fields: Fields::words("created") };
+    pub fn enlist_dir(&mut self, action: Action, dirs: Vec<Arc<OwnedFd>>, began: Instant) -> Result<(), Cut> {
+        let pending = Pending { ready: None, action, began, fields: Fields::words("created") };
         self.push(pending, Change::Dirs(dirs))
     }
 
@@ -398,26 +392,32 @@ impl Member {
     }
 
     fn answer_one(&mut self, pending: Pending, result: Result<(), Trouble>) -> Result<(), Cut> {
-        let Pending { ready, what, began, size, fields } = pending;
+        let Pending { ready, mut action, began, fields } = pending;
         let said = ready.map_or(Ok(()), |ready| self.talk.say(ready));
-        if let Err(trouble) = result {
-            let code = trouble.code();
-            self.tell(Level::of(code), began, format!("{what} failed: {code} {trouble}"));
-            return said.and_then(|()| self.talk.say(Answer::Err(code, trouble.to_string())));
+        let answer = match result {
+            Ok(()) => Answer::Ok(fields),
+            Err(trouble) => Answer::Err(trouble.code(), trouble.to_string()),
+        };
+        action.end_with(&answer);
+        if let (Some(Verb::Upload), Outcome::Ok, Some(size)) = (action.verb, action.outcome, action.size) {
+            self.tally.add(Figure::FilesIn, 1);
+            self.tally.add(Figure::BytesIn, size);
         }
-        match size {
-            Some(size) => {
-                self.tally.add(Figure::FilesIn, 1);
-                self.tally.add(Figure::BytesIn, size);
-                self.tell(Level::Info, began, format!("{what} {}", fields.as_str()));
-            }
-            None => self.tell(Level::Info, began, what),
-        }
-        said.and_then(|()| self.talk.say(Answer::Ok(fields)))
+        let noted = self.note(action, began);
+        said.and(noted).and_then(|()| self.talk.say(answer))
     }
 
-    /// Writes a line about a request to the log.
-    pub fn tell(&self, level: Level, began: Instant, text: String) {
-        self.log.line(level, format!("{text} {:.3}s", began.elapsed().as_secs_f64()));
+    /// Tells the log and the audit of a request that has ended, before its client is told. Where the audit must have it and does not take
+    /// it, the session is over.
+    pub fn note(&mut self, mut action: Action, began: Instant) -> Result<(), Cut> {
+        action.took = began.elapsed();
+        if !self.unheard && self.log.action(action, &mut self.talk) {
+            return Ok(());
+        }
+        if !self.talk.beat() {
+            return Err(self.talk.interruption());
+        }
+        self.unheard = true;
+        Err(Cut::Io(io::Error::other("the audit does not take what was done")))
     }
 }

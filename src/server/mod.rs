@@ -4,6 +4,8 @@
 //! client and never touches a user's file.
 #![forbid(unsafe_code)]
 
+pub mod action;
+pub mod audit;
 pub mod by_pid;
 pub mod capacity;
 pub mod certificate;
@@ -15,6 +17,7 @@ pub mod ending;
 pub mod gate;
 pub mod inlet;
 pub mod listener;
+pub mod log;
 pub mod login;
 pub mod member;
 pub mod new_password;
@@ -28,7 +31,6 @@ pub mod scoreboard;
 pub mod scribe;
 pub mod secure;
 pub mod session;
-pub mod syslog_output;
 pub mod talk;
 pub mod user_command;
 pub mod users;

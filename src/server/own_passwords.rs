@@ -23,7 +23,8 @@ const NOBODY: &str = ".nobody";
 
 /// What was found for a name by the users file, with the password of the user's own where there is one. Does the same for everybody.
 pub fn heed(storage: BorrowedFd, found: Found) -> io::Result<Found> {
-    let name = found.name().map_or(NOBODY, UserName::as_str);
+    let user = found.name();
+    let name = user.as_ref().map_or(NOBODY, UserName::as_str);
     let open = |name: &str| {
         let path = format!("{}/{PLACE}/{name}", limits::RESERVED);
         match beneath::open(storage, path.as_bytes(), OFlag::O_RDONLY | OFlag::O_NONBLOCK, Mode::empty()) {

@@ -3,8 +3,9 @@
 use super::confine::service_user::{self, ServiceUser};
 use super::confine::{self, Layer, Layers, process};
 use super::listener::{self, Listener, Prepared, Role};
-use super::options::{Command, Options, ServeOptions};
+use super::options::{Command, LogTarget, Options, ServeOptions};
 use super::record::Level;
+use super::scribe::output::file;
 use super::users::{Loaded, Sources};
 use super::{capacity, check, session, user_command, users};
 use crate::auth::{self, Limits};
@@ -93,6 +94,7 @@ fn serve_files(options: ServeOptions) -> Result<ExitCode, String> {
         return Err(format!("{} {text}", options.users.display()));
     }
     leave_root(service.as_ref(), &sockets, layers)?;
+    check_files(&options)?; // as whoever is to open them again
     let (walls, missing) = confine::raise(&options, storage.as_fd())?;
     notes.extend(missing);
     notes.extend(capacity::shortage(&options));
@@ -127,6 +129,19 @@ fn serve_files(options: ServeOptions) -> Result<ExitCode, String> {
             exit_child(u8::from(scribe.run().is_err()))
         }
     }
+}
+
+/// Whether the audit and the log can be written.
+fn check_files(options: &ServeOptions) -> Result<(), String> {
+    let log = match options.log.target() {
+        LogTarget::File(path) => Some(path),
+        _ => None,
+    };
+    let files = [("the audit", &options.log.audit), ("the log", &log)];
+    files.into_iter().try_for_each(|(what, path)| match path {
+        Some(path) => file::check(path).map_err(|why| format!("{what}: {why}")),
+        None => Ok(()),
+    })
 }
 
 /// Of what a helper said, why there is no start.

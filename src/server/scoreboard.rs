@@ -20,6 +20,8 @@ pub enum Figure {
     FilesOut = 3,
     /// Bytes of bodies sent.
     BytesOut = 4,
+    /// Records that the log did not take, and of which it has not been told.
+    Unsaid = 5,
 }
 
 /// The sum of many sessions' figures.
@@ -50,13 +52,16 @@ impl Scoreboard {
         self.places.take()
     }
 
-    /// Adds a slot's figures to `totals` and frees it. Nobody else has it any more: it is set to zero here, not when it is taken, so that
+    /// Adds a slot's figures to `totals`, returns them, and frees it. Nobody else has it any more: it is set to zero here, not when it is taken, so that
     /// the listener touches no page of a session that lives.
-    pub fn give_back(&mut self, slot: usize, totals: &mut Totals) {
-        for (total, word) in totals.0.iter_mut().zip(self.pages.slot(slot)) {
-            *total = total.saturating_add(word.swap(0, Relaxed));
+    pub fn give_back(&mut self, slot: usize, totals: &mut Totals) -> Totals {
+        let mut figures = Totals::default();
+        for ((total, word), figure) in totals.0.iter_mut().zip(self.pages.slot(slot)).zip(&mut figures.0) {
+            *figure = word.swap(0, Relaxed);
+            *total = total.saturating_add(*figure);
         }
         self.places.give_back(slot);
+        figures
     }
 
     /// In a session: keeps its own slot and unmaps the others.
@@ -88,7 +93,7 @@ mod tests {
             assert_eq!(board.take(), None);
             assert!(board.pages.slot(slot).iter().all(|word| word.load(Relaxed) == 0));
             board.pages.slot(slot)[Figure::Logins as usize].store(7, Relaxed); // as the session does
-            board.give_back(slot, &mut totals);
+            assert_eq!(board.give_back(slot, &mut totals).get(Figure::Logins), 7);
             assert_eq!(totals.get(Figure::Logins), 7 * round);
         }
     }

@@ -1,85 +1,61 @@
-//! The scribe: the one process that owns the log. It names each line's sender by what the kernel says of it, and leads the
+//! The scribe: the one process that owns the log and the audit. It names each line's sender by what the kernel says of it, and leads the
 //! process group that all sessions join. It ends when everybody who could send has gone.
 
+mod journal;
+mod known;
+pub mod output;
+mod ways;
+
+pub use known::House;
+#[cfg(test)]
+pub(super) use ways::way;
+pub use ways::{Ends, Ways, ways};
+
+use super::action::Action;
+use super::audit::Line;
 use super::inlet::Inlet;
 use super::options::LogTarget;
-use super::record::{LARGEST, Level, Log, Record};
-use super::syslog_output::SyslogOutput;
+use super::record::{LARGEST, Level, Parting, Record};
 use crate::proto::limits;
 use crate::proto::unseen::is_unsafe;
+use crate::sys::notice::Notice;
+use journal::Journal;
+use known::Known;
 use nix::errno::Errno;
 use nix::poll::{PollTimeout, poll};
 use nix::sys::signal::{SigHandler, Signal};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, setsockopt, socketpair, sockopt};
 use nix::unistd::Pid;
-use std::collections::{HashMap, VecDeque};
+use output::{Output, RETRY, Topic};
+use std::collections::VecDeque;
 use std::fmt::Write as _;
-use std::io::{self, Write};
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use time::OffsetDateTime;
-use time::format_description::BorrowedFormatItem;
-use time::macros::format_description;
 
 /// How long a record may wait for the listener's word of who its sender is: the child may be faster than its parent.
 const HOLD: Duration = Duration::from_secs(1);
 
+/// How often it is looked whether that time is over.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// How long it rests before it takes what has come: so long a line may be late, and whoever sends many does not wake it for each. In milliseconds.
 const REST: u8 = 1;
 
-/// RFC 3339 in UTC, with microseconds.
-const STAMP: &[BorrowedFormatItem] =
-    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
-
-/// The sending ends of both ways to the scribe.
-pub struct Ways {
-    /// The listener's own: no session can fill it, and what is said here of sessions is believed.
-    pub listener: Log,
-    /// The one that all sessions share.
-    pub sessions: Log,
-}
-
-/// The ends that a scribe reads. The listener keeps them too, so that nothing is lost between one scribe and the next.
-pub struct Ends {
-    listener: OwnedFd,
-    sessions: OwnedFd,
-}
-
-impl Ends {
-    /// The same, for a scribe.
-    pub fn try_clone(&self) -> io::Result<Self> {
-        Ok(Ends { listener: self.listener.try_clone()?, sessions: self.sessions.try_clone()? })
-    }
-}
-
-/// Makes the two ways to the scribe, for lines that matter as much as `level`.
-pub fn ways(level: Level) -> io::Result<(Ways, Ends)> {
-    let ((listener, heard), (sessions, read)) = (way()?, way()?);
-    let log = |socket: OwnedFd| Log::new(Arc::new(socket.into()), level);
-    Ok((Ways { listener: log(listener), sessions: log(sessions) }, Ends { listener: heard, sessions: read }))
-}
-
-/// One way to the scribe: the end to send to, and the end to read.
-pub(super) fn way() -> io::Result<(OwnedFd, OwnedFd)> {
-    let (mouth, ear) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
-    setsockopt(&mouth, sockopt::SndBuf, &(limits::LOG_QUEUE / 2))?; // the kernel doubles it
-    setsockopt(&ear, sockopt::PassCred, &true)?;
-    Ok((mouth, ear))
-}
-
-/// What is known of a session.
-struct Session {
-    peer: String,
-    user: Option<String>,
-}
-
-/// Where lines go.
-enum Output {
-    Stderr,
-    Syslog(Box<SyslogOutput>),
-    #[cfg(test)]
-    Kept(Vec<String>),
+/// What a scribe writes, and where.
+pub struct Desk {
+    /// Lines that matter less are not written.
+    pub level: Level,
+    /// Where the log goes.
+    pub target: LogTarget,
+    /// The file of the audit, if there is one.
+    pub audit: Option<PathBuf>,
+    /// Where it says whether the audit can be written, if it must be.
+    pub notice: Option<Notice>,
+    /// The listening sockets, in the order in which the listener counts them.
+    pub houses: Vec<House>,
+    /// When the server was started, in Unix seconds.
+    pub started: u64,
+    /// Why it begins: a sentence for the audit.
+    pub occasion: &'static str,
 }
 
 /// The scribe.
@@ -87,8 +63,9 @@ pub struct Scribe {
     from_listener: Inlet,
     from_sessions: Inlet,
     listener: Pid,
-    output: Output,
-    sessions: HashMap<Pid, Session>,
+    log: Output,
+    audit: Option<Journal>,
+    known: Known,
     early: VecDeque<(Instant, Pid, Record)>,
     /// Bytes of those.
     held: usize,
@@ -97,30 +74,41 @@ pub struct Scribe {
 
 impl Scribe {
     /// A scribe that reads from `ends` and believes `listener`.
-    pub fn new(ends: Ends, listener: Pid, target: LogTarget, level: Level) -> Self {
-        let output = match target {
-            LogTarget::Stderr => Output::Stderr,
-            LogTarget::Syslog => Output::Syslog(Box::default()),
-        };
-        let (from_listener, from_sessions) = (Inlet::new(ends.listener), Inlet::new(ends.sessions));
-        let (sessions, early) = (HashMap::new(), VecDeque::new());
-        Scribe { from_listener, from_sessions, listener, output, sessions, early, held: 0, level }
+    pub fn new(ends: Ends, listener: Pid, desk: Desk) -> Self {
+        let mut audit = desk.audit.map(|path| Journal::new(path, desk.notice));
+        if let Some(audit) = &mut audit {
+            audit.push(Line::of("start").text("text", desk.occasion));
+        }
+        let keeps = audit.as_ref().is_some_and(Journal::is_required);
+        Scribe {
+            from_listener: Inlet::new(ends.listener),
+            from_sessions: if keeps { Inlet::keeping(ends.sessions) } else { Inlet::new(ends.sessions) },
+            listener,
+            log: Output::to(desk.target),
+            audit,
+            known: Known::new(desk.houses, desk.started),
+            early: VecDeque::new(),
+            held: 0,
+            level: desk.level,
+        }
     }
 
     /// Writes until everybody who could send has gone.
     pub fn run(mut self) -> nix::Result<()> {
-        // The listener decides when to end, not a signal to the group; and a terminal that stops background output must not stop
-        // the log.
+        // The listener decides when to end, not a signal to the group; it also says when files have been put away. And a terminal that
+        // stops background output must not stop the log.
         for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGTTOU] {
             crate::sys::signals::set(signal, SigHandler::SigIgn)?;
         }
         let mut buffer = vec![0; LARGEST];
         loop {
-            let wait = if self.early.is_empty() { PollTimeout::NONE } else { PollTimeout::from(50u8) };
+            self.flush();
+            let wait = self.due().and_then(|due| PollTimeout::try_from(due).ok()).unwrap_or(PollTimeout::NONE);
             let inlets = [&self.from_listener, &self.from_sessions];
             let mut fds: Vec<_> = inlets.into_iter().filter_map(Inlet::poll_fd).collect();
-            if fds.is_empty() {
+            if self.from_listener.is_over() && self.from_sessions.is_over() {
                 self.release(|_| true);
+                self.flush();
                 return Ok(());
             }
             match poll(&mut fds, wait) {
@@ -134,6 +122,13 @@ impl Scribe {
             }
             self.release(|_| false);
         }
+    }
+
+    /// When it should look up though nothing comes.
+    fn due(&self) -> Option<Duration> {
+        let is_behind = self.log.is_behind() || self.audit.as_ref().is_some_and(Journal::is_behind);
+        let dues = [(!self.early.is_empty()).then_some(LOOK), is_behind.then_some(RETRY)];
+        dues.into_iter().flatten().min()
     }
 
     /// Takes what has come. The listener's words are taken first and heeded last: whatever a session has said before the listener
@@ -151,16 +146,15 @@ impl Scribe {
         Ok(())
     }
 
-    /// Takes a session's record of then, which is a line or nothing. It is held while its sender's name is still to come.
+    /// Takes a session's record of then. It is held while its sender's name is still to come.
     fn take(&mut self, since: Instant, sender: Pid, record: Record) {
-        let session = self.sessions.get(&sender);
-        let (named, length) = match &record {
-            Record::Line(_, text) => (session.is_some(), text.len()),
-            Record::OfUser(_, text) => (session.is_some_and(|session| session.user.is_some()), text.len()),
+        let of_user = match &record {
+            Record::Line(..) | Record::Refused(..) | Record::Lost(..) => false,
+            Record::OfUser(..) | Record::Action(_) => true,
             _ => return, // only the listener says who is who
         };
-        let held = self.held + length + limits::LOG_RECORD;
-        if named || held > limits::LOG_HELD {
+        let held = self.held + record.weight();
+        if self.known.has(sender, of_user) || held > limits::LOG_HELD {
             self.write_for(sender, record);
         } else {
             self.held = held;
@@ -171,30 +165,60 @@ impl Scribe {
     /// Takes the listener's word.
     fn heed(&mut self, word: Record) {
         match word {
-            Record::Opened(pid, peer, text) => {
-                self.sessions.insert(pid, Session { peer, user: None });
-                self.write(self.listener, Level::Info, "", &text);
+            Record::Opened(caller, text) => {
+                let pid = caller.pid;
+                self.known.add(caller, None);
+                self.note(|known| known.line("connect", pid));
+                self.write(self.listener, Topic::House, Level::Info, "", &text);
                 self.release(|_| false);
             }
             Record::User(pid, name) => {
-                let Some(session) = self.sessions.get_mut(&pid) else { return };
-                let (who, text) = (format!("{} ", session.peer), format!("login of {name}"));
-                session.user = Some(name);
-                self.write(pid, Level::Info, &who, &text);
+                let (who, text) = (self.known.who(pid), format!("login of {name}"));
+                let Some(()) = self.known.log_in(pid, name) else { return };
+                self.note(|known| {
+                    let mut line = known.line("login", pid);
+                    line.maybe("tls", known.speaks_tls(pid).then_some("1.3")).text("result", "ok");
+                    line
+                });
+                self.write(pid, Topic::Logins, Level::Info, &who, &text);
                 self.release(|_| false);
             }
-            Record::Closed(pid, level, text) => {
+            Record::Closed(pid, level, parting, text) => {
                 self.release(|sender| sender == pid);
-                self.sessions.remove(&pid);
-                self.write(self.listener, level, "", &text);
+                self.note(|known| parted(known.line("disconnect", pid), &parting));
+                self.known.remove(pid);
+                self.write(self.listener, Topic::House, level, "", &text);
             }
-            Record::Forget => self.sessions.clear(),
-            Record::Known(pid, peer, user) => {
-                self.sessions.insert(pid, Session { peer, user });
+            Record::Forget => self.known.clear(),
+            Record::Known(caller, user) => {
+                self.known.add(caller, user);
                 self.release(|_| false);
             }
-            Record::End => self.release(|_| true),
-            Record::Line(level, text) | Record::OfUser(level, text) => self.write(self.listener, level, "", &text),
+            Record::TurnedAway(at, peer, level, word, text) => {
+                self.note(|known| {
+                    let mut line = Line::of("turned-away");
+                    known.place(&mut line, at, &peer).text("result", &word).text("text", &text);
+                    line
+                });
+                if let Some(level) = level {
+                    self.write(self.listener, Topic::Logins, level, &format!("{peer} turned away: "), &text);
+                }
+            }
+            Record::Reopen => {
+                self.log.reopen();
+                self.audit.iter_mut().for_each(Journal::reopen);
+            }
+            Record::End => {
+                self.release(|_| true);
+                self.note(|_| {
+                    let mut line = Line::of("stop");
+                    line.text("text", "the server has ended");
+                    line
+                });
+            }
+            Record::Lost(count, why) => self.miss(self.listener, count, &why),
+            Record::Line(level, text) => self.write(self.listener, Topic::House, level, "", &text),
+            Record::OfUser(..) | Record::Refused(..) | Record::Action(_) => {} // a listener serves nobody
         }
     }
 
@@ -210,33 +234,86 @@ impl Scribe {
         }
     }
 
-    /// Writes a session's line. Who it is and where it comes from is not its own to say.
+    /// Writes what a session has said. Who it is and where it comes from is not its own to say.
     fn write_for(&mut self, sender: Pid, record: Record) {
-        let (Record::Line(level, text) | Record::OfUser(level, text)) = record else { return };
-        let who = match self.sessions.get(&sender) {
-            Some(Session { peer, user: Some(user) }) => format!("{user}@{peer} "),
-            Some(Session { peer, user: None }) => format!("{peer} "),
-            None => String::new(),
-        };
-        self.write(sender, level, &who, &text);
+        let who = self.known.who(sender);
+        match record {
+            Record::Line(level, text) | Record::OfUser(level, text) => {
+                self.write(sender, Topic::House, level, &who, &text);
+            }
+            Record::Lost(count, why) => self.miss(sender, count, &why),
+            Record::Refused(attempt, account, why) => {
+                self.note(|known| {
+                    let mut line = known.line("login", sender);
+                    line.maybe("tls", known.speaks_tls(sender).then_some("1.3")).text("result", "login-refused");
+                    line.maybe("account", account.as_deref()).maybe("text", Some(&why));
+                    line
+                });
+                let of_whom = account.map_or_else(String::new, |account| format!(": {account}: {why}"));
+                let text = format!("login refused, attempt {attempt} of {}{of_whom}", limits::LOGIN_ATTEMPTS);
+                self.write(sender, Topic::Logins, Level::Warning, &who, &text);
+            }
+            Record::Action(action) => {
+                self.note(|known| {
+                    let mut line = known.line("request", sender);
+                    line.action(&action);
+                    line
+                });
+                self.write(sender, Topic::House, action.level(), &who, &action.line());
+                self.done(sender, &action);
+            }
+            _ => {}
+        }
     }
 
-    fn write(&mut self, sender: Pid, level: Level, who: &str, text: &str) {
-        if level > self.level {
-            return;
-        }
-        let text = printable(text);
-        match &mut self.output {
-            Output::Stderr => {
-                let stamp = OffsetDateTime::now_utc().format(STAMP).unwrap_or_default();
-                let line = format!("{stamp} dfos-forkd[{sender}] {} {who}{text}\n", level.as_str());
-                let _ = io::stderr().write_all(line.as_bytes()); // nobody is left to tell
-            }
-            Output::Syslog(syslog) => syslog.write(sender, level, &format!("{who}{text}")),
-            #[cfg(test)]
-            Output::Kept(lines) => lines.push(format!("{who}{text}")),
+    /// A session has done something, and it has been written down. What is to follow from that begins here; whatever it has to wait for
+    /// belongs into the list that [`run`](Self::run) polls, for the scribe itself never waits.
+    fn done(&mut self, _sender: Pid, _action: &Action) {}
+
+    /// Tells that records of a sender are missing.
+    fn miss(&mut self, sender: Pid, count: u64, why: &str) {
+        self.note(|known| {
+            let mut line = if known.has(sender, false) { known.line("lost", sender) } else { Line::of("lost") };
+            line.number("lines", count).text("text", why);
+            line
+        });
+        let who = self.known.who(sender);
+        self.write(sender, Topic::House, Level::Warning, &who, &format!("{count} log lines were lost: {why}"));
+    }
+
+    /// Adds a line to the audit, if there is one.
+    fn note(&mut self, line: impl FnOnce(&Known) -> Line) {
+        if let Some(audit) = &mut self.audit {
+            audit.push(&mut line(&self.known));
         }
     }
+
+    /// Sees to it that what was written goes out: with one call for all that came in a turn.
+    fn flush(&mut self) {
+        if let Some((level, text)) = self.audit.as_mut().and_then(Journal::flush) {
+            self.write(Pid::this(), Topic::House, level, "", &text);
+        }
+        if self.audit.as_ref().is_none_or(|audit| !audit.is_behind()) {
+            self.from_sessions.done();
+        }
+        self.log.flush();
+    }
+
+    fn write(&mut self, sender: Pid, topic: Topic, level: Level, who: &str, text: &str) {
+        if level <= self.level {
+            self.log.write(sender, topic, level, &format!("{who}{}", printable(text)));
+        }
+    }
+}
+
+/// How a session went.
+fn parted(mut line: Line, parting: &Parting) -> Line {
+    line.seconds("seconds", parting.took);
+    for (key, count) in ["files_in", "bytes_in", "files_out", "bytes_out"].into_iter().zip(parting.moved) {
+        line.number(key, count);
+    }
+    line.text("result", &parting.word);
+    line
 }
 
 /// Replaces what could move an operator's terminal or begin a line of its own.
@@ -255,6 +332,7 @@ fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::record::Caller;
 
     #[test]
     fn a_line_cannot_forge_another() {
@@ -265,21 +343,31 @@ mod tests {
     /// A scribe that keeps its lines, and the ways to it. This process is listener and session: the ways tell them apart.
     fn scribe() -> (Scribe, Ways) {
         let (ways, ends) = ways(Level::Info).unwrap();
-        let mut scribe = Scribe::new(ends, Pid::this(), LogTarget::Stderr, Level::Info);
-        scribe.output = Output::Kept(Vec::new());
+        let mut scribe = Scribe::new(ends, Pid::this(), desk(None));
+        scribe.log = Output::Kept(Vec::new());
         (scribe, ways)
     }
 
     fn lines(scribe: &mut Scribe) -> Vec<String> {
         scribe.turn(&mut vec![0; LARGEST]).unwrap();
-        match &mut scribe.output {
+        match &mut scribe.log {
             Output::Kept(lines) => std::mem::take(lines),
             _ => unreachable!(),
         }
     }
 
+    fn desk(audit: Option<PathBuf>) -> Desk {
+        let houses = vec![House { address: "tls://here".into(), speaks_tls: true }];
+        let (target, level) = (LogTarget::Stderr, Level::Info);
+        Desk { level, target, audit, notice: None, houses, started: 0x1234, occasion: "a test" }
+    }
+
+    fn caller(peer: &str) -> Caller {
+        Caller { pid: Pid::this(), serial: 5, at: 0, peer: peer.into() }
+    }
+
     fn opened(peer: &str) -> Record {
-        Record::Opened(Pid::this(), peer.into(), format!("{peer} came"))
+        Record::Opened(caller(peer), format!("{peer} came"))
     }
 
     fn user(name: &str) -> Record {
@@ -287,7 +375,7 @@ mod tests {
     }
 
     fn closed() -> Record {
-        Record::Closed(Pid::this(), Level::Info, "went".into())
+        Record::Closed(Pid::this(), Level::Info, Parting::default(), "went".into())
     }
 
     #[test]
@@ -335,14 +423,15 @@ mod tests {
     #[test]
     fn who_a_session_is_the_listener_says_alone() {
         let (mut scribe, Ways { listener, sessions }) = scribe();
-        listener.send(&Record::Known(Pid::this(), "here".into(), None));
-        for claim in [opened("there"), user("mallory"), closed(), Record::Forget, Record::End] {
+        listener.send(&Record::Known(caller("here"), None));
+        let away = Record::TurnedAway(0, "there".into(), Some(Level::Info), "full".into(), "x".into());
+        for claim in [opened("there"), user("mallory"), closed(), away, Record::Reopen, Record::Forget, Record::End] {
             sessions.send(&claim);
             sessions.send(&Record::Line(Level::Info, "a".into()));
             assert_eq!(lines(&mut scribe), ["here a"], "{claim:?}");
         }
-        sessions.send(&Record::Known(Pid::this(), "there".into(), Some("mallory".into())));
-        listener.send(&Record::Known(Pid::this(), "here".into(), Some("alice".into())));
+        sessions.send(&Record::Known(caller("there"), Some("mallory".into())));
+        listener.send(&Record::Known(caller("here"), Some("alice".into())));
         sessions.line(Level::Info, "b");
         assert_eq!(lines(&mut scribe), ["here b"]);
         sessions.line(Level::Info, "c");
@@ -371,5 +460,33 @@ mod tests {
         while sessions.send(&Record::Line(Level::Info, "flood".into())) {}
         assert!(listener.send(&opened("here")) && listener.send(&user("alice")));
         assert!(lines(&mut scribe).ends_with(&["here login of alice".into()]));
+    }
+
+    #[test]
+    fn what_a_session_did_stands_under_the_name_that_the_listener_gives_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit");
+        let (ways, ends) = ways(Level::Debug).unwrap();
+        let mut scribe = Scribe::new(ends, Pid::this(), desk(Some(path.clone())));
+        scribe.log = Output::Kept(Vec::new());
+        let action = Action { path: Some("a%0Ab".into()), ..Action::unknown() };
+        ways.sessions.send(&Record::Action(Box::new(action))); // a child may be faster than its parent
+        ways.sessions.send(&Record::Refused(1, Some("bob".into()), "wrong password".into()));
+        for word in [opened("there"), user("alice"), closed(), Record::End] {
+            ways.listener.send(&word);
+        }
+        lines(&mut scribe);
+        scribe.flush();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let told: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let events: Vec<_> = told.iter().map(|line| line["event"].as_str().unwrap()).collect();
+        assert_eq!(events, ["start", "connect", "login", "login", "request", "disconnect", "stop"], "{text}");
+        let (refused, request) = (&told[2], &told[4]);
+        assert_eq!((&refused["account"], &refused["tls"]), (&"bob".into(), &"1.3".into()));
+        assert_eq!((&request["user"], &request["path"]), (&"alice".into(), &"a\nb".into()));
+        for line in &told[1..6] {
+            let is = |key: &str, value: &str| line[key] == value;
+            assert!(is("session", "1234-5") && is("peer", "there") && is("listener", "tls://here"), "{line}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The life of a session, straight down the page: greet, log in, open the user's tree, answer requests, say goodbye.
 
+use super::action::{Action, Outcome};
 use super::confine::{self, Walls, descriptors};
 use super::control::Control;
 use super::ending::Ending;
@@ -92,7 +93,7 @@ pub fn run(brief: Brief, stop: StopPipe) -> Ending {
     }
     let Brief { peer, users, limits, .. } = brief;
     let (storage, login_by) = (brief.storage.as_fd(), brief.times.login_by);
-    let stranger = Stranger { talk, peer, users, limits, storage, login_by, barred: None };
+    let stranger = Stranger { talk, peer, users, limits, storage, login_by, asked: None, barred: None };
     let (mut talk, user, welcome, limits) = match login::admit(stranger, &brief.log) {
         Ok(admitted) => admitted,
         Err(ending) => return ending,
@@ -132,6 +133,7 @@ pub fn run(brief: Brief, stop: StopPipe) -> Ending {
     };
     let ending = answer_for(&member.talk, ending);
     member.log.line(Level::Debug, format!("ends: {ending}"));
+    member.tally.add(Figure::Unsaid, member.log.unsaid()); // the listener says it
     ending
 }
 
@@ -193,6 +195,9 @@ fn serve(member: &mut Member) -> Result<(), Cut> {
             Err(_) if member.discarding && line.starts_with("END ") => member.discarding = false,
             Err(_) if member.discarding && line.starts_with("FROM") => {}
             Err(refusal) => {
+                let mut action = Action::unknown();
+                action.end(Outcome::Failed(refusal.code), &refusal.text);
+                member.note(action, Instant::now())?;
                 member.refuse(refusal.code, &refusal.text)?;
                 if refusal.fatal {
                     member.log.line(Level::Warning, format!("connection closed: {}", refusal.text));
@@ -208,6 +213,10 @@ fn serve(member: &mut Member) -> Result<(), Cut> {
 /// Settles what is whole, tells the client why this is the end where it can still hear, and names the ending.
 fn part(member: &mut Member, cut: &Cut) -> Ending {
     let settled = member.settle();
+    if member.unheard {
+        member.talk.farewell(Code::IoError, "the server's audit does not take what was done; tell its operator");
+        return failed(&member.log, "the audit does not take what was done");
+    }
     let ending = match cut {
         Cut::Closed | Cut::Io(_) => {
             // A client that has said all it wants (`nc -N`) still listens; one that has gone costs an error here.

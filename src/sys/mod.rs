@@ -12,8 +12,10 @@ pub mod heap;
 #[cfg(feature = "hostile")]
 pub mod hostile;
 pub mod landlock;
+pub mod notice;
 pub mod ofd;
 pub mod page;
+pub mod peek;
 pub mod sealed;
 pub mod shared;
 pub mod signals;

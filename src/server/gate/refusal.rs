@@ -1,6 +1,5 @@
 //! Why a connection was turned away, in words and numbers, and how much of that the log takes.
 
-use crate::proto::limits;
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -44,6 +43,19 @@ impl Refusal {
             Refusal::Address => 4,
             Refusal::Network => 5,
             Refusal::Short => 6,
+        }
+    }
+
+    /// The word for it in the audit.
+    pub fn word(self) -> &'static str {
+        match self {
+            Refusal::Denied => "denied",
+            Refusal::Banned(_) => "penalty",
+            Refusal::Full => "full",
+            Refusal::Logins => "logins",
+            Refusal::Address => "address",
+            Refusal::Network => "network",
+            Refusal::Short => "busy",
         }
     }
 
@@ -101,21 +113,32 @@ impl fmt::Display for Tally {
     }
 }
 
-/// Lets some lines a second into the log and counts the others: a flood must not fill the disk.
-#[derive(Debug, Default)]
+/// Lets some lines a second through and counts the others: a flood must not fill the disk.
+#[derive(Debug)]
 pub struct Throttle {
+    most: u32,
     since: Option<Instant>,
     lines: u32,
     unsaid: u64,
 }
 
 impl Throttle {
+    /// Lets so many lines a second through.
+    pub fn new(most: u32) -> Self {
+        Throttle { most, since: None, lines: 0, unsaid: 0 }
+    }
+
+    /// How many were left unsaid since the last that was said.
+    pub fn take_unsaid(&mut self) -> u64 {
+        std::mem::take(&mut self.unsaid)
+    }
+
     /// Whether a line may be said now; then also how many were left unsaid before it.
     pub fn may_say(&mut self, now: Instant) -> Option<u64> {
         if self.since.is_none_or(|since| now.saturating_duration_since(since) >= Duration::from_secs(1)) {
             (self.since, self.lines) = (Some(now), 0);
         }
-        if self.lines >= limits::REFUSALS_LOGGED {
+        if self.lines >= self.most {
             self.unsaid += 1;
             return None;
         }
@@ -130,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_flood_leaves_ten_lines_a_second_and_its_number() {
-        let (mut throttle, start) = (Throttle::default(), Instant::now());
+        let (mut throttle, start) = (Throttle::new(10), Instant::now());
         let said = |throttle: &mut Throttle, ms| throttle.may_say(start + Duration::from_millis(ms));
         let lines = (0..5_000).filter(|n| said(&mut throttle, n / 10).is_some()).count();
         assert_eq!(lines, 10);

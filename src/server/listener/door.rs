@@ -49,13 +49,7 @@ impl Listener {
     /// closes.
     fn tell_refused(&mut self, at: usize, socket: &OwnedFd, peer: &Peer, refusal: Refusal) {
         let now = Instant::now();
-        if let Some(unsaid) = self.throttle.may_say(now) {
-            if unsaid > 0 {
-                self.log.line(Level::Warning, format!("{unsaid} more connections were turned away"));
-            }
-            let level = if refusal == Refusal::Denied { Level::Info } else { Level::Warning };
-            self.log.line(level, format!("{peer} turned away: {refusal}"));
-        }
+        self.tell_turned_away(at, peer, refusal);
         let Some(words) = refusal.words() else { return };
         let line = format!("{}\n", Answer::Err(Code::Busy, words));
         let word = if self.sockets[at].speaks_tls() { tls::TURNED_AWAY } else { line.as_bytes() };

@@ -86,7 +86,7 @@ impl Listener {
     }
 
     /// Tells what has been done, and ends the scribe by leaving it nobody to listen to.
-    pub(super) fn finish(self, orderly: bool) -> io::Result<Role> {
+    pub(super) fn finish(mut self, orderly: bool) -> io::Result<Role> {
         let total = |figure| self.totals.get(figure);
         let size = |figure| bytesize::ByteSize(total(figure));
         let told = Record::Line(
@@ -105,6 +105,8 @@ impl Listener {
                 self.told_of_the_door(),
             ),
         );
+        let unsaid = self.audit_throttle.take_unsaid();
+        self.tell_of_a_flood(Some(unsaid));
         // A scribe that is behind is waited for: how it ended, and how many lines were lost, must not be lost.
         let _ = [told, Record::End].iter().all(|record| self.log.send_within(record, LAST_WORDS));
         let Listener { log, session_log, log_ends, scribe, signals, .. } = self;

@@ -18,14 +18,14 @@ impl Listener {
     pub(super) fn tell_anew(&mut self) {
         if self.untold.is_some_and(|due| due <= Instant::now()) {
             self.introduce_sessions();
+            self.reopen_logs();
         }
     }
 
     /// Tells the scribe of all children: a new one, or one that has missed something.
     pub(super) fn introduce_sessions(&mut self) {
         let known = self.children.all().map(|(pid, child)| {
-            let user = child.user.map(|user| user.to_string());
-            Record::Known(pid, child.peer.to_string(), user)
+            Record::Known(super::desk::caller(pid, &child), child.user.map(|user| user.to_string()))
         });
         let told = std::iter::once(Record::Forget).chain(known).all(|record| self.log.send(&record));
         self.untold = (!told).then(|| Instant::now() + REST);

@@ -1,9 +1,11 @@
 //! The command line of `dfos-forkd`: a file for each command that takes many options.
 
+mod log;
 mod serve;
 mod user;
 
-pub use serve::{ChannelOptions, LogTarget, ServeOptions};
+pub use log::{LogOptions, LogTarget};
+pub use serve::{ChannelOptions, ServeOptions};
 pub use user::{UserAction, UserOptions, usual_limits_file};
 
 use clap::{Parser, Subcommand};
@@ -13,7 +15,7 @@ const AFTER_HELP: &str = "\
 Signals:
   INT, TERM  end: accept no more, give running operations the grace period; a second one ends at once
   HUP        read the users file, the limits file and --tls-cert again; the sessions of users that are gone or disabled end,
-             others go on
+             others go on; make --audit and --log-file anew where they have been put away
 
 Exit status: 0 after an orderly end, 1 when it cannot start or was made to end at once, 2 for a wrong command line.
 On standard output it prints one line for each listener, 'listening URL', when it can serve; log lines go to --log-target.";

@@ -1,24 +1,15 @@
 //! What `dfos-forkd serve` and `check` take.
 
+use super::log::LogOptions;
 use super::user::usual_limits_file;
 use crate::net::Address;
 use crate::net::address::{DEFAULT_PORT, HostPort};
 use crate::server::certificate::Source;
 use crate::server::gate::options::GateOptions;
-use crate::server::record::Level;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
-
-/// Where log lines go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogTarget {
-    /// Standard error.
-    Stderr,
-    /// The system log, facility daemon.
-    Syslog,
-}
 
 /// How to serve.
 #[derive(Debug, Clone, Args)]
@@ -76,12 +67,9 @@ pub struct ServeOptions {
     /// Bytes that each user may store whose limits do not say, as 500MB or 20GiB [default: no limit but the disk]
     #[arg(long, value_name = "SIZE")]
     pub quota: Option<bytesize::ByteSize>,
-    /// Where log lines go
-    #[arg(long, value_name = "TARGET", value_enum, default_value_t = LogTarget::Stderr)]
-    pub log_target: LogTarget,
-    /// Log each request, also those that change nothing
-    #[arg(short, long, action = clap::ArgAction::Count)]
-    pub verbose: u8,
+    #[command(flatten)]
+    /// The log and the audit.
+    pub log: LogOptions,
 }
 
 /// How the channel is secured.
@@ -126,11 +114,6 @@ impl ServeOptions {
     /// The limits file: the one that was named, or the usual one if something is there.
     pub fn limits_file(&self) -> Option<PathBuf> {
         self.user_limits.clone().or_else(|| usual_limits_file(&self.users))
-    }
-
-    /// What the log takes.
-    pub fn log_level(&self) -> Level {
-        if self.verbose > 0 { Level::Debug } else { Level::Info }
     }
 
     /// Where to listen.

@@ -3,13 +3,9 @@
 use super::Stop;
 use crate::proto::{Answer, Fields, Request};
 use crate::server::member::Member;
-use crate::server::record::Level;
-use std::time::Instant;
 
-pub(super) fn delete(member: &mut Member, request: &Request) -> Result<(), Stop> {
-    let began = Instant::now();
+pub(super) fn delete(member: &mut Member, request: &Request) -> Result<Answer, Stop> {
     let path = request.path(0)?;
     member.tree.delete(&path, &mut member.talk)?;
-    member.tell(Level::Info, began, format!("DELETE {path}"));
-    Ok(member.answer(Answer::Ok(Fields::words("deleted")))?)
+    Ok(Answer::Ok(Fields::words("deleted")))
 }

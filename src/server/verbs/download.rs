@@ -7,8 +7,8 @@ use super::Stop;
 use crate::hash::Running;
 use crate::net::{Cut, Until};
 use crate::proto::{Answer, Code, Digest, Fields, Refusal, Request, limits};
+use crate::server::action::Action;
 use crate::server::member::Member;
-use crate::server::record::Level;
 use crate::server::scoreboard::Figure;
 use crate::store::digest as store_digest;
 use crate::store::read::Reading;
@@ -17,7 +17,6 @@ use nix::errno::Errno;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
-use std::time::Instant;
 
 /// How a body ended.
 enum Sent {
@@ -33,31 +32,32 @@ struct Range {
     length: u64,
 }
 
-pub(super) fn download(member: &mut Member, request: &Request) -> Result<(), Stop> {
-    let began = Instant::now();
+pub(super) fn download(member: &mut Member, request: &Request, action: &mut Action) -> Result<Answer, Stop> {
     let path = request.path(0)?;
     let reading = member.tree.read(&path)?;
     let range = range(request, reading.meta.size)?;
     let known = known(member, request, &reading, &range)?;
     let fields = Fields::new().with("size", reading.meta.size).with("mtime", reading.meta.mtime);
     let fields = fields.with("offset", range.offset).with("length", range.length).maybe("sha256", known);
+    (action.size, action.bytes, action.resumed) = (Some(reading.meta.size), Some(0), range.offset > 0);
     member.answer(Answer::Ready(fields))?;
-    let sent = send(member, &reading, &range, Sum::new(known));
-    let sent = sent.inspect_err(|cut| member.tell(Level::Info, began, format!("DOWNLOAD {path} broke off: {cut}")))?;
-    match sent {
+    Ok(match send(member, &reading, &range, Sum::new(known), action)? {
         Sent::Whole(digest) => {
             if known.is_none() {
                 reading.keep_digest(digest);
             }
             member.tally.add(Figure::FilesOut, 1);
-            member.tell(Level::Info, began, format!("DOWNLOAD {path} bytes={} sha256={digest}", range.length));
-            Ok(member.answer(Answer::End(Fields::new().with("sha256", digest)))?)
+            action.digest = Some(digest);
+            Answer::End(Fields::new().with("sha256", digest))
         }
-        Sent::Broken(code, good, text) => {
-            member.tell(Level::of(code), began, format!("DOWNLOAD {path} broke off: {code} {text}"));
-            Ok(member.answer(Answer::Abort(code, good, text.into()))?)
-        }
-    }
+        Sent::Broken(code, good, text) => Answer::Abort(code, good, text.into()),
+    })
+}
+
+/// Counts bytes that have gone out.
+fn count(member: &Member, action: &mut Action, bytes: u64) {
+    member.tally.add(Figure::BytesOut, bytes);
+    action.bytes = action.bytes.map(|before| before + bytes);
 }
 
 fn range(request: &Request, size: u64) -> Result<Range, Refusal> {
@@ -120,9 +120,9 @@ impl Sum {
     }
 }
 
-fn send(member: &mut Member, reading: &Reading, range: &Range, mut sum: Sum) -> Result<Sent, Cut> {
+fn send(member: &mut Member, reading: &Reading, range: &Range, mut sum: Sum, action: &mut Action) -> Result<Sent, Cut> {
     if range.length <= member.grant_down(limits::OUTPUT) as u64 {
-        return send_small(member, reading, range, sum);
+        return send_small(member, reading, range, sum, action);
     }
     let mut offset = range.offset as i64;
     let end = offset + range.length as i64;
@@ -138,7 +138,7 @@ fn send(member: &mut Member, reading: &Reading, range: &Range, mut sum: Sum) -> 
         member.talk.say(Answer::Data(piece))?;
         let until = Until::silent_for(limits::STALL);
         let (good, trouble) = member.talk.wire.send_piece(reading.file.as_fd(), &mut offset, piece, until)?;
-        member.tally.add(Figure::BytesOut, good as u64);
+        count(member, action, good as u64);
         if let Some(trouble) = trouble {
             return Ok(broken(&trouble, good as u64));
         }
@@ -162,7 +162,13 @@ fn whole(reading: &Reading, sum: Sum, last: u64) -> Sent {
 }
 
 /// A small file goes out together with the lines around it.
-fn send_small(member: &mut Member, reading: &Reading, range: &Range, mut sum: Sum) -> Result<Sent, Cut> {
+fn send_small(
+    member: &mut Member,
+    reading: &Reading,
+    range: &Range,
+    mut sum: Sum,
+    action: &mut Action,
+) -> Result<Sent, Cut> {
     let mut bytes = vec![0; range.length as usize];
     if let Err(error) = reading.file.read_exact_at(&mut bytes, range.offset) {
         return Ok(broken(&error, 0));
@@ -178,7 +184,7 @@ fn send_small(member: &mut Member, reading: &Reading, range: &Range, mut sum: Su
     if !bytes.is_empty() {
         member.talk.say(Answer::Data(bytes.len()))?;
         member.talk.wire.queue(&bytes);
-        member.tally.add(Figure::BytesOut, range.length);
+        count(member, action, range.length);
     }
     Ok(whole(reading, sum, range.length))
 }

@@ -4,11 +4,13 @@ use super::Stop;
 use crate::proto::{Access, Answer, Code, Fields, Refusal, Request, verb};
 use crate::server::member::Member;
 
-pub(super) fn help(member: &mut Member, request: &Request) -> Result<(), Stop> {
-    for line in lines(request, member.access)? {
+pub(super) fn help(member: &mut Member, request: &Request) -> Result<Answer, Stop> {
+    let mut lines: Vec<_> = lines(request, member.access)?.collect();
+    let last = lines.pop().unwrap_or(Answer::Ok(Fields::new()));
+    for line in lines {
         member.answer(line)?;
     }
-    Ok(())
+    Ok(last)
 }
 
 /// The answer to HELP, the same before and after login, but for verbs that the account may not use.

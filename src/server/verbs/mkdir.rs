@@ -2,11 +2,11 @@
 
 use super::Stop;
 use crate::proto::{Code, Request};
+use crate::server::action::Action;
 use crate::server::member::Member;
 use std::time::Instant;
 
-pub(super) fn mkdir(member: &mut Member, request: &Request) -> Result<(), Stop> {
-    let began = Instant::now();
+pub(super) fn mkdir(member: &mut Member, request: &Request, action: &mut Action, began: Instant) -> Result<(), Stop> {
     let path = request.path(0)?;
     let parents = request.flag("parents");
     let dirs = match member.tree.make_dir(&path, parents, &mut member.talk) {
@@ -16,5 +16,5 @@ pub(super) fn mkdir(member: &mut Member, request: &Request) -> Result<(), Stop> 
         }
         other => other?,
     };
-    Ok(member.enlist_dir(path, dirs, began)?)
+    member.enlist_dir(action.clone(), dirs, began).map_err(Stop::Told)
 }

@@ -5,7 +5,6 @@ use crate::auth::Change;
 use crate::net::Cut;
 use crate::proto::{Answer, Code, Fields, Refusal, Request, limits};
 use crate::server::member::Member;
-use crate::server::record::Level;
 use crate::store::{Pulse, Trouble};
 use crate::sys::signals::{Hearing, PASSWORD_FAILED, PASSWORD_REFUSED, PASSWORD_TAKEN};
 use nix::sys::signal::Signal;
@@ -14,8 +13,7 @@ use std::time::{Duration, Instant};
 /// How often it looks whether an answer has come.
 const LOOK: Duration = Duration::from_millis(5);
 
-pub(super) fn passwd(member: &mut Member, request: &Request) -> Result<(), Stop> {
-    let began = Instant::now();
+pub(super) fn passwd(member: &mut Member, request: &Request) -> Result<Answer, Stop> {
     let (verifier, proof) = (request.word(0).unwrap_or(""), request.word(1).unwrap_or(""));
     let change = Change::from_words(verifier, proof).map_err(|why| Refusal::new(Code::BadRequest, why.to_string()))?;
     let Some(mouth) = &member.mouth else {
@@ -24,10 +22,7 @@ pub(super) fn passwd(member: &mut Member, request: &Request) -> Result<(), Stop>
     let hearing = Hearing::new(&[PASSWORD_TAKEN, PASSWORD_REFUSED, PASSWORD_FAILED]).map_err(Cut::from)?;
     mouth.password(&change, &mut member.talk.wire.waiter)?;
     match answer(member, &hearing)? {
-        Some(PASSWORD_TAKEN) => {
-            member.tell(Level::Info, began, "PASSWD".into());
-            Ok(member.answer(Answer::Ok(Fields::words("changed")))?)
-        }
+        Some(PASSWORD_TAKEN) => Ok(Answer::Ok(Fields::words("changed"))),
         Some(PASSWORD_REFUSED) => {
             Err(Refusal::new(Code::LoginRefused, "the old password is wrong; nothing was changed").into())
         }

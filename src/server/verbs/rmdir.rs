@@ -2,14 +2,12 @@
 
 use super::Stop;
 use crate::proto::{Answer, Fields, Request};
+use crate::server::action::Action;
 use crate::server::member::Member;
-use crate::server::record::Level;
-use std::time::Instant;
 
-pub(super) fn rmdir(member: &mut Member, request: &Request) -> Result<(), Stop> {
-    let began = Instant::now();
+pub(super) fn rmdir(member: &mut Member, request: &Request, action: &mut Action) -> Result<Answer, Stop> {
     let path = request.path(0)?;
     let removed = member.tree.remove_dir(&path, request.flag("recursive"), &mut member.talk)?;
-    member.tell(Level::Info, began, format!("RMDIR {path} removed={removed}"));
-    Ok(member.answer(Answer::Ok(Fields::new().with("removed", removed)))?)
+    action.entries = Some(removed);
+    Ok(Answer::Ok(Fields::new().with("removed", removed)))
 }

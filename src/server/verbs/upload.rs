@@ -3,9 +3,9 @@
 use super::Stop;
 use crate::net::Cut;
 use crate::proto::line::BadLine;
-use crate::proto::{Access, Code, Digest, Fields, Incoming, RemotePath, Request, incoming};
+use crate::proto::{Access, Code, Digest, Fields, Incoming, Request, incoming};
+use crate::server::action::Action;
 use crate::server::member::Member;
-use crate::server::record::Level;
 use crate::store::Trouble;
 use crate::store::stage::{Staged, Wanted};
 use std::time::Instant;
@@ -13,8 +13,7 @@ use std::time::Instant;
 /// Characters of a client's reason that are repeated.
 const REASON: usize = 200;
 
-pub(super) fn upload(member: &mut Member, request: &Request) -> Result<(), Stop> {
-    let began = Instant::now();
+pub(super) fn upload(member: &mut Member, request: &Request, action: &mut Action, began: Instant) -> Result<(), Stop> {
     let staged = match stage(member, request) {
         Ok(staged) => staged,
         Err(stop) => {
@@ -22,12 +21,8 @@ pub(super) fn upload(member: &mut Member, request: &Request) -> Result<(), Stop>
             return Err(stop);
         }
     };
-    let path = request.path(0)?;
-    let staged = match agree(member, request, staged)? {
-        Some(staged) => staged,
-        None => return Ok(()),
-    };
-    Ok(receive(member, staged, path, began)?)
+    let staged = agree(member, request, staged)?;
+    receive(member, staged, action, began)
 }
 
 fn stage(member: &mut Member, request: &Request) -> Result<Staged, Stop> {
@@ -60,13 +55,13 @@ fn is_held(code: Code) -> bool {
     matches!(code, Code::Busy | Code::OverQuota | Code::NoSpace)
 }
 
-/// Says READY, and with `resume` hears from where on the body will come. `None` if the client breaks off here.
-fn agree(member: &mut Member, request: &Request, mut staged: Staged) -> Result<Option<Staged>, Cut> {
+/// Says READY, and with `resume` hears from where on the body will come.
+fn agree(member: &mut Member, request: &Request, mut staged: Staged) -> Result<Staged, Stop> {
     let offset = staged.written();
     let digest = if offset > 0 { staged.digest_so_far() } else { None };
     let told = member.ready(Fields::new().with("offset", offset).maybe("sha256", digest));
     let from = match told {
-        Ok(()) if !request.flag("resume") => return Ok(Some(staged)),
+        Ok(()) if !request.flag("resume") => return Ok(staged),
         Ok(()) => first_line(member),
         Err(cut) => Err(cut),
     };
@@ -74,13 +69,13 @@ fn agree(member: &mut Member, request: &Request, mut staged: Staged) -> Result<O
         Ok(line) => line,
         Err(cut) => {
             let _ = member.keep(staged);
-            return Err(cut);
+            return Err(cut.into());
         }
     };
     let trouble = match incoming::parse(&line) {
-        Ok(Incoming::From(from)) if from == offset => return Ok(Some(staged)),
+        Ok(Incoming::From(from)) if from == offset => return Ok(staged),
         Ok(Incoming::From(0)) => match staged.restart() {
-            Ok(()) => return Ok(Some(staged)),
+            Ok(()) => return Ok(staged),
             Err(trouble) => trouble,
         },
         _ if offset == 0 => Trouble::new(Code::BadRequest, "FROM 0 is due"),
@@ -91,8 +86,7 @@ fn agree(member: &mut Member, request: &Request, mut staged: Staged) -> Result<O
     if !line.starts_with("FROM") {
         member.put_back(line);
     }
-    member.refuse_for(&trouble)?;
-    Ok(None)
+    Err(trouble.into())
 }
 
 /// The first line of a body that is no sign of life: the client may hash for long before it can say FROM.
@@ -117,24 +111,26 @@ enum Body {
     Failed(Trouble),
 }
 
-fn receive(member: &mut Member, mut staged: Staged, path: RemotePath, began: Instant) -> Result<(), Cut> {
-    let body = match body(member, &mut staged) {
+fn receive(member: &mut Member, mut staged: Staged, action: &mut Action, began: Instant) -> Result<(), Stop> {
+    let in_place = staged.written();
+    let received = body(member, &mut staged);
+    action.resumed = in_place > 0;
+    action.bytes = Some(staged.written() - in_place);
+    let body = match received {
         Ok(body) => body,
         Err(cut @ Cut::Line(_)) => {
             member.tree.discard(staged, &mut member.talk);
-            member.tell(Level::Info, began, format!("UPLOAD {path} failed: {cut}"));
-            return Err(cut);
+            return Err(cut.into());
         }
         Err(cut) => {
-            let kept = staged.written();
+            action.text = format!("{cut}; {} bytes can be resumed", staged.written());
             let _ = member.keep(staged);
-            member.tell(Level::Info, began, format!("UPLOAD {path} broke off: {cut}; {kept} bytes can be resumed"));
-            return Err(cut);
+            return Err(cut.into());
         }
     };
     let trouble = match body {
         Body::Ended(claimed) => match staged.finish(&member.tree, claimed) {
-            Ok(complete) => return member.enlist(path, complete, began),
+            Ok(complete) => return member.enlist(action.clone(), complete, began).map_err(Stop::Told),
             Err((trouble, staged)) => {
                 member.tree.discard(*staged, &mut member.talk);
                 trouble
@@ -153,7 +149,8 @@ fn receive(member: &mut Member, mut staged: Staged, path: RemotePath, began: Ins
             member.tree.discard(staged, &mut member.talk);
             if refusal.fatal {
                 member.refuse(refusal.code, &refusal.text)?;
-                return Err(Cut::Protocol);
+                action.text = refusal.text;
+                return Err(Cut::Protocol.into());
             }
             member.discarding = true;
             Trouble::new(refusal.code, refusal.text)
@@ -167,8 +164,7 @@ fn receive(member: &mut Member, mut staged: Staged, path: RemotePath, began: Ins
             trouble
         }
     };
-    member.tell(Level::of(trouble.code()), began, format!("UPLOAD {path} failed: {} {trouble}", trouble.code()));
-    member.refuse_for(&trouble)
+    Err(trouble.into())
 }
 
 /// What a client's ABORT is answered with; its reason is repeated as far as a line has room for it.

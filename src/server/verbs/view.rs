@@ -3,13 +3,11 @@
 use super::Stop;
 use crate::net::Cut;
 use crate::proto::{Answer, Code, Fields, Refusal, Request, limits};
+use crate::server::action::Action;
 use crate::server::member::Member;
-use crate::server::record::Level;
 use std::os::unix::fs::FileExt;
-use std::time::Instant;
 
-pub(super) fn view(member: &mut Member, request: &Request) -> Result<(), Stop> {
-    let began = Instant::now();
+pub(super) fn view(member: &mut Member, request: &Request, action: &mut Action) -> Result<Answer, Stop> {
     let path = request.path(0)?;
     let offset = request.number("offset")?.unwrap_or(0);
     let length = request.number("length")?.unwrap_or(limits::VIEW_DEFAULT);
@@ -33,8 +31,8 @@ pub(super) fn view(member: &mut Member, request: &Request) -> Result<(), Stop> {
     let fields = Fields::new().with("size", reading.meta.size).with("offset", offset).with("length", held);
     member.answer(Answer::Ready(fields))?;
     send(member, &bytes[..held])?;
-    member.tell(Level::Debug, began, format!("VIEW {path}"));
-    Ok(member.answer(Answer::End(Fields::new()))?)
+    action.bytes = Some(held as u64);
+    Ok(Answer::End(Fields::new()))
 }
 
 fn send(member: &mut Member, bytes: &[u8]) -> Result<(), Cut> {
