@@ -66,6 +66,8 @@ pub enum Record {
     Forget,
     /// Of the listener: this child serves this peer, and this user once that is known, and has done so for a while.
     Known(Pid, String, Option<String>),
+    /// Of the listener: lines that matter less than this are not written from now on.
+    Level(Level),
     /// Of the listener: nothing more will come.
     End,
     /// Of anybody: a line for the log.
@@ -83,6 +85,7 @@ impl Record {
             Record::User(pid, name) => format!("U{pid} {name}"),
             Record::Forget => "F".into(),
             Record::Known(pid, peer, user) => format!("K{pid} {peer} {}", user.as_deref().unwrap_or_default()),
+            Record::Level(level) => format!("V{}", *level as u8),
             Record::End => "E".into(),
             Record::Line(level, text) => format!("{}{text}", *level as u8),
             Record::OfUser(level, text) => format!("L{}{text}", *level as u8),
@@ -115,6 +118,7 @@ impl Record {
                 let user = if name.is_empty() { None } else { Some(user(name)?) };
                 Some(Record::Known(pid, peer.into(), user))
             }
+            b'V' => levelled(rest).map(|(level, _)| Record::Level(level)),
             b'E' => Some(Record::End),
             b'L' => levelled(rest).map(|(level, text)| Record::OfUser(level, text)),
             _ => levelled(text).map(|(level, text)| Record::Line(level, text)),
@@ -167,6 +171,11 @@ impl Log {
     /// Sends over `way` what matters as much as `level`.
     pub fn new(way: Arc<Way>, level: Level) -> Self {
         Log { way, level, dropped: Cell::new(0) }
+    }
+
+    /// From now on only what matters as much as `level` is sent.
+    pub fn set_level(&mut self, level: Level) {
+        self.level = level;
     }
 
     /// The way, for another [`Log`] of this process.
@@ -259,6 +268,7 @@ mod tests {
             Record::Forget,
             Record::Known(Pid::from_raw(7), "uid:5".into(), None),
             Record::Known(Pid::from_raw(7), "uid:5".into(), Some("alice".into())),
+            Record::Level(Level::Debug),
             Record::End,
             Record::Line(Level::Debug, "text with spaces".into()),
             Record::OfUser(Level::Debug, "text with spaces".into()),
@@ -290,6 +300,8 @@ mod tests {
             b"K7 y \x1b[2J",
             b"L",
             b"L9x",
+            b"V",
+            b"V9",
         ] {
             assert_eq!(Record::decode(rubbish), None, "{rubbish:?}");
         }

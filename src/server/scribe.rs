@@ -193,6 +193,7 @@ impl Scribe {
                 self.sessions.insert(pid, Session { peer, user });
                 self.release(|_| false);
             }
+            Record::Level(level) => self.level = level,
             Record::End => self.release(|_| true),
             Record::Line(level, text) | Record::OfUser(level, text) => self.write(self.listener, level, "", &text),
         }
@@ -336,7 +337,9 @@ mod tests {
     fn who_a_session_is_the_listener_says_alone() {
         let (mut scribe, Ways { listener, sessions }) = scribe();
         listener.send(&Record::Known(Pid::this(), "here".into(), None));
-        for claim in [opened("there"), user("mallory"), closed(), Record::Forget, Record::End] {
+        for claim in
+            [opened("there"), user("mallory"), closed(), Record::Forget, Record::Level(Level::Error), Record::End]
+        {
             sessions.send(&claim);
             sessions.send(&Record::Line(Level::Info, "a".into()));
             assert_eq!(lines(&mut scribe), ["here a"], "{claim:?}");
