@@ -38,15 +38,40 @@ pub enum Trouble {
 
 /// Gathers what a command line and its environment say, and the file that one of them names.
 pub fn gather(words: Vec<OsString>, variables: Vec<(OsString, OsString)>) -> Result<Gathered, Trouble> {
+    let Completed { words, wants_more, checking, configuration, settings } = complete(words, variables)?;
+    let mut command = Options::command();
+    let parsed =
+        command.try_get_matches_from_mut(words).and_then(|mut matches| Options::from_arg_matches_mut(&mut matches));
+    match parsed {
+        Ok(options) => Ok(Gathered { options, configuration, settings }),
+        Err(why) if wants_more => Err(Trouble::Line(why.format(&mut command))),
+        Err(why) => Err(Trouble::Configuration { why: keys::reason(&why), checking }),
+    }
+}
+
+/// A command line to which nothing is missing any more.
+struct Completed {
+    words: Vec<OsString>,
+    /// It lacked something by itself already.
+    wants_more: bool,
+    checking: bool,
+    configuration: Configuration,
+    settings: Vec<Setting>,
+}
+
+/// Puts in what the command line does not say. Apart from the parsing that follows, so that the memory of one is there for the other: what a
+/// listener's heap has grown to its sessions feel.
+fn complete(mut words: Vec<OsString>, variables: Vec<(OsString, OsString)>) -> Result<Completed, Trouble> {
     let (matches, wants_more) = first_look(&words).map_err(Trouble::Line)?;
     let (name, at) = matches.subcommand().map_or((None, &matches), |(name, at)| (Some(name), at));
-    let keys = Keys::of_serve();
-    let trouble = |why| Trouble::Configuration { why, checking: name == Some("check") };
-    // A command that takes no --config has nothing to do with all this.
+    let checking = name == Some("check");
+    // A command that takes no --config has nothing to do with all this; what is wrong with it is the command line's fault.
     let Ok(named) = at.try_get_one::<PathBuf>("config") else {
-        let options = Options::try_parse_from_words(words).map_err(Trouble::Line)?;
-        return Ok(Gathered { options, configuration: Configuration::default(), settings: Vec::new() });
+        let (configuration, settings) = (Configuration::default(), Vec::new());
+        return Ok(Completed { words, wants_more: true, checking, configuration, settings });
     };
+    let keys = Keys::of_serve();
+    let trouble = |why| Trouble::Configuration { why, checking };
     let path = file_to_read(named.map(PathBuf::as_path), &variables).map_err(trouble)?;
     let from_file = match &path {
         Some(path) => file::read(path, &keys),
@@ -57,14 +82,9 @@ pub fn gather(words: Vec<OsString>, variables: Vec<(OsString, OsString)>) -> Res
     let settings = layers::merge(&keys, strong.iter().map(Vec::as_slice).chain([from_file.as_slice()]));
     let missing = settings.iter().filter(|setting| setting.origin != Origin::Flag && has(at, &keys, setting));
     let place = 1 + usize::from(name.is_some());
-    let mut whole = words.clone();
-    whole.splice(place..place, keys.words(missing));
-    let options = Options::try_parse_from_words(whole).map_err(|why| match wants_more {
-        true => Trouble::Line(why),
-        false => trouble(keys::reason(&why)),
-    })?;
+    words.splice(place..place, keys.words(missing));
     let configuration = Configuration::new(path, strong, keys.words(&settings));
-    Ok(Gathered { options, configuration, settings })
+    Ok(Completed { words, wants_more, checking, configuration, settings })
 }
 
 /// The command line by itself; with it, whether it lacks something, which the file may have.
@@ -74,14 +94,6 @@ fn first_look(words: &[OsString]) -> Result<(ArgMatches, bool), clap::Error> {
             Ok((Options::command().ignore_errors(true).try_get_matches_from(words)?, true))
         }
         other => Ok((other?, false)),
-    }
-}
-
-impl Options {
-    fn try_parse_from_words(words: Vec<OsString>) -> Result<Options, clap::Error> {
-        let mut command = Options::command();
-        let mut matches = command.try_get_matches_from_mut(words)?;
-        Options::from_arg_matches_mut(&mut matches).map_err(|why| why.format(&mut command))
     }
 }
 
