@@ -386,6 +386,9 @@ fn a_certificate_that_the_file_names_anew_is_shown_and_one_taken_away_stays() {
     assert!(reload(&server));
     server.logged("certificate reloaded");
     assert!(matches!(&pins()[..], [one, two] if one != two), "{:?}", pins());
+    // Half of it taken away: what would be no start is no reload either.
+    write(&file, &format!("{serve}tls-key = 'two.key'\n"));
+    assert!(!reload(&server));
     write(&file, &serve);
     assert!(reload(&server));
     server.logged(" tls-cert changed in the configuration: takes effect at the next start");

@@ -122,7 +122,10 @@ fn placed(key: &Key, text: String, directory: &Path) -> OsString {
 mod tests {
     use super::*;
 
-    fn parsed(text: &str) -> Result<Vec<(String, Vec<OsString>, usize)>, Vec<(usize, String)>> {
+    /// A key, its values, its line.
+    type Said = (String, Vec<OsString>, usize);
+
+    fn parsed(text: &str) -> Result<Vec<Said>, Vec<(usize, String)>> {
         let line = |setting: &Setting| if let Origin::File(_, line) = setting.origin { line } else { 0 };
         let settings = parse(text, Path::new("/etc/dfos/forkd.toml"), &Keys::of_serve())?;
         Ok(settings.into_iter().map(|setting| (setting.key.clone(), setting.values.clone(), line(&setting))).collect())

@@ -78,15 +78,27 @@ impl Configuration {
         Ok(Next { options, words, waiting })
     }
 
-    /// Takes over the words of a [`Next`], which follow each other with a zero byte after each. Returns the options and the keys that
-    /// have changed.
-    pub fn take(&self, bytes: &[u8]) -> Result<(Configuration, ServeOptions, Vec<String>), String> {
+    /// Takes over the words of a [`Next`], which follow each other with a zero byte after each; `None` if nothing has changed.
+    pub fn take(&mut self, bytes: &[u8]) -> Result<Option<Changed>, String> {
         let words = bytes.split_inclusive(|byte| *byte == 0).filter_map(|word| word.strip_suffix(b"\0"));
         let words: Vec<_> = words.map(|word| OsStr::from_bytes(word).to_owned()).collect();
+        let keys = changed(&self.words, &words);
+        if keys.is_empty() {
+            return Ok(None);
+        }
         let options = Keys::of_serve().options(&words)?;
-        let changed = changed(&self.words, &words);
-        Ok((Configuration { words, ..self.clone() }, options, changed))
+        self.words = words;
+        Ok(Some(Changed { options, keys }))
     }
+}
+
+/// What has changed while the server runs.
+#[derive(Debug)]
+pub struct Changed {
+    /// The options that hold now.
+    pub options: ServeOptions,
+    /// The keys that are not what they were.
+    pub keys: Vec<String>,
 }
 
 impl Next {
@@ -161,13 +173,14 @@ mod tests {
     fn the_listener_takes_what_the_helper_hands_it() {
         let place = tempfile::tempdir().unwrap();
         let file = place.path().join("forkd.toml");
-        let running = Configuration::new(Some(file.clone()), vec![], words(&["--grace=1"]));
+        let mut running = Configuration::new(Some(file.clone()), vec![], words(&["--grace=1"]));
         std::fs::write(&file, "grace = 2\nallow = ['::1', '10.0.0.0/8']\ndir = 'x'\n").unwrap();
         let next = running.read_again().unwrap();
         assert_eq!((next.options.grace.as_secs(), &next.waiting[..]), (2, &["dir".to_owned()][..]));
-        let (taken, options, changed) = running.take(&next.encode()).unwrap();
-        assert_eq!((options.gate.allow.len(), taken.words), (2, next.words));
-        assert_eq!(changed, ["allow", "grace"]);
+        let changed = running.take(&next.encode()).unwrap().unwrap();
+        assert_eq!((changed.options.gate.allow.len(), &running.words), (2, &next.words));
+        assert_eq!(changed.keys, ["allow", "grace"]);
+        assert!(running.take(&next.encode()).unwrap().is_none());
         std::fs::write(&file, "grace = 2\n\ngrave = 3\n").unwrap();
         assert!(
             running

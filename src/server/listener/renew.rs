@@ -3,6 +3,7 @@
 use super::Listener;
 use crate::auth::UserName;
 use crate::net::listen::Listener as Socket;
+use crate::server::config::running::Changed;
 use crate::server::record::{Level, Log, Record};
 use crate::server::users::{self, Loaded, Users};
 use nix::sys::wait::WaitStatus;
@@ -43,19 +44,17 @@ impl Listener {
 
     /// Takes over the options that a running server can change; the helper has left out all others.
     fn reconfigure(&mut self, words: &[u8]) -> Result<(), String> {
-        let (configuration, options, changed) = self.configuration.take(words)?;
-        self.sources = self.sources.again(&options);
-        self.configuration = configuration;
-        if changed.is_empty() {
-            return Ok(());
-        }
+        let changed = self.configuration.take(words)?;
+        let options = changed.as_ref().map_or(&self.options, |changed| &changed.options);
+        self.sources = self.sources.again(options);
+        let Some(Changed { options, keys }) = changed else { return Ok(()) };
         self.gate.change(&options.gate, options.max_clients, options.max_clients_per_ip, Instant::now());
         let level = options.log_level();
         self.log.set_level(level);
         self.session_log.set_level(level);
         self.tell(&Record::Level(level));
         self.options = options;
-        self.log.line(Level::Info, format!("configuration reloaded, changed: {}", changed.join(", ")));
+        self.log.line(Level::Info, format!("configuration reloaded, changed: {}", keys.join(", ")));
         Ok(())
     }
 }
