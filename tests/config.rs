@@ -225,7 +225,7 @@ fn the_usual_file_is_read_by_root_alone_and_only_if_it_is_there() {
         run(&["setpriv", "--reuid", "65534", "--clear-groups"], &[], &[]),
         run(&[], &["--run-as", "65534", "--config", "none"], &[]),
         run(&[], &["--run-as", "65534"], &[("DFOS_FORKD_CONFIG", "none")]),
-        run(&["rm", "-r", "/etc/dfos"], &[], &[]) + &line("1024", "default"),
+        run(&["sh", "-c", "rm /etc/dfos/forkd.toml && exec \"$@\"", "sh"], &["--run-as", "65534"], &[]),
     ] {
         assert!(none.contains(&line("1024", "default")), "{none}");
     }
@@ -303,6 +303,9 @@ fn after_a_hangup_users_come_from_where_the_file_says() {
     alice.expect("ERR login-refused");
     carol.demand("PING", "OK pong");
     drop((alice, carol, dave));
+    write(&file, SERVE);
+    assert!(reload(&server), "no limits file is missed where there never was one");
+    assert!(server.login("alice").ask("QUOTA").starts_with("OK used=0 limit=none"));
     server.stop();
 }
 
@@ -333,10 +336,11 @@ fn a_broken_file_changes_nothing_and_is_told_of_with_its_line() {
     server.client().demand("LOGIN dave hello", "ERR login-refused");
 
     // Nor is a good one taken over where something else is broken.
-    write(&file, &format!("{SERVE}quota = 2000\n"));
+    write(&file, &format!("{SERVE}quota = 2000\ndeny = ['127.0.0.0/8']\n"));
     fs::write(server.home().join("user_limits.toml"), "[alice]\nquote = 1\n").unwrap();
     assert!(!reload(&server));
     assert!(server.login("alice").ask("QUOTA").starts_with("OK used=0 limit=1000 "));
+    write(&file, &format!("{SERVE}quota = 2000\n"));
     fs::write(server.home().join("user_limits.toml"), "").unwrap();
     assert!(reload(&server));
     assert!(server.login("alice").ask("QUOTA").starts_with("OK used=0 limit=2000 "));
