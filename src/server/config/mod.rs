@@ -1,9 +1,9 @@
 //! The server's configuration: what the command line, the environment and a file say of one list of keys.
 //!
-//! Each long option of `dfos-forkd serve` is at once a key of the file ([`file`]) and a variable ([`environment`]): the list is read from
+//! Each long option of `dfos-forkd serve` is at once a key of the file ([`mod@file`]) and a variable ([`environment`]): the list is read from
 //! the command line's own definition ([`keys`]), so nobody keeps a second one. A flag comes before the environment, that before the
 //! file, and that before the default ([`layers`]). What has been decided is written down as a command line again, so that one parser
-//! says what each value means: at the start ([`line`]), and after SIGHUP ([`running`]).
+//! says what each value means: at the start ([`mod@line`]), and after SIGHUP ([`running`]).
 
 pub mod environment;
 pub mod file;
