@@ -19,5 +19,6 @@ case " $* " in
     ;;
 esac
 export DFOS_BIN=${DFOS_BIN-}
+export DFOS_FORKD_CONFIG=none # nothing of this machine's own
 # No tracebacks of Python's own upon Ctrl+C, no compiled files in the tree.
 exec python3 -B scripts/bench/main.py "$@"

@@ -23,6 +23,7 @@ if [[ -t 1 && -z ${NO_COLOR-} ]]; then BOLD=$'\e[1m' DIM=$'\e[2m' PLAIN=$'\e[0m'
 echo "${DIM}Building (a minute or two the first time) ...$PLAIN"
 cargo build --quiet --locked --release
 BIN=$PWD/target/release
+export DFOS_FORKD_CONFIG=none # nothing of this machine's own
 USERS=$PWD/id_passwd.txt
 
 PLACE=$(mktemp -d "${TMPDIR:-/tmp}/dfos-demo.XXXXXX")

@@ -15,6 +15,8 @@ export DFOS_SERVER=unix:/nonexistent/no-default-server
 export DFOS_USER=nobody-in-particular
 export LC_ALL=C
 unset DFOS_PASSWORD
+# Nor do servers read this machine's own configuration.
+export DFOS_FORKD_CONFIG=none
 
 WORK=$(mktemp -d "${TMPDIR:-/tmp}/dfos-test.XXXXXX")
 PASSED=0 FAILED=0 SKIPPED=0

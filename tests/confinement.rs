@@ -320,7 +320,7 @@ fn the_users_are_loaded_again_by_the_service_user_if_the_file_lets_it() {
         chown(&users, Some(0), Some(0)).unwrap();
         fs::set_permissions(&users, Permissions::from_mode(0o600)).unwrap();
         server.signal(Signal::SIGHUP);
-        server.logged("reload failed: the users stay as they are");
+        server.logged("reload failed: ");
         server.client().demand("LOGIN dave hello", "OK welcome dave");
         // A fresh start reads it as root, and says what will not work.
         let mut server = server;

@@ -139,6 +139,7 @@ fn the_list_of_users_tells_what_they_may_do() {
     let limits = "[alice]\naccess = \"read-only\"\n[bob]\ndisabled = true\n";
     fs::write(home.path().join("user_limits.toml"), limits).unwrap();
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dfos-forkd"));
+    command.env("DFOS_FORKD_CONFIG", "none");
     let output = command.args(["user", "list", "--users"]).arg(home.path().join("users")).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let access =

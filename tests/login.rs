@@ -249,6 +249,7 @@ fn users_are_added_changed_and_removed_by_the_server_itself() {
     let server = Server::start(&[]);
     let user = |arguments: &[&str], password: &str| {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dfos-forkd"));
+        command.env("DFOS_FORKD_CONFIG", "none");
         command.arg("user").args(arguments).arg("--password-stdin").arg("--users").arg(server.home().join("users"));
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let _ = child.stdin.take().unwrap().write_all(format!("{password}\n").as_bytes());
@@ -287,6 +288,7 @@ fn no_name_and_no_password_makes_or_changes_a_line_of_another() {
     let file = home.path().join("users");
     let user = |name: &str, password: &str| {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dfos-forkd"));
+        command.env("DFOS_FORKD_CONFIG", "none");
         command.args(["user", "add", "--password-stdin", "--users"]).arg(&file).arg("--").arg(name);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let _ = child.stdin.take().unwrap().write_all(password.as_bytes());

@@ -456,13 +456,13 @@ fn a_new_certificate_is_taken_at_a_hangup_and_a_broken_one_is_not() {
 
     // A certificate without its key, half way through a renewal.
     fs::write(&paths[0], &two.certificate).unwrap();
-    reloads("the certificate stays as it is", 1);
+    reloads("certificate and configuration stay as they are", 1);
     server.logged("do not go together");
     believes(&first);
     fs::write(&paths[1], "").unwrap();
-    reloads("the certificate stays as it is", 2);
+    reloads("certificate and configuration stay as they are", 2);
     fs::remove_file(&paths[0]).unwrap();
-    reloads("the certificate stays as it is", 3);
+    reloads("certificate and configuration stay as they are", 3);
     believes(&first);
 
     two.write(server.home(), "server");

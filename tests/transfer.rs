@@ -36,6 +36,7 @@ impl Server {
         fs::set_permissions(&users, PermissionsExt::from_mode(0o600)).unwrap();
         let log = fs::File::create(dir.path().join("log")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_dfos-forkd"))
+            .env("DFOS_FORKD_CONFIG", "none")
             .arg("--listen")
             .arg(format!("unix:{}", socket.display()))
             .args([OsStr::new("--users"), users.as_os_str(), OsStr::new("--dir"), store.as_os_str()])

@@ -14,6 +14,7 @@ use thiserror::Error;
 /// Links that are followed one after the other, at most: as many as any sound installation has, and no loop.
 const MOST_LINKS: usize = 8;
 const WRITABLE_BY_ALL: u32 = 0o002;
+const WRITABLE_BY_GROUP: u32 = 0o020;
 const STICKY: u32 = 0o1000;
 
 /// Why a file is not trusted, or not there.
@@ -37,6 +38,12 @@ pub enum TrustError {
     /// In a directory like /tmp: the file was put there by somebody else.
     #[error("{0} belongs to another user (uid {1}) and stands where everyone can put files: keep it elsewhere")]
     Planted(PathBuf, u32),
+    /// A file of the operator's that is somebody else's.
+    #[error("{0} belongs to another user (uid {1}): it must be root's, or belong to the one who runs the server")]
+    NotOurs(PathBuf, u32),
+    /// Root obeys a file that a group can change.
+    #[error("{0} can be changed by a group (gid {1}): run 'chmod g-w' on it")]
+    Shared(PathBuf, u32),
     /// A directory of secrets that is somebody else's.
     #[error("{0} belongs to another user (uid {1}): name a directory of your own")]
     Foreign(PathBuf, u32),
@@ -64,6 +71,19 @@ pub fn open(path: &Path) -> Result<File, TrustError> {
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(&path).map_err(io)?;
     check_file(&path, &file.metadata().map_err(io)?)?;
+    Ok(file)
+}
+
+/// The same for a file that says what to do as root: it must belong to root or to ourselves, and root obeys none that a group can change.
+pub fn open_own(path: &Path) -> Result<File, TrustError> {
+    let file = open(path)?;
+    let found = file.metadata().map_err(|why| TrustError::Io(path.into(), why))?;
+    if !trusted(found.uid()) {
+        return Err(TrustError::NotOurs(path.into(), found.uid()));
+    }
+    if geteuid().is_root() && found.gid() != 0 && found.mode() & WRITABLE_BY_GROUP != 0 {
+        return Err(TrustError::Shared(path.into(), found.gid()));
+    }
     Ok(file)
 }
 

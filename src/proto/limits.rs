@@ -117,6 +117,9 @@ pub const PENALTY_GROWTH: u32 = 32;
 /// penalties, not make it grow.
 pub const PENALISED: usize = 16 * 1024;
 
+/// Bytes of a configuration file: some hundred times what every key and a word on each of them take.
+pub const CONFIGURATION: u64 = 512 * 1024;
+
 /// Lines a second that the log takes about connections that were refused; the others are counted.
 pub const REFUSALS_LOGGED: u32 = 10;
 

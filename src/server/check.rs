@@ -1,9 +1,11 @@
 //! `dfos-forkd check`: what a start with the same options would refuse, what it would warn about, and what confines a session
 //! here. One section a function; nothing is changed, nothing is bound.
 
+use super::config::keys::Keys;
+use super::config::{Configuration, Setting, show};
 use super::confine::service_user::{self, ServiceUser};
 use super::confine::{self, Layer, ruleset};
-use super::options::ServeOptions;
+use super::options::{CheckOptions, ServeOptions};
 use super::program::EXPOSED;
 use super::users::Sources;
 use super::{capacity, certificate, users};
@@ -60,23 +62,42 @@ impl Findings {
     pub fn worst(&self) -> Grade {
         self.0.iter().map(|(grade, _)| *grade).max().unwrap_or(Grade::Ok)
     }
+
+    /// Prints those that are as grave as `least`; the exit status that all of them mean.
+    fn print(&self, least: Grade) -> ExitCode {
+        let mut out = std::io::stdout().lock();
+        for (grade, text) in self.0.iter().filter(|(grade, _)| *grade >= least) {
+            let _ = writeln!(out, "{grade:<8} {text}"); // nobody is left to tell
+        }
+        if self.worst() == Grade::Refused { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    }
 }
 
-/// Prints what is found, one line each: its grade, and a sentence. Fails if the server would not start.
-pub fn run(options: &ServeOptions) -> ExitCode {
+/// What makes a start impossible before anything else is looked at.
+pub fn refused(why: &str) -> ExitCode {
+    let mut findings = Findings::default();
+    why.lines().for_each(|line| findings.add(Grade::Refused, line));
+    findings.print(Grade::Refused)
+}
+
+/// Prints what is found, one line each: its grade, and a sentence; and below, the configuration that holds. Fails if the server would not
+/// start.
+pub fn run(command: &CheckOptions, configuration: &Configuration, settings: &[Setting]) -> ExitCode {
+    let options = &command.serve;
     let mut findings = Findings::default();
     listeners(options, &mut findings);
     certificate(options, &mut findings);
     let users = users_file(options, &mut findings);
     limits_file(options, users.as_ref(), &mut findings);
     let service = storage(options, &mut findings);
-    layers(options, service, &mut findings); // it leaves root
+    layers(options, service, configuration, &mut findings); // it leaves root
     findings.0.extend(capacity::shortage(options).map(|text| (Grade::Warning, text)));
-    let mut out = std::io::stdout().lock();
-    for (grade, text) in &findings.0 {
-        let _ = writeln!(out, "{grade:<8} {text}"); // nobody is left to tell
+    if command.quiet {
+        return findings.print(Grade::Refused);
     }
-    if findings.worst() == Grade::Refused { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    let code = findings.print(Grade::Ok);
+    let _ = write!(std::io::stdout(), "\n{}", show::show(&Keys::of_serve(), configuration, settings));
+    code
 }
 
 /// Where it would listen, and who could listen in.
@@ -199,10 +220,11 @@ fn writable(storage: BorrowedFd, findings: &mut Findings) {
 }
 
 /// Which files the user that the server runs as, which this process is by now, cannot read again on SIGHUP.
-fn read_again(options: &ServeOptions, findings: &mut Findings) {
+fn read_again(options: &ServeOptions, configuration: &Configuration, findings: &mut Findings) {
     let pair = options.channel.source().ok().filter(|_| speaks_tls(options));
     let (users, limits) = (options.users.clone(), options.limits_file());
-    let sources = Sources { users, limits, base: Limits::default(), certificate: pair };
+    let configuration = configuration.file.clone();
+    let sources = Sources { users, limits, base: Limits::default(), certificate: pair, configuration };
     for why in sources.read_again().filter_map(|path| trust::open(path).err()) {
         // What is missing is refused above.
         if !why.is_missing() {
@@ -213,7 +235,12 @@ fn read_again(options: &ServeOptions, findings: &mut Findings) {
 }
 
 /// What confines a session here, tried as the user that the server would run as.
-fn layers(options: &ServeOptions, service: Option<ServiceUser>, findings: &mut Findings) {
+fn layers(
+    options: &ServeOptions,
+    service: Option<ServiceUser>,
+    configuration: &Configuration,
+    findings: &mut Findings,
+) {
     // As the server does, it is opened before root is left. Where it will be made, any other will do to try them on, but not the root
     // directory: what is beneath that is everything, and nothing would be out of reach.
     let opened = File::open(&options.dir);
@@ -227,7 +254,7 @@ fn layers(options: &ServeOptions, service: Option<ServiceUser>, findings: &mut F
             return;
         }
         findings.add(Grade::Ok, format!("the server would run as {service}"));
-        read_again(options, findings);
+        read_again(options, configuration, findings);
     } else if Uid::effective().is_root() {
         return; // nobody to run as: refused above
     }

@@ -6,9 +6,10 @@ mod door;
 mod end;
 mod names;
 mod passwords;
+mod renew;
 
-use super::certificate::Source;
 use super::children::{Child, Children, Reaper};
+use super::config::Configuration;
 use super::confine::Walls;
 use super::ending::{Ending, Fate};
 use super::gate::refusal::Throttle;
@@ -19,7 +20,7 @@ use super::record::{Level, Log, Record};
 use super::scoreboard::{Scoreboard, Totals};
 use super::scribe::{self, Scribe, Ways};
 use super::session::{Brief, Times};
-use super::users::{self, Begun, Load, Loaded, Loading, Sources, Users};
+use super::users::{self, Begun, Load, Loading, Sources, Users};
 use super::words::{self, Ears, Mouth};
 use crate::net::Peer;
 use crate::net::listen::Listener as Socket;
@@ -73,6 +74,7 @@ struct Arrival {
 pub struct Listener {
     pid: Pid,
     options: ServeOptions,
+    configuration: Configuration,
     sockets: Vec<Socket>,
     storage: OwnedFd,
     sources: Sources,
@@ -121,6 +123,8 @@ pub struct Listener {
 pub struct Prepared {
     /// How to serve.
     pub options: ServeOptions,
+    /// Where that is read again.
+    pub configuration: Configuration,
     /// Where to listen.
     pub sockets: Vec<Socket>,
     /// The storage directory.
@@ -144,7 +148,8 @@ impl Listener {
     pub fn new(prepared: Prepared) -> io::Result<Self> {
         let reaper = Reaper::new()?; // before the pipe that wakes the listener
         let signals = SignalPipe::new(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCHLD])?;
-        let Prepared { options, sockets, storage, sources, users, identity, notes, policy, walls } = prepared;
+        let Prepared { options, configuration, sockets, storage, sources, users, identity, notes, policy, walls } =
+            prepared;
         let (Ways { listener: log, sessions: session_log }, log_ends) = scribe::ways(options.log.level())?;
         let (session_log, notice) = desk::audited(session_log, &options.log)?;
         let (mouth, ears) = words::socket()?;
@@ -157,6 +162,7 @@ impl Listener {
             pid: Pid::this(),
             scoreboard: Scoreboard::new(most)?,
             options,
+            configuration,
             sockets,
             storage,
             sources,
@@ -335,7 +341,9 @@ impl Listener {
     fn become_session(self, arrival: Arrival) -> Brief {
         let Arrival { at, socket, peer, slot, group, login_by } = arrival;
         let with_tls = self.sockets.get(at).is_some_and(Socket::speaks_tls);
-        let Listener { pid, options, storage, sources, users, identity, children, scoreboard, gate, .. } = self;
+        let Listener {
+            pid, options, configuration, storage, sources, users, identity, children, scoreboard, gate, ..
+        } = self;
         let log = self.session_log; // the listener's own is closed here
         let tally = join(group, pid).and_then(|()| scoreboard.keep_only(slot)).unwrap_or_else(|error| {
             log.line(Level::Error, format!("cannot start a session: {error}"));
@@ -345,7 +353,7 @@ impl Listener {
         drop(children);
         gate.leave_behind();
         // Memory alone, without a descriptor in it: to free it would be to write to it, and so to have a copy of it.
-        std::mem::forget((options, sources));
+        std::mem::forget((options, configuration, sources));
         Brief {
             socket,
             peer,
@@ -399,60 +407,20 @@ impl Listener {
         }
     }
 
-    /// SIGHUP: has the users loaded again; running sessions go on. Returns in the helper only.
+    /// SIGHUP: has the configuration, the users and all else loaded again; running sessions go on. Returns in the helper only.
     fn reload(&mut self) -> Option<Box<Load>> {
         if self.loading.is_some() {
             self.log.line(Level::Warning, "reload: the users are being loaded already");
             return None;
         }
-        // A certificate of the server's own changes with nobody's hand, and its key may be root's, whom this process has left.
-        let mut sources = self.sources.clone();
-        sources.certificate = sources.certificate.filter(|source| matches!(source, Source::Files { .. }));
-        // A limits file that was there must be there; one that was not may have come.
-        sources.limits = sources.limits.or_else(|| self.options.limits_file());
-        self.sources.limits.clone_from(&sources.limits);
         let logged_in: HashSet<_> = self.children.members().map(|(_, user)| user).collect();
-        match users::begin(&sources, self.storage.as_fd(), None, logged_in.into_iter().collect()) {
+        let (logged_in, again) = (logged_in.into_iter().collect(), Some(&self.configuration));
+        match users::begin(&self.sources, self.storage.as_fd(), None, logged_in, again) {
             Ok(Begun::Parent(loading)) => self.loading = Some(loading),
             Ok(Begun::Helper(load)) => return Some(load),
-            Err(error) => self.log.line(Level::Error, format!("reload failed, the users stay as they are: {error}")),
+            Err(error) => self.log.line(Level::Error, format!("reload failed, everything stays as it is: {error}")),
         }
         None
-    }
-
-    fn reloaded(&mut self, status: WaitStatus) {
-        let Some(mut loading) = self.loading.take() else { return };
-        let asked = std::mem::take(&mut loading.asked);
-        let loaded = loading.finish(status).unwrap_or_else(|error| Loaded {
-            users: None,
-            identity: None,
-            notes: vec![error.to_string()],
-        });
-        tell(&self.log, loaded.notes);
-        match loaded.identity {
-            Some(identity) => {
-                self.identity = Some(identity);
-                self.log.line(Level::Info, "certificate reloaded");
-            }
-            None if matches!(self.sources.certificate, Some(Source::Files { .. })) => {
-                self.log.line(Level::Error, "reload failed: the certificate stays as it is");
-            }
-            None => {}
-        }
-        match loaded.users {
-            Some(users) if users.demonstration && !self.sockets.iter().all(Socket::is_local) => {
-                self.log.line(
-                    Level::Error,
-                    "reload refused: demonstration users, and the server listens beyond this machine",
-                );
-            }
-            Some(users) => {
-                self.dismiss(&asked, &users.gone);
-                self.users = users;
-                self.log.line(Level::Info, "users reloaded");
-            }
-            None => self.log.line(Level::Error, "reload failed: the users stay as they are"),
-        }
     }
 
     /// Forks the scribe. Returns in the child only.
@@ -480,13 +448,6 @@ fn join(group: Pid, listener: Pid) -> io::Result<()> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGINT)?;
     // It may have gone before that could have been noticed.
     if getppid() == listener { Ok(()) } else { Err(io::Error::other("the listener has gone")) }
-}
-
-/// Tells what a loader had to say.
-fn tell(log: &Log, notes: Vec<String>) {
-    for note in notes {
-        log.line(users::level_of(&note), note);
-    }
 }
 
 /// How a process of the server that is no listener ends.

@@ -67,6 +67,11 @@ impl Log {
         Log { audit, ..self }
     }
 
+    /// From now on only what matters as much as `level` is sent.
+    pub fn set_level(&mut self, level: Level) {
+        self.level = level;
+    }
+
     /// The way, for another [`Log`] of this process.
     pub fn sender(&self) -> Arc<Way> {
         self.way.clone()

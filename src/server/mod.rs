@@ -11,6 +11,7 @@ pub mod capacity;
 pub mod certificate;
 pub mod check;
 pub mod children;
+pub mod config;
 pub mod confine;
 pub mod control;
 pub mod ending;

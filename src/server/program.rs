@@ -1,14 +1,15 @@
 //! `dfos-forkd` from its command line to its exit status.
 
+use super::config::{self, Configuration, Trouble};
 use super::confine::service_user::{self, ServiceUser};
 use super::confine::{self, Layer, Layers, process};
 use super::listener::{self, Listener, Prepared, Role};
-use super::options::{Command, LogTarget, Options, ServeOptions};
+use super::options::{Command, LogTarget, ServeOptions};
 use super::record::Level;
 use super::scribe::output::file;
 use super::users::{Loaded, Sources};
 use super::{capacity, check, session, user_command, users};
-use crate::auth::{self, Limits};
+use crate::auth;
 use crate::net::Address;
 use crate::net::listen::{Listener as Socket, listen_on};
 use crate::net::tls;
@@ -16,7 +17,6 @@ use crate::store::tree::Policy;
 use crate::sys::fork::exit_child;
 use crate::sys::heap;
 use crate::sys::signals::{self, StopPipe};
-use clap::Parser;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Uid, geteuid};
@@ -33,25 +33,33 @@ pub const EXPOSED: &str = "would be reachable from other machines in plain text:
 
 /// Runs `dfos-forkd`.
 pub fn main() -> ExitCode {
-    let options = Options::parse();
+    let gathered = match config::gather(std::env::args_os().collect(), std::env::vars_os().collect()) {
+        Ok(gathered) => gathered,
+        Err(Trouble::Line(why)) => why.exit(),
+        Err(Trouble::Configuration { why, checking: true }) => return check::refused(&why),
+        Err(Trouble::Configuration { why, checking: false }) => return failed(&why),
+    };
+    let options = gathered.options;
     let result = match options.command {
         Some(Command::User(command)) => user_command::run(&command),
-        Some(Command::Check(serve)) => Ok(check::run(&serve)),
-        Some(Command::Serve(serve)) => serve_files(serve),
-        None => serve_files(options.serve),
+        Some(Command::Check(command)) => Ok(check::run(&command, &gathered.configuration, &gathered.settings)),
+        Some(Command::Serve(serve)) => serve_files(serve, gathered.configuration),
+        None => serve_files(options.serve, gathered.configuration),
     };
     match result {
         Ok(code) => code,
-        Err(why) => {
-            for line in why.lines() {
-                let _ = writeln!(std::io::stderr(), "dfos-forkd: {line}");
-            }
-            ExitCode::FAILURE
-        }
+        Err(why) => failed(&why),
     }
 }
 
-fn serve_files(options: ServeOptions) -> Result<ExitCode, String> {
+fn failed(why: &str) -> ExitCode {
+    for line in why.lines() {
+        let _ = writeln!(std::io::stderr(), "dfos-forkd: {line}");
+    }
+    ExitCode::FAILURE
+}
+
+fn serve_files(options: ServeOptions, configuration: Configuration) -> Result<ExitCode, String> {
     heap::one_for_all_threads();
     let layers = confine::wanted(&options)?;
     if layers.has(Layer::Descriptors) {
@@ -76,12 +84,13 @@ fn serve_files(options: ServeOptions) -> Result<ExitCode, String> {
     let sources = Sources {
         users: options.users.clone(),
         limits: options.limits_file(),
-        base: Limits { quota: options.quota.map(|size| size.as_u64()), ..Limits::default() },
+        base: options.base_limits(),
         certificate,
+        configuration: configuration.file.clone(),
     };
     let loaded = users::load_now(&sources, storage.as_fd(), service.as_ref())
         .map_err(|why| format!("cannot load the users: {why}"))?;
-    let Loaded { users: Some(users), identity, mut notes } = loaded else { return Err(grave(loaded.notes)) };
+    let Loaded { users: Some(users), identity, mut notes, .. } = loaded else { return Err(grave(loaded.notes)) };
     if wants_tls {
         if identity.is_none() {
             return Err(grave(notes));
@@ -101,7 +110,8 @@ fn serve_files(options: ServeOptions) -> Result<ExitCode, String> {
     let mut notes: Vec<_> = notes.into_iter().map(|note| (users::level_of(&note), note)).collect();
     notes.extend(service.map(|service| (Level::Info, format!("running as {service}"))));
     let policy = Policy::new(mask);
-    let prepared = Prepared { options, sockets, storage, sources, users, identity, notes, policy, walls };
+    let prepared =
+        Prepared { options, configuration, sockets, storage, sources, users, identity, notes, policy, walls };
     let listener = Listener::new(prepared).map_err(|why| format!("cannot start: {why}"))?;
     match listener.run(announce).map_err(|why| format!("the listener failed: {why}"))? {
         Role::Listener(orderly) => Ok(if orderly { ExitCode::SUCCESS } else { ExitCode::FAILURE }),

@@ -88,6 +88,8 @@ pub enum Record {
     TurnedAway(usize, String, Option<Level>, String, String),
     /// Of the listener: write into new files, the old ones have been put away.
     Reopen,
+    /// Of the listener: lines that matter less than this are not written from now on.
+    Level(Level),
     /// Of the listener: nothing more will come.
     End,
     /// Of anybody: so many records are missing here, and why.
@@ -120,6 +122,7 @@ impl Record {
                 format!("T{at} {peer} {level} {word} {text}")
             }
             Record::Reopen => "N".into(),
+            Record::Level(level) => format!("V{}", *level as u8),
             Record::End => "E".into(),
             Record::Lost(count, why) => format!("X{count} {why}"),
             Record::Line(level, text) => format!("{}{text}", *level as u8),
@@ -153,6 +156,7 @@ impl Record {
                 Some(Record::TurnedAway(at.parse().ok()?, peer.into(), level, word.into(), text.into()))
             }
             b'N' => Some(Record::Reopen),
+            b'V' => levelled(rest).map(|(level, _)| Record::Level(level)),
             b'E' => Some(Record::End),
             b'X' => {
                 let [count, why] = words(rest)?;
@@ -257,6 +261,7 @@ mod tests {
             Record::TurnedAway(0, "uid:5".into(), None, "full".into(), "no room".into()),
             Record::TurnedAway(0, "uid:5".into(), Some(Level::Info), "full".into(), "no room".into()),
             Record::Reopen,
+            Record::Level(Level::Debug),
             Record::End,
             Record::Lost(7, "the log was too slow".into()),
             Record::Line(Level::Debug, "text with spaces".into()),
@@ -306,6 +311,8 @@ mod tests {
             b"R4  x",
             b"R1 \x1b[2J x",
             b"A",
+            b"V",
+            b"V9",
         ] {
             assert_eq!(Record::decode(rubbish), None, "{rubbish:?}");
         }

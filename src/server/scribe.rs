@@ -208,6 +208,7 @@ impl Scribe {
                 self.log.reopen();
                 self.audit.iter_mut().for_each(Journal::reopen);
             }
+            Record::Level(level) => self.level = level,
             Record::End => {
                 self.release(|_| true);
                 self.note(|_| {
@@ -425,7 +426,10 @@ mod tests {
         let (mut scribe, Ways { listener, sessions }) = scribe();
         listener.send(&Record::Known(caller("here"), None));
         let away = Record::TurnedAway(0, "there".into(), Some(Level::Info), "full".into(), "x".into());
-        for claim in [opened("there"), user("mallory"), closed(), away, Record::Reopen, Record::Forget, Record::End] {
+        let level = Record::Level(Level::Error);
+        for claim in
+            [opened("there"), user("mallory"), closed(), away, Record::Reopen, Record::Forget, level, Record::End]
+        {
             sessions.send(&claim);
             sessions.send(&Record::Line(Level::Info, "a".into()));
             assert_eq!(lines(&mut scribe), ["here a"], "{claim:?}");

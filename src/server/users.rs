@@ -1,9 +1,11 @@
-//! Loading the users file, the limits file and the server's key. A short-lived helper reads them, so that no password, no verifier
+//! Loading the users file, the limits file and the server's key, and after SIGHUP the configuration. A short-lived helper reads them, so that no password, no verifier
 //! and no key is ever in the listener's memory, which every session inherits; what it leaves are sealed files in memory, from which
 //! a session takes what it needs.
 
 use super::certificate;
+use super::config::Configuration;
 use super::confine::service_user::ServiceUser;
+use super::options::{ServeOptions, usual_limits_file};
 use super::record::Level;
 use crate::auth::limits_file::{self, LimitsFile};
 use crate::auth::{Limits, ParsedUsers, UserName, limits as records, table, trust, users_file};
@@ -61,6 +63,7 @@ pub struct Loading {
     table: File,
     limits: File,
     identity: File,
+    configuration: File,
     gone: File,
     notes: File,
 }
@@ -71,6 +74,8 @@ pub struct Loaded {
     pub users: Option<Users>,
     /// The server's certificate and key, sealed; `None` if they were not asked for, or could not be loaded.
     pub identity: Option<File>,
+    /// The configuration that was read again, for [`Configuration::take`].
+    pub configuration: Vec<u8>,
     /// What the operator should read.
     pub notes: Vec<String>,
 }
@@ -86,6 +91,8 @@ pub struct Sources {
     pub base: Limits,
     /// The server's certificate and key, where they are needed.
     pub certificate: Option<certificate::Source>,
+    /// The configuration file, if there is one.
+    pub configuration: Option<PathBuf>,
 }
 
 /// What [`begin`] returns in each of two processes.
@@ -103,30 +110,37 @@ pub struct Load {
     storage: OwnedFd,
     /// Whom the helper becomes once it has everything open; nobody, if the server is not root any more.
     service: Option<ServiceUser>,
+    /// What to read again before all else, after SIGHUP.
+    again: Option<Configuration>,
     table: File,
     limits: File,
     identity: File,
+    configuration: File,
     asked: Vec<UserName>,
     gone: File,
     notes: File,
 }
 
-/// Starts a helper that loads `sources`. `asked` are those who are logged in: it tells who of them is gone.
+/// Starts a helper that loads `sources`, or what they are when the configuration has been read `again`. `asked` are those who are logged
+/// in: it tells who of them is gone.
 pub fn begin(
     sources: &Sources,
     storage: BorrowedFd,
     service: Option<&ServiceUser>,
     asked: Vec<UserName>,
+    again: Option<&Configuration>,
 ) -> io::Result<Begun> {
     let (table, limits, identity) = (table::create()?, records::create()?, sealed::create(c"dfos-identity")?);
     // As long as they may be: a pipe that is full would stop the helper, for whose end the reader waits.
     let (gone, notes) = (sealed::create(c"dfos-gone")?, sealed::create(c"dfos-notes")?);
+    let (configuration, again) = (sealed::create(c"dfos-configuration")?, again.cloned());
     // All that can fail is done before the fork: a helper that came back with an error would be a second listener.
     let (sources, storage, service) = (sources.clone(), storage.try_clone_to_owned()?, service.cloned());
     Ok(match fork()? {
-        Fork::Parent(pid) => Begun::Parent(Loading { pid, asked, table, limits, identity, gone, notes }),
+        Fork::Parent(pid) => Begun::Parent(Loading { pid, asked, table, limits, identity, configuration, gone, notes }),
         Fork::Child => {
-            let load = Load { sources, storage, service, table, limits, identity, asked, gone, notes };
+            let load =
+                Load { sources, storage, service, again, table, limits, identity, configuration, asked, gone, notes };
             Begun::Helper(Box::new(load))
         }
     })
@@ -145,6 +159,7 @@ impl Load {
 
     /// As root the certificate is read, or made, and the other files opened; nothing else.
     fn load(&mut self) -> Result<(), String> {
+        self.read_configuration_again()?;
         self.load_certificate()?;
         let users = open(&self.sources.users)?;
         let limits = open_limits(self.sources.limits.as_deref())?;
@@ -168,14 +183,28 @@ impl Load {
         self.tell_problems(&users, &limits)
     }
 
-    /// A certificate that cannot be used is no reason not to load the users: the listener decides what that means.
+    /// After SIGHUP: what the configuration says now is what is loaded.
+    fn read_configuration_again(&mut self) -> Result<(), String> {
+        let Some(running) = &self.again else { return Ok(()) };
+        let next = running.read_again()?;
+        self.sources = self.sources.again(&next.options);
+        // A certificate of the server's own changes with nobody's hand, and its key may be root's, whom this process has left.
+        self.sources.certificate.take_if(|source| matches!(source, certificate::Source::Own(_)));
+        self.configuration.write_all(&next.encode()).map_err(|why| why.to_string())?;
+        for key in &next.waiting {
+            let text = "changed in the configuration: takes effect at the next start";
+            writeln!(self.notes, "{key} {text}").map_err(|why| why.to_string())?;
+        }
+        Ok(())
+    }
+
     fn load_certificate(&mut self) -> Result<(), String> {
         let Some(source) = &self.sources.certificate else { return Ok(()) };
         let is_new = !source.is_there();
         let note = match certificate::load(source, &mut self.identity) {
             Ok(pin) if is_new => format!("{MADE}{source}\n{PIN}{pin}"),
             Ok(pin) => format!("{PIN}{pin}"),
-            Err(why) => format!("the certificate cannot be used: {why}"),
+            Err(why) => return Err(format!("the certificate cannot be used: {why}")),
         };
         writeln!(self.notes, "{note}").map_err(|why| why.to_string())
     }
@@ -215,19 +244,39 @@ impl Load {
 }
 
 impl Sources {
+    /// The same as the options say it now. A limits file that was there must be there; one that was not may have come. The server's own
+    /// certificate is exchanged for the operator's, but never the other way: its key may be root's.
+    pub fn again(&self, options: &ServeOptions) -> Sources {
+        let usual = options.users.with_file_name(limits_file::USUAL_NAME);
+        let was_there = self.limits.as_ref() == Some(&usual);
+        let beside = || if was_there { Some(usual) } else { usual_limits_file(&options.users) };
+        let certificate = self.certificate.as_ref().map(|old| match options.channel.source() {
+            Ok(new @ certificate::Source::Files { .. }) => new,
+            _ => old.clone(),
+        });
+        Sources {
+            users: options.users.clone(),
+            limits: options.user_limits.clone().or_else(beside),
+            base: options.base_limits(),
+            certificate,
+            configuration: self.configuration.clone(),
+        }
+    }
+
     /// The files that are read again on SIGHUP.
     pub fn read_again(&self) -> impl Iterator<Item = &Path> {
         let pair = match &self.certificate {
             Some(certificate::Source::Files { certificate, key }) => vec![certificate.as_path(), key.as_path()],
             _ => Vec::new(),
         };
-        std::iter::once(self.users.as_path()).chain(self.limits.as_deref()).chain(pair)
+        let sources = [Some(self.users.as_path()), self.limits.as_deref(), self.configuration.as_deref()];
+        sources.into_iter().flatten().chain(pair)
     }
 }
 
 /// Loads `sources` and waits for it, as at start-up. The helper becomes `service`, if it is root.
 pub fn load_now(sources: &Sources, storage: BorrowedFd, service: Option<&ServiceUser>) -> io::Result<Loaded> {
-    let loading = match begin(sources, storage, service, Vec::new())? {
+    let loading = match begin(sources, storage, service, Vec::new(), None)? {
         Begun::Parent(loading) => loading,
         Begun::Helper(load) => exit_child(load.run()),
     };
@@ -253,15 +302,27 @@ impl Loading {
         let gone = text_of(&self.gone)?.lines().filter_map(|name| name.parse().ok()).collect();
         let sound = matches!(status, WaitStatus::Exited(_, 0));
         let users = sound.then_some(Users { table: self.table, limits: self.limits, demonstration, gone });
-        Ok(Loaded { users, identity: has_identity.then_some(self.identity), notes })
+        let configuration = bytes_of(&self.configuration)?;
+        Ok(Loaded { users, identity: has_identity.then_some(self.identity), configuration, notes })
+    }
+}
+
+impl Loaded {
+    /// Nothing but the reason.
+    pub fn failed(why: String) -> Self {
+        Loaded { users: None, identity: None, configuration: Vec::new(), notes: vec![why] }
     }
 }
 
 /// All that a helper has written to a file. Read at a stated offset: the position is the writer's too, and at the end.
 fn text_of(file: &File) -> io::Result<String> {
+    Ok(String::from_utf8_lossy(&bytes_of(file)?).into_owned())
+}
+
+fn bytes_of(file: &File) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?];
     file.read_exact_at(&mut bytes, 0)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    Ok(bytes)
 }
 
 /// Opens the users file.

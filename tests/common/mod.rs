@@ -104,6 +104,7 @@ pub fn command(home: &Path, options: &[&str]) -> Command {
 fn command_under(umask: &str, home: &Path, options: &[&str]) -> Command {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", &format!("umask {umask}; exec \"$0\" \"$@\"")]).arg(binary());
+    command.env("DFOS_FORKD_CONFIG", "none"); // nothing of this machine's own
     command.args(options).current_dir(home).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.arg("--dir").arg(home.join("storage")).arg("--users").arg(home.join("users"));
     command.arg("--state-dir").arg(home.join("state"));

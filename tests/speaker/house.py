@@ -41,7 +41,8 @@ class House:
         command = [BIN / "dfos-forkd", "--listen", "tcp://127.0.0.1:0", "--dir", self.storage]
         command += ["--users", self.home / "users", "--max-clients", "64", "--max-penalty", "0", *options]
         with open(self.log_file, "wb") as log:
-            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, cwd=self.home)
+            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, cwd=self.home,
+                                            env={**os.environ, "DFOS_FORKD_CONFIG": "none"})
         line = self.process.stdout.readline().decode()
         assert line.startswith("listening tcp://"), line
         self.port = int(line.rsplit(":", 1)[1])

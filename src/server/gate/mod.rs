@@ -48,13 +48,19 @@ pub struct Gate {
 impl Gate {
     /// A gate kept as the operator wants it. `clients` and `per_ip` are the limits of all sessions and of one address.
     pub fn new(options: &GateOptions, clients: u32, per_ip: u32) -> io::Result<Self> {
-        let limits = room::Limits { clients, per_ip, per_net: options.max_clients_per_net, logins: options.max_logins };
         Ok(Gate {
             access: Access { allow: options.allow.clone(), deny: options.deny.clone() },
             penalties: Penalties::new(options.max_penalty(), options.penalty_exempt.clone()),
-            room: Room::new(limits)?,
+            room: Room::new(limits_of(options, clients, per_ip))?,
             tally: Tally::default(),
         })
+    }
+
+    /// Keeps the gate as the operator wants it from now on. Who is inside stays; `clients` and the option --max-logins must be as they were.
+    pub fn change(&mut self, options: &GateOptions, clients: u32, per_ip: u32, now: Instant) {
+        self.access = Access { allow: options.allow.clone(), deny: options.deny.clone() };
+        self.penalties.change(options.max_penalty(), options.penalty_exempt.clone(), now);
+        self.room.change(limits_of(options, clients, per_ip));
     }
 
     /// Whether `peer` gets a session now.
@@ -103,6 +109,10 @@ impl Gate {
     }
 }
 
+fn limits_of(options: &GateOptions, clients: u32, per_ip: u32) -> room::Limits {
+    room::Limits { clients, per_ip, per_net: options.max_clients_per_net, logins: options.max_logins }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,6 +154,28 @@ mod tests {
         let later = now + Duration::from_secs(2);
         assert_eq!(gate.admit(&other, later), Verdict::AdmitInsteadOf(Pid::from_raw(1)));
         assert_eq!(gate.tally.to_string(), "1 not on the list, 1 for failures, 1 over the limit of an address");
+    }
+
+    #[test]
+    fn a_gate_that_is_changed_keeps_who_is_inside_and_forgives_what_is_forgiven_now() {
+        let mut gate = gate(&["--deny", "192.0.2.0/24"]);
+        let now = Instant::now();
+        let (denied, rude, other) = (from("192.0.2.1:1"), from("198.51.100.1:1"), from("203.0.113.1:1"));
+        (0..9).for_each(|_| gate.remember(&rude, Fate::Ended(Ending::LoginRefused), now));
+        gate.room.enter(Pid::from_raw(1), &other, now);
+        let mut change = |options: &[&str], per_ip| {
+            let line = Line::parse_from(["test"].iter().chain(options));
+            gate.change(&line.gate, 3, per_ip, now);
+            [&denied, &rude, &other].map(|peer| gate.admit(peer, now))
+        };
+        let banned = |verdict| matches!(verdict, Verdict::Refuse(Refusal::Banned(_)));
+        let [one, two, three] = change(&["--deny", "203.0.113.0/24"], 2);
+        assert!(one == Verdict::Admit && banned(two) && three == Verdict::Refuse(Refusal::Denied));
+        let [_, two, three] = change(&["--max-penalty", "20"], 1);
+        assert!(matches!(two, Verdict::Refuse(Refusal::Banned(left)) if left <= Duration::from_secs(20)), "{two:?}");
+        assert_eq!(three, Verdict::Refuse(Refusal::Address));
+        assert_eq!(change(&["--penalty-exempt", "198.51.100.0/24"], 2)[1], Verdict::Admit);
+        assert_eq!(change(&["--max-penalty", "0"], 2), [Verdict::Admit; 3]);
     }
 
     #[test]

@@ -80,11 +80,21 @@ impl Penalties {
         Penalties { longest, exempt, by_block: HashMap::new(), by_end: BTreeSet::new() }
     }
 
+    /// Rules from now on. Of the penalties that run none is longer than one could be now.
+    pub fn change(&mut self, longest: Duration, exempt: Vec<Network>, now: Instant) {
+        (self.longest, self.exempt) = (longest, exempt);
+        let latest = now + longest + limits::FORGIVEN;
+        self.by_block.values_mut().for_each(|penalty| penalty.until = penalty.until.min(latest));
+        self.by_end = self.by_block.iter().map(|(block, penalty)| (penalty.until, *block)).collect();
+    }
+
     /// How long connections from `address` are refused still; `None` if they are not.
     pub fn banned(&self, address: IpAddr, now: Instant) -> Option<Duration> {
         let penalty = self.by_block.get(&Block::of_offender(address))?;
         let left = penalty.until.saturating_duration_since(now);
-        left.checked_sub(limits::FORGIVEN).filter(|over| !over.is_zero())
+        let over = left.checked_sub(limits::FORGIVEN).filter(|over| !over.is_zero())?;
+        // Who is exempt may have become so since.
+        (!any_contains(&self.exempt, address)).then_some(over)
     }
 
     /// Adds an offence.

@@ -90,6 +90,11 @@ impl Room {
         })
     }
 
+    /// Limits from now on. The room is no larger for that: `clients` and `logins` must be as they were.
+    pub fn change(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     /// Whether there is room for `peer`: as it is, or in place of a stranger. `dice` gives a random number; it is asked only when the
     /// strangers' room is more than half full.
     pub fn ask(&self, peer: &Peer, now: Instant, dice: impl FnOnce() -> u32) -> Result<Option<Pid>, Refusal> {

@@ -1,9 +1,11 @@
 //! The command line of `dfos-forkd`: a file for each command that takes many options.
 
+mod check;
 mod log;
 mod serve;
 mod user;
 
+pub use check::CheckOptions;
 pub use log::{LogOptions, LogTarget};
 pub use serve::{ChannelOptions, ServeOptions};
 pub use user::{UserAction, UserOptions, usual_limits_file};
@@ -14,8 +16,11 @@ use clap::{Parser, Subcommand};
 const AFTER_HELP: &str = "\
 Signals:
   INT, TERM  end: accept no more, give running operations the grace period; a second one ends at once
-  HUP        read the users file, the limits file and --tls-cert again; the sessions of users that are gone or disabled end,
-             others go on; make --audit and --log-file anew where they have been put away
+  HUP        read the configuration, the users file, the limits file and --tls-cert again; the sessions of users that are gone or
+             disabled end, others go on; make --audit and --log-file anew where they have been put away
+
+Configuration: each long option of 'serve' is at once a key of the file (max-clients = 100) and an environment variable
+(DFOS_FORKD_MAX_CLIENTS=100). A flag comes before the environment, that before the file. 'dfos-forkd check' shows what holds.
 
 Exit status: 0 after an orderly end, 1 when it cannot start or was made to end at once, 2 for a wrong command line.
 On standard output it prints one line for each listener, 'listening URL', when it can serve; log lines go to --log-target.";
@@ -39,8 +44,8 @@ pub struct Options {
 pub enum Command {
     /// Serve files (what happens without a subcommand, too)
     Serve(ServeOptions),
-    /// Tell what would be refused or is missing, and what confines sessions here; takes the options of serve
-    Check(ServeOptions),
+    /// Tell what would be refused or is missing, what confines sessions here, and which configuration holds; takes the options of serve
+    Check(CheckOptions),
     /// Add, change, remove or list users
     User(UserOptions),
 }

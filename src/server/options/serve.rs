@@ -2,6 +2,7 @@
 
 use super::log::LogOptions;
 use super::user::usual_limits_file;
+use crate::auth::Limits;
 use crate::net::Address;
 use crate::net::address::{DEFAULT_PORT, HostPort};
 use crate::server::certificate::Source;
@@ -14,6 +15,9 @@ use std::time::Duration;
 /// How to serve.
 #[derive(Debug, Clone, Args)]
 pub struct ServeOptions {
+    /// The configuration file, TOML; 'none' for none [default: /etc/dfos/forkd.toml, for root and if it is there]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Listen on tls://HOST:PORT, tcp://HOST:PORT (plain text) or unix:/PATH; may be given several times [default:
     /// tls://127.0.0.1:9000]
     #[arg(long, value_name = "URL")]
@@ -114,6 +118,11 @@ impl ServeOptions {
     /// The limits file: the one that was named, or the usual one if something is there.
     pub fn limits_file(&self) -> Option<PathBuf> {
         self.user_limits.clone().or_else(|| usual_limits_file(&self.users))
+    }
+
+    /// The limits of users of whom the limits file says nothing.
+    pub fn base_limits(&self) -> Limits {
+        Limits { quota: self.quota.map(|size| size.as_u64()), ..Limits::default() }
     }
 
     /// Where to listen.

@@ -10,6 +10,9 @@ pub struct UserOptions {
     #[command(subcommand)]
     /// What to do.
     pub action: UserAction,
+    /// The configuration file, TOML; 'none' for none [default: /etc/dfos/forkd.toml, for root and if it is there]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
     /// The users file
     #[arg(long, value_name = "FILE", default_value = "./id_passwd.txt", global = true)]
     pub users: PathBuf,
