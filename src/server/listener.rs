@@ -4,6 +4,7 @@
 mod door;
 mod end;
 mod names;
+mod upgrade;
 
 use super::certificate::Source;
 use super::children::{Child, Children, Reaper};
@@ -11,6 +12,8 @@ use super::confine::Walls;
 use super::ending::{Ending, Fate};
 use super::gate::refusal::Throttle;
 use super::gate::{Gate, Refusal};
+use super::handover::Taken;
+use super::manager::{Manager, Served};
 use super::options::ServeOptions;
 use super::record::{Level, Log, Record};
 use super::scoreboard::{Scoreboard, Totals};
@@ -22,9 +25,10 @@ use crate::net::Peer;
 use crate::net::listen::Listener as Socket;
 use crate::proto::limits;
 use crate::store::tree::Policy;
+use crate::sys::exec::Program;
 use crate::sys::fork::{Fork, exit_child, fork};
-use crate::sys::signals::{self, SignalPipe};
-use end::Phase;
+use crate::sys::signals::{self, SignalPipe, UPGRADE};
+use end::{LAST_WORDS, Phase};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::signal::{SigSet, Signal};
@@ -37,6 +41,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+use upgrade::Upgrade;
 
 /// How long accepting rests when there are no descriptors or processes to be had.
 const REST: Duration = Duration::from_millis(200);
@@ -99,6 +104,10 @@ pub struct Listener {
     phase: Phase,
     policy: Policy,
     walls: Rc<Walls>,
+    manager: Manager,
+    upgrade: Upgrade,
+    /// Whether another program was here before, and its sessions still are.
+    took_over: bool,
 }
 
 /// What is ready before the listener begins.
@@ -121,22 +130,27 @@ pub struct Prepared {
     pub policy: Policy,
     /// What the kernel holds around each session.
     pub walls: Walls,
+    /// Who is told how it goes.
+    pub manager: Manager,
+    /// How this program was started.
+    pub program: Program,
+    /// What the program that was here before has left, if there was one.
+    pub taken: Option<Taken>,
 }
 
 impl Listener {
     /// The parent process, with all that it holds.
     pub fn new(prepared: Prepared) -> io::Result<Self> {
         let reaper = Reaper::new()?; // before the pipe that wakes the listener
-        let signals = SignalPipe::new(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCHLD])?;
-        let Prepared { options, sockets, storage, sources, users, identity, notes, policy, walls } = prepared;
+        let signals = SignalPipe::new(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, UPGRADE, Signal::SIGCHLD])?;
+        let Prepared { options, sockets, storage, sources, users, identity, notes, policy, walls, .. } = prepared;
+        let Prepared { manager, program, taken, .. } = prepared;
         let (Ways { listener: log, sessions: session_log }, log_ends) = scribe::ways(options.log_level())?;
         let (mouth, ears) = words::socket()?;
         let gate = Gate::new(&options.gate, options.max_clients, options.max_clients_per_ip)?;
         let most = options.max_clients as usize + options.gate.max_logins as usize;
-        for (level, note) in notes {
-            log.line(level, note);
-        }
-        Ok(Listener {
+        let count = taken.as_ref().map_or(0, |taken| taken.invitation.count);
+        let mut listener = Listener {
             pid: Pid::this(),
             scoreboard: Scoreboard::new(most)?,
             options,
@@ -167,7 +181,17 @@ impl Listener {
             phase: Phase::Serving,
             policy,
             walls: Rc::new(walls),
-        })
+            manager,
+            upgrade: Upgrade::new(program, count),
+            took_over: taken.is_some(),
+        };
+        if let Some(taken) = taken {
+            listener.take_over(taken)?;
+        }
+        for (level, note) in notes {
+            listener.log.line(level, note);
+        }
+        Ok(listener)
     }
 
     /// Serves until the end. Returns in the parent at the end, and in each child at its beginning: there, all that the listener
@@ -176,8 +200,13 @@ impl Listener {
         if let Some((scribe, mask)) = self.start_scribe()? {
             return Ok(Role::Scribe(scribe, mask));
         }
-        announce(&self.sockets);
-        for socket in &self.sockets {
+        if self.took_over {
+            self.tell_of_takeover();
+        } else {
+            announce(&self.sockets);
+        }
+        self.manager.ready();
+        for socket in self.sockets.iter().filter(|_| !self.took_over) {
             self.log.line(Level::Info, format!("listening on {}", socket.address));
             if socket.address.is_exposed() {
                 let text = "is reachable from other machines and speaks plain text: files travel readable";
@@ -187,13 +216,20 @@ impl Listener {
         loop {
             let ready = self.wait()?;
             self.signals.drain();
-            let ended = self.reap();
+            let mut ended = self.reap();
             self.hear_words(&ended);
+            let left = self.scribe.is_none() && self.upgrade.is_leaving();
+            if left {
+                self.bury(std::mem::take(&mut ended));
+                self.go_on_as_another();
+            }
             if self.scribe.is_none() {
                 if let Some((scribe, mask)) = self.start_scribe()? {
                     return Ok(Role::Scribe(scribe, mask));
                 }
-                self.log.line(Level::Warning, "the scribe ended and was started again");
+                if !left {
+                    self.log.line(Level::Warning, "the scribe ended and was started again");
+                }
                 self.introduce_sessions();
             }
             self.tell_anew();
@@ -203,6 +239,10 @@ impl Listener {
             {
                 return Ok(Role::Loader(load));
             }
+            if self.signals.came(UPGRADE) {
+                self.begin_upgrade();
+            }
+            self.turn_upgrade();
             // Both are asked: `||` would leave the second flag set.
             if self.signals.came(Signal::SIGINT) | self.signals.came(Signal::SIGTERM) {
                 self.end();
@@ -231,6 +271,8 @@ impl Listener {
             Phase::Serving => None,
             Phase::Ending(until) | Phase::Forcing(until, _) => Some(until),
         };
+        let strangers = self.gate.room.strangers().len();
+        self.manager.turn(now, Served { sessions: self.children.count(), strangers });
         let leaving = self.gate.room.has_leaving().then(|| now + limits::STRANGER);
         let due = [
             self.lingering.front().map(|(until, _)| *until),
@@ -239,6 +281,8 @@ impl Listener {
             leaving,
             self.reaper.due(),
             self.untold,
+            self.manager.due(),
+            self.upgrade.due(now),
         ];
         let left = due.into_iter().flatten().min().map(|at| TimeSpec::from(at.saturating_duration_since(now)));
         let mut fds =
@@ -308,6 +352,7 @@ impl Listener {
         let Arrival { at, socket, peer, slot, group, login_by } = arrival;
         let with_tls = self.sockets.get(at).is_some_and(Socket::speaks_tls);
         let Listener { pid, options, storage, sources, users, identity, children, scoreboard, gate, .. } = self;
+        let (manager, upgrade) = (self.manager, self.upgrade);
         let log = self.session_log; // the listener's own is closed here
         let tally = join(group, pid).and_then(|()| scoreboard.keep_only(slot)).unwrap_or_else(|error| {
             log.line(Level::Error, format!("cannot start a session: {error}"));
@@ -316,8 +361,9 @@ impl Listener {
         let times = Times { login_by, idle: options.idle_timeout, grace: options.grace };
         drop(children);
         gate.leave_behind();
+        upgrade.leave_behind();
         // Memory alone, without a descriptor in it: to free it would be to write to it, and so to have a copy of it.
-        std::mem::forget((options, sources));
+        std::mem::forget((options, sources, manager));
         Brief {
             socket,
             peer,
@@ -353,9 +399,11 @@ impl Listener {
 
     /// Strikes children that have been reaped off every list, and tells how they ended.
     fn bury(&mut self, ended: Vec<(Pid, WaitStatus)>) {
-        let mut loaded = None;
+        let (mut loaded, mut rehearsed) = (None, None);
         for (pid, status) in ended {
-            if self.loading.as_ref().is_some_and(|loading| loading.pid == pid) {
+            if self.upgrade.is_rehearsed_by(pid) {
+                rehearsed = Some(status);
+            } else if self.loading.as_ref().is_some_and(|loading| loading.pid == pid) {
                 loaded = Some(status);
             } else if let (Some(child), Some(fate)) = (self.children.remove(pid), Fate::of(status)) {
                 self.scoreboard.give_back(child.slot, &mut self.totals);
@@ -370,6 +418,7 @@ impl Listener {
         if let Some(status) = loaded {
             self.reloaded(status);
         }
+        rehearsed.into_iter().for_each(|status| self.rehearsed(status));
     }
 
     /// SIGHUP: has the users loaded again; running sessions go on. Returns in the helper only.
@@ -386,7 +435,10 @@ impl Listener {
         self.sources.limits.clone_from(&sources.limits);
         let logged_in: HashSet<_> = self.children.members().map(|(_, user)| user).collect();
         match users::begin(&sources, self.storage.as_fd(), None, logged_in.into_iter().collect()) {
-            Ok(Begun::Parent(loading)) => self.loading = Some(loading),
+            Ok(Begun::Parent(loading)) => {
+                self.loading = Some(loading);
+                self.manager.reloading();
+            }
             Ok(Begun::Helper(load)) => return Some(load),
             Err(error) => self.log.line(Level::Error, format!("reload failed, the users stay as they are: {error}")),
         }
@@ -395,6 +447,7 @@ impl Listener {
 
     fn reloaded(&mut self, status: WaitStatus) {
         let Some(mut loading) = self.loading.take() else { return };
+        self.manager.ready(); // whatever came of it, it is over
         let asked = std::mem::take(&mut loading.asked);
         let loaded = loading.finish(status).unwrap_or_else(|error| Loaded {
             users: None,

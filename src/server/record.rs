@@ -10,7 +10,7 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::Pid;
 use std::cell::Cell;
 use std::fmt::Display;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -68,6 +68,8 @@ pub enum Record {
     Known(Pid, String, Option<String>),
     /// Of the listener: nothing more will come.
     End,
+    /// Of the listener: another scribe takes over and reads what comes from now on.
+    Leave,
     /// Of anybody: a line for the log.
     Line(Level, String),
     /// Of a session after its login: a line for the log, which waits until the listener has said who the user is.
@@ -84,6 +86,7 @@ impl Record {
             Record::Forget => "F".into(),
             Record::Known(pid, peer, user) => format!("K{pid} {peer} {}", user.as_deref().unwrap_or_default()),
             Record::End => "E".into(),
+            Record::Leave => "X".into(),
             Record::Line(level, text) => format!("{}{text}", *level as u8),
             Record::OfUser(level, text) => format!("L{}{text}", *level as u8),
         }
@@ -116,6 +119,7 @@ impl Record {
                 Some(Record::Known(pid, peer.into(), user))
             }
             b'E' => Some(Record::End),
+            b'X' => Some(Record::Leave),
             b'L' => levelled(rest).map(|(level, text)| Record::OfUser(level, text)),
             _ => levelled(text).map(|(level, text)| Record::Line(level, text)),
         }
@@ -167,6 +171,11 @@ impl Log {
     /// Sends over `way` what matters as much as `level`.
     pub fn new(way: Arc<Way>, level: Level) -> Self {
         Log { way, level, dropped: Cell::new(0) }
+    }
+
+    /// The socket, to be handed over.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.way.socket.as_fd()
     }
 
     /// The way, for another [`Log`] of this process.

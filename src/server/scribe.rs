@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 use std::collections::{HashMap, VecDeque};
 use std::fmt::Write as _;
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use time::OffsetDateTime;
@@ -51,6 +51,18 @@ impl Ends {
     pub fn try_clone(&self) -> io::Result<Self> {
         Ok(Ends { listener: self.listener.try_clone()?, sessions: self.sessions.try_clone()? })
     }
+
+    /// The listener's and the sessions', to be handed over.
+    pub fn fds(&self) -> [BorrowedFd<'_>; 2] {
+        [self.listener.as_fd(), self.sessions.as_fd()]
+    }
+}
+
+/// Both ways, and their ends, as another program left them: what has been said and not been read is still in them.
+pub fn resume(mouths: [OwnedFd; 2], ends: [OwnedFd; 2], level: Level) -> (Ways, Ends) {
+    let [listener, sessions] = mouths.map(|socket| Log::new(Arc::new(socket.into()), level));
+    let [heard, read] = ends;
+    (Ways { listener, sessions }, Ends { listener: heard, sessions: read })
 }
 
 /// Makes the two ways to the scribe, for lines that matter as much as `level`.
@@ -93,6 +105,8 @@ pub struct Scribe {
     /// Bytes of those.
     held: usize,
     level: Level,
+    /// Another takes its place: it ends once every line that it has taken is written.
+    leaving: bool,
 }
 
 impl Scribe {
@@ -104,7 +118,7 @@ impl Scribe {
         };
         let (from_listener, from_sessions) = (Inlet::new(ends.listener), Inlet::new(ends.sessions));
         let (sessions, early) = (HashMap::new(), VecDeque::new());
-        Scribe { from_listener, from_sessions, listener, output, sessions, early, held: 0, level }
+        Scribe { from_listener, from_sessions, listener, output, sessions, early, held: 0, level, leaving: false }
     }
 
     /// Writes until everybody who could send has gone.
@@ -121,6 +135,9 @@ impl Scribe {
             let mut fds: Vec<_> = inlets.into_iter().filter_map(Inlet::poll_fd).collect();
             if fds.is_empty() {
                 self.release(|_| true);
+                return Ok(());
+            }
+            if self.leaving && self.early.is_empty() {
                 return Ok(());
             }
             match poll(&mut fds, wait) {
@@ -194,6 +211,7 @@ impl Scribe {
                 self.release(|_| false);
             }
             Record::End => self.release(|_| true),
+            Record::Leave => self.leaving = true,
             Record::Line(level, text) | Record::OfUser(level, text) => self.write(self.listener, level, "", &text),
         }
     }
@@ -336,10 +354,11 @@ mod tests {
     fn who_a_session_is_the_listener_says_alone() {
         let (mut scribe, Ways { listener, sessions }) = scribe();
         listener.send(&Record::Known(Pid::this(), "here".into(), None));
-        for claim in [opened("there"), user("mallory"), closed(), Record::Forget, Record::End] {
+        for claim in [opened("there"), user("mallory"), closed(), Record::Forget, Record::End, Record::Leave] {
             sessions.send(&claim);
             sessions.send(&Record::Line(Level::Info, "a".into()));
             assert_eq!(lines(&mut scribe), ["here a"], "{claim:?}");
+            assert!(!scribe.leaving);
         }
         sessions.send(&Record::Known(Pid::this(), "there".into(), Some("mallory".into())));
         listener.send(&Record::Known(Pid::this(), "here".into(), Some("alice".into())));

@@ -133,6 +133,11 @@ impl ServeOptions {
         if self.verbose > 0 { Level::Debug } else { Level::Info }
     }
 
+    /// Whether they say where to listen.
+    pub fn names_addresses(&self) -> bool {
+        !self.listen.is_empty() || self.ip.is_some() || self.port.is_some()
+    }
+
     /// Where to listen.
     pub fn addresses(&self) -> Vec<Address> {
         if !self.listen.is_empty() {
