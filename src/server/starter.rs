@@ -6,7 +6,20 @@ use super::manager::Manager;
 use crate::sys::environment;
 use crate::sys::exec::Program;
 use nix::unistd::Pid;
+use std::io;
 use std::os::fd::RawFd;
+
+/// The sockets that were passed to this process, and their names. Those of others are none of its business, names included.
+fn passed() -> io::Result<Vec<(RawFd, String)>> {
+    let numbers = sd_notify::listen_fds()?;
+    let names = std::env::var("LISTEN_FDNAMES").unwrap_or_else(|_| vec!["unknown"; numbers.len()].join(":"));
+    let names: Vec<_> = names.split(':').map(str::to_owned).collect();
+    if numbers.len() > 0 && numbers.len() != names.len() {
+        let text = format!("there are {} of them, and LISTEN_FDNAMES names {}", numbers.len(), names.len());
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    Ok(numbers.zip(names).collect())
+}
 
 /// The variables of sd_notify(3), sd_watchdog_enabled(3) and sd_listen_fds(3), and the server's own.
 const VARIABLES: [&str; 7] = [
@@ -35,9 +48,8 @@ impl Starter {
     /// Hears it. To be called first in `main`.
     pub fn hear() -> Result<Self, String> {
         let manager = Manager::new(std::env::var_os("NOTIFY_SOCKET"), sd_notify::watchdog_enabled());
-        let passed = sd_notify::listen_fds_with_names()
-            .map_err(|why| format!("the sockets that were passed (LISTEN_FDS, LISTEN_FDNAMES) cannot be used: {why}"))?
-            .collect();
+        let passed =
+            passed().map_err(|why| format!("the sockets that were passed (LISTEN_FDS) cannot be used: {why}"))?;
         let invited = std::env::var(handover::VARIABLE).ok();
         let invitation = invited.and_then(|text| Invitation::parse(&text, Pid::this()));
         environment::remove(&VARIABLES).map_err(|why| format!("cannot start: {why}"))?;
