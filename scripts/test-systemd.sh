@@ -106,6 +106,10 @@ signs_of_life() {
     ((signs == 0)) || fail "a listener that stands still gave $signs signs of life"
     kill -CONT "$SERVER_PID"
     eventually "signs of life again" several_signs
+    : >"$TOLD"
+    kill -USR2 "$SERVER_PID"
+    eventually "the upgrade" told '^READY=1'
+    eventually "signs of life of the new version" several_signs
     stop_server
     stop_listening
 }

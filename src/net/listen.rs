@@ -131,3 +131,23 @@ impl AsFd for Listener {
         self.socket.as_fd()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_there_is_not_bound_again_and_all_else_is() {
+        let first = listen_on(&"tcp://127.0.0.1:0".parse().unwrap(), &[]).unwrap();
+        let same = first[0].address.clone();
+        assert!(listen_on(&same, &first).unwrap().is_empty());
+        assert!(listen_on(&same, &[]).is_err_and(|why| why.kind() == io::ErrorKind::AddrInUse));
+        let Address::Tcp(at) = &same else { panic!("{same}") };
+        assert!(listen_on(&Address::Tls(at.clone()), &first).is_err(), "another thing is spoken there");
+        assert_eq!(listen_on(&"tcp://127.0.0.1:0".parse().unwrap(), &first).unwrap().len(), 1);
+        let dir = tempfile::tempdir().unwrap();
+        let address = Address::Unix(dir.path().join("s"));
+        let unix = listen_on(&address, &first).unwrap();
+        assert!(listen_on(&address, &unix).unwrap().is_empty());
+    }
+}

@@ -382,3 +382,125 @@ fn taken_over(of: Pid) -> Result<u64, String> {
     });
     Ok(told.map_or(0, |invitation| invitation.count))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str, sealed: bool) -> File {
+        let mut file = sealed::create(c"dfos-test").unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        if sealed {
+            sealed::seal(&file).unwrap();
+        }
+        file
+    }
+
+    fn parsed(text: &str) -> Result<State, String> {
+        let file = file(text, true);
+        State::read(file.as_raw_fd()).map_err(|why| why.to_string())
+    }
+
+    fn session(user: Option<&str>, peer: Peer, clock: &Clock) -> Session {
+        let child = Child {
+            peer,
+            slot: 7,
+            group: Pid::from_raw(8),
+            since: clock.now,
+            generation: 9,
+            user: user.map(|user| user.parse().unwrap()),
+        };
+        Session::new(Pid::from_raw(6), &child, None, clock)
+    }
+
+    fn state(children: Vec<Session>) -> State {
+        State {
+            at: 0,
+            manager: None,
+            sockets: Vec::new(),
+            storage: 0,
+            users: [0; 2],
+            demonstration: false,
+            identity: None,
+            mouths: [0; 2],
+            ends: [0; 2],
+            words: [0; 2],
+            scoreboard: 0,
+            layout: LAYOUT,
+            children,
+            penalties: vec![("192.0.2.1".parse().unwrap(), 5, 2)],
+            totals: Totals::default(),
+            connections: 3,
+            turned_away: Vec::new(),
+            sent_away: 0,
+            generation: 0,
+            lingering: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_nothing_that_is_cut_changed_or_of_another_version() {
+        let clock = Clock::now().unwrap();
+        let written = state(vec![session(Some("alice"), Peer::Unix(5), &clock)]).write().unwrap();
+        let read = State::read(written.as_raw_fd()).unwrap();
+        assert_eq!((read.connections, read.penalties.len(), read.children.len()), (3, 1, 1));
+        let text = std::fs::read_to_string(format!("/proc/self/fd/{}", written.as_raw_fd())).unwrap();
+        assert!(parsed(&text).is_ok());
+        assert!(parsed(&text[..text.len() - 1]).is_err_and(|why| why.contains("not as long as it says")));
+        assert!(parsed(&format!("{text} ")).is_err_and(|why| why.contains("not as long as it says")));
+        let other = text.replace("dfos-handover 1 ", "dfos-handover 2 ");
+        assert!(parsed(&other).is_err_and(|why| why.contains("restart the server instead")));
+        for rubbish in ["", "\n", "dfos-handover", "dfos-handover 1 2\n{}", "dfos-handover 1 -2\n{}", "a b c\n"] {
+            assert!(parsed(rubbish).is_err(), "{rubbish:?}");
+        }
+        let open = file(&text, false);
+        assert!(State::read(open.as_raw_fd()).is_err_and(|why| why.to_string().contains("not sealed")));
+    }
+
+    #[test]
+    fn times_are_the_same_in_the_other_program() {
+        let (before, minute) = (Clock::now().unwrap(), Duration::from_secs(60));
+        let times = [before.now - minute, before.now, before.now + minute];
+        let written = times.map(|time| before.encode(time));
+        std::thread::sleep(Duration::from_millis(20)); // what the exec takes is no part of them
+        let after = Clock::now().unwrap();
+        for (time, written) in times.into_iter().zip(written) {
+            let read = after.decode(before.at(), written);
+            let off = read.max(time).duration_since(read.min(time));
+            assert!(off < Duration::from_millis(10), "{off:?}");
+        }
+    }
+
+    #[test]
+    fn a_session_is_who_it_was() {
+        let clock = Clock::now().unwrap();
+        for peer in
+            [Peer::Unix(5), Peer::Tcp("192.0.2.1:7".parse().unwrap()), Peer::Tcp("[2001:db8::1]:7".parse().unwrap())]
+        {
+            for user in [None, Some("alice")] {
+                let (pid, child, leaving) = session(user, peer, &clock).taken(clock.at(), &clock).unwrap();
+                assert_eq!((pid, child.peer, child.slot, leaving), (Pid::from_raw(6), peer, 7, None));
+                assert_eq!(child.user.map(|user| user.to_string()), user.map(str::to_owned));
+            }
+        }
+    }
+
+    #[test]
+    fn a_descriptor_that_is_missing_or_nobodys_is_not_passed_over() {
+        let invitation = Invitation { rehearsal: true, count: 1, file: 9 };
+        let none = Taken::new(invitation, state(Vec::new()), Vec::new());
+        assert!(none.is_err_and(|why| why.to_string().contains("is missing")));
+    }
+
+    #[test]
+    fn an_invitation_is_for_one_process() {
+        let this = Pid::this();
+        let invitation = Invitation { rehearsal: true, count: 4, file: 9 };
+        let text = invitation.encode(this);
+        assert_eq!(Invitation::parse(&text, this), Some(invitation));
+        assert_eq!(Invitation::parse(&text, Pid::from_raw(this.as_raw() + 1)), None);
+        for rubbish in ["", "1 2 3 4", &format!("{this} rehearse 9"), &format!("{this} rehearse x 1")] {
+            assert_eq!(Invitation::parse(rubbish, this), None, "{rubbish}");
+        }
+    }
+}

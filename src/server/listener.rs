@@ -234,7 +234,9 @@ impl Listener {
             }
             self.tell_anew();
             self.bury(ended);
-            if self.signals.came(Signal::SIGHUP)
+            // What comes while the scribe makes room for another program's is for that program.
+            if !self.upgrade.is_leaving()
+                && self.signals.came(Signal::SIGHUP)
                 && let Some(load) = self.reload()
             {
                 return Ok(Role::Loader(load));

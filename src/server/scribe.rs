@@ -351,6 +351,17 @@ mod tests {
     }
 
     #[test]
+    fn a_scribe_that_makes_room_ends_once_all_is_written_and_leaves_the_rest_to_the_next() {
+        let (scribe, Ways { listener, sessions }) = scribe();
+        sessions.line(Level::Info, "a"); // of whom nobody has spoken yet: it waits for that
+        listener.send(&Record::Leave);
+        let began = Instant::now();
+        scribe.run().unwrap();
+        assert!(began.elapsed() > HOLD, "what was held back is written first");
+        drop((listener, sessions));
+    }
+
+    #[test]
     fn who_a_session_is_the_listener_says_alone() {
         let (mut scribe, Ways { listener, sessions }) = scribe();
         listener.send(&Record::Known(Pid::this(), "here".into(), None));
