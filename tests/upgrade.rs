@@ -6,6 +6,7 @@ mod common;
 use common::raw::pieces;
 use common::tree::{noise, sha256};
 use common::{Raw, Server, command_of, eventually, give, home};
+use dfos::server::handover::ask;
 use nix::sys::signal::{Signal, kill};
 use std::fs;
 use std::net::TcpStream;
@@ -192,6 +193,8 @@ fn a_program_that_is_broken_or_missing_changes_nothing() {
     refused("failed: a library is missing");
     installed.install(b"#!/bin/sh\nexit 0\n");
     refused("without saying that it can take over");
+    installed.install(b"#!/bin/sh\necho 'this will end badly'\necho 'dfos-forkd is ready to take over'\nexit 1\n");
+    refused("failed: this will end badly");
     installed.install(b"\x7fELF and nothing more");
     refused("Exec format error");
     fs::remove_file(&installed.program).unwrap();
@@ -293,6 +296,25 @@ fn a_scribe_whose_output_nobody_takes_does_not_hold_it_up() {
 }
 
 #[test]
+fn a_request_to_load_again_that_comes_between_two_programs_is_heard_by_the_second() {
+    let installed = Installed::start(&[]);
+    let server = &installed.server;
+    let scribe = server.scribe().unwrap();
+    kill(scribe, Signal::SIGSTOP).unwrap(); // it is waited for before the new program is executed
+    server.signal(Signal::SIGUSR2);
+    eventually("the rehearsal", || !server.sessions().is_empty());
+    eventually("its end", || server.sessions().is_empty() && server.zombies() == 0);
+    thread::sleep(Duration::from_millis(300)); // nothing shows that the scribe has been told
+    server.signal(Signal::SIGHUP);
+    server.logged("upgraded in place");
+    server.logged("users reloaded");
+    let log: Vec<_> = server.log();
+    let at = |text: &str| log.iter().position(|line| line.contains(text));
+    assert!(at("upgraded in place") < at("users reloaded"), "{log:#?}");
+    installed.server.stop();
+}
+
+#[test]
 fn the_right_to_chroot_goes_along_and_nothing_else_of_root() {
     if !nix::unistd::geteuid().is_root() {
         println!("skipped: the capabilities of an upgraded server (needs root)");
@@ -319,6 +341,26 @@ fn the_right_to_chroot_goes_along_and_nothing_else_of_root() {
     drop(raw);
     let log = installed.server.stop();
     assert!(!log.iter().any(|line| line.contains("is missing here")), "{log:#?}");
+}
+
+#[test]
+fn who_asks_for_an_upgrade_is_told_when_it_is_done_and_when_nothing_came_of_it() {
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: asking another user's server for an upgrade (needs root)");
+        return;
+    }
+    let installed = Installed::start(&[]);
+    let pid = installed.server.pid();
+    for _ in 0..2 {
+        ask(pid, common::PATIENCE).unwrap();
+    }
+    installed.server.login("alice").demand("PING", "OK pong");
+    installed.install(b"#!/bin/sh\nexit 1\n");
+    let why = ask(pid, Duration::from_millis(500)).unwrap_err();
+    assert!(why.contains("goes on as it was"), "{why}");
+    assert!(ask(nix::unistd::Pid::from_raw(i32::MAX), Duration::ZERO).is_err());
+    installed.server.logged("upgrade refused");
+    installed.server.stop();
 }
 
 #[test]
