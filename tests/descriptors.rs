@@ -13,10 +13,10 @@ fn inode(fd: &OwnedFd) -> u64 {
 
 #[test]
 fn what_takes_descriptors_over_does_so_once() {
-    close_inherited().unwrap();
+    assert!(close_inherited(&[]).unwrap().is_empty());
     let ours = File::open("/dev/null").unwrap();
     assert_eq!(ours.as_raw_fd(), 3, "something was left open");
-    assert!(close_inherited().is_err());
+    assert!(close_inherited(&[]).is_err());
     ours.metadata().expect("what was opened since is closed behind its owner's back");
 
     let ((first, _other), (second, _another)) = (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());

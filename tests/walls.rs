@@ -269,7 +269,7 @@ impl Field {
             On::Memory => " /proc/self/mem".into(),
             On::ProcRoot => " /proc/self/root/etc/passwd".into(),
             On::Log => format!(" {} {listener}", log_of(pid, listener)),
-            On::Page => format!(" {}", mapping(pid, "/dev/zero")),
+            On::Page => format!(" {}", mapping(pid, "/memfd:dfos-scoreboard")),
             On::Listener => format!(" {listener} {}", mapping(listener, "[stack]")),
             On::Sibling => format!(" {} {}", self.sibling_pid, mapping(self.sibling_pid, "[stack]")),
             On::Port => format!(" {}", self.port),
@@ -582,7 +582,10 @@ fn a_session_has_its_own_page_of_the_scoreboard_and_no_other() {
     let clients: Vec<Raw> = ["alice", "bob", "carol"].map(|user| server.login(user)).into();
     let shared = |pid: Pid| -> Vec<(u64, u64)> {
         let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
-        let ranges = maps.lines().filter(|line| line.contains("/dev/zero")).map(|line| line.split(' ').next().unwrap());
+        let ranges = maps
+            .lines()
+            .filter(|line| line.contains("/memfd:dfos-scoreboard"))
+            .map(|line| line.split(' ').next().unwrap());
         let at = |text| u64::from_str_radix(text, 16).unwrap();
         ranges.map(|range| range.split_once('-').map(|(from, to)| (at(from), at(to))).unwrap()).collect()
     };

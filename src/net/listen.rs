@@ -19,24 +19,30 @@ const BACKLOG: i32 = 4096;
 
 /// A socket that accepts connections.
 pub struct Listener {
-    socket: OwnedFd,
+    pub(super) socket: OwnedFd,
     /// Where it really listens: port 0 has become a number.
     pub address: Address,
+    /// Whether this server made it: the name of a Unix socket that a service manager passed is not the server's to remove.
+    pub is_ours: bool,
 }
 
-/// Listens on every address that `address` names: a host name may have several.
-pub fn listen_on(address: &Address) -> io::Result<Vec<Listener>> {
+/// Listens on every address that `address` names, but for those that `there` has already: a host name may have several.
+pub fn listen_on(address: &Address, there: &[Listener]) -> io::Result<Vec<Listener>> {
     match address {
+        Address::Unix(_) if there.iter().any(|socket| socket.address == *address) => Ok(Vec::new()),
         Address::Unix(path) => Ok(vec![listen_unix(path)?]),
-        Address::Tls(at) => listen_tcp(at, Address::Tls),
-        Address::Tcp(at) => listen_tcp(at, Address::Tcp),
+        Address::Tls(at) => listen_tcp(at, Address::Tls, there),
+        Address::Tcp(at) => listen_tcp(at, Address::Tcp, there),
     }
 }
 
 /// A socket for each address that the host has; `kind` says what is spoken there.
-fn listen_tcp(at: &HostPort, kind: fn(HostPort) -> Address) -> io::Result<Vec<Listener>> {
-    let sockets = (at.host.as_str(), at.port).to_socket_addrs()?.map(listen_at);
-    let named = |(socket, host, port)| Listener { socket, address: kind(HostPort { host, port }) };
+fn listen_tcp(at: &HostPort, kind: fn(HostPort) -> Address, there: &[Listener]) -> io::Result<Vec<Listener>> {
+    let name = |at: &SocketAddr| kind(HostPort { host: at.ip().to_string(), port: at.port() });
+    let addresses = (at.host.as_str(), at.port).to_socket_addrs()?;
+    let missing = addresses.filter(|at| !there.iter().any(|socket| socket.address == name(at)));
+    let sockets = missing.map(listen_at);
+    let named = |(socket, host, port)| Listener { socket, address: kind(HostPort { host, port }), is_ours: true };
     sockets.map(|made| made.map(named)).collect()
 }
 
@@ -64,7 +70,7 @@ fn listen_unix(path: &Path) -> io::Result<Listener> {
     bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
     std::fs::set_permissions(path, Permissions::from_mode(0o666))?; // everybody may knock; the login decides
     listen(&socket, Backlog::new(BACKLOG)?)?;
-    Ok(Listener { socket, address: Address::Unix(path.into()) })
+    Ok(Listener { socket, address: Address::Unix(path.into()), is_ours: true })
 }
 
 /// Removes a socket that a killed server left behind; one that still answers, or anything else, is left alone.
@@ -76,7 +82,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     }
 }
 
-fn peer_of(address: SockaddrStorage) -> Option<SocketAddr> {
+pub(super) fn peer_of(address: SockaddrStorage) -> Option<SocketAddr> {
     if let Some(v4) = address.as_sockaddr_in() {
         return Some(SocketAddr::V4((*v4).into()));
     }
@@ -123,5 +129,25 @@ impl Listener {
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_there_is_not_bound_again_and_all_else_is() {
+        let first = listen_on(&"tcp://127.0.0.1:0".parse().unwrap(), &[]).unwrap();
+        let same = first[0].address.clone();
+        assert!(listen_on(&same, &first).unwrap().is_empty());
+        assert!(listen_on(&same, &[]).is_err_and(|why| why.kind() == io::ErrorKind::AddrInUse));
+        let Address::Tcp(at) = &same else { panic!("{same}") };
+        assert!(listen_on(&Address::Tls(at.clone()), &first).is_err(), "another thing is spoken there");
+        assert_eq!(listen_on(&"tcp://127.0.0.1:0".parse().unwrap(), &first).unwrap().len(), 1);
+        let dir = tempfile::tempdir().unwrap();
+        let address = Address::Unix(dir.path().join("s"));
+        let unix = listen_on(&address, &first).unwrap();
+        assert!(listen_on(&address, &unix).unwrap().is_empty());
     }
 }

@@ -1,6 +1,7 @@
 //! Addresses, listening and dialling, and the wire: buffered, interruptible reading and writing of one connection.
 #![forbid(unsafe_code)]
 
+pub mod activation;
 pub mod address;
 pub mod dial;
 pub mod inbox;

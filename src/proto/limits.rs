@@ -188,3 +188,10 @@ pub const RATE_LEAST: u64 = 1024;
 /// What a user with a limited rate may move at once after having been quiet, and the most that one grant takes. Short, so that a
 /// transfer at a limited rate still hears signals and says WAIT.
 pub const RATE_BURST: Duration = Duration::from_millis(250);
+
+/// How long a new version of the server may take to say that it can take over. It loads and tries what a start does, a second on a
+/// slow machine; and while it does, the old one serves.
+pub const REHEARSAL: Duration = Duration::from_secs(20);
+
+/// Bytes of what such a rehearsal says that are read: it is a sentence, and may be another program's help page.
+pub const REPORT: u64 = 64 * 1024;

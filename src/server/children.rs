@@ -129,6 +129,11 @@ impl Reaper {
         self.due
     }
 
+    /// Has the next call look at all children, whatever signals came: some may have ended before this was made.
+    pub fn look_at_all(&mut self) {
+        self.due = Some(Instant::now());
+    }
+
     /// Reaps, after a SIGCHLD (`came`) or when it is due.
     pub fn reap(&mut self, came: bool, now: Instant) -> Vec<(Pid, WaitStatus)> {
         let mut ended = Vec::new();

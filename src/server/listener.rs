@@ -7,6 +7,7 @@ mod end;
 mod names;
 mod passwords;
 mod renew;
+mod upgrade;
 
 use super::children::{Child, Children, Reaper};
 use super::config::Configuration;
@@ -14,6 +15,8 @@ use super::confine::Walls;
 use super::ending::{Ending, Fate};
 use super::gate::refusal::Throttle;
 use super::gate::{Gate, Refusal};
+use super::handover::Taken;
+use super::manager::{Manager, Served};
 use super::new_password::NewPassword;
 use super::options::ServeOptions;
 use super::record::{Level, Log, Record};
@@ -26,10 +29,11 @@ use crate::net::Peer;
 use crate::net::listen::Listener as Socket;
 use crate::proto::limits;
 use crate::store::tree::Policy;
+use crate::sys::exec::Program;
 use crate::sys::fork::{Fork, exit_child, fork};
 use crate::sys::notice::Notice;
-use crate::sys::signals::{self, SignalPipe};
-use end::Phase;
+use crate::sys::signals::{self, SignalPipe, UPGRADE};
+use end::{LAST_WORDS, Phase};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::signal::{SigSet, Signal};
@@ -42,6 +46,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+use upgrade::Upgrade;
 
 /// How long accepting rests when there are no descriptors or processes to be had.
 const REST: Duration = Duration::from_millis(200);
@@ -117,6 +122,10 @@ pub struct Listener {
     phase: Phase,
     policy: Policy,
     walls: Rc<Walls>,
+    manager: Manager,
+    upgrade: Upgrade,
+    /// Whether another program was here before, and its sessions still are.
+    took_over: bool,
 }
 
 /// What is ready before the listener begins.
@@ -141,24 +150,28 @@ pub struct Prepared {
     pub policy: Policy,
     /// What the kernel holds around each session.
     pub walls: Walls,
+    /// Who is told how it goes.
+    pub manager: Manager,
+    /// How this program was started.
+    pub program: Program,
+    /// What the program that was here before has left, if there was one.
+    pub taken: Option<Taken>,
 }
 
 impl Listener {
     /// The parent process, with all that it holds.
     pub fn new(prepared: Prepared) -> io::Result<Self> {
         let reaper = Reaper::new()?; // before the pipe that wakes the listener
-        let signals = SignalPipe::new(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCHLD])?;
-        let Prepared { options, configuration, sockets, storage, sources, users, identity, notes, policy, walls } =
-            prepared;
+        let signals = SignalPipe::new(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, UPGRADE, Signal::SIGCHLD])?;
+        let Prepared { options, configuration, sockets, storage, sources, users, identity, notes, .. } = prepared;
+        let Prepared { policy, walls, manager, program, taken, .. } = prepared;
         let (Ways { listener: log, sessions: session_log }, log_ends) = scribe::ways(options.log.level())?;
-        let (session_log, notice) = desk::audited(session_log, &options.log)?;
+        let (session_log, notice) = desk::audited(session_log, &options.log, None)?;
         let (mouth, ears) = words::socket()?;
         let gate = Gate::new(&options.gate, options.max_clients, options.max_clients_per_ip)?;
         let most = options.max_clients as usize + options.gate.max_logins as usize;
-        for (level, note) in notes {
-            log.line(level, note);
-        }
-        Ok(Listener {
+        let count = taken.as_ref().map_or(0, |taken| taken.invitation.count);
+        let mut listener = Listener {
             pid: Pid::this(),
             scoreboard: Scoreboard::new(most)?,
             options,
@@ -195,17 +208,33 @@ impl Listener {
             phase: Phase::Serving,
             policy,
             walls: Rc::new(walls),
-        })
+            manager,
+            upgrade: Upgrade::new(program, count),
+            took_over: taken.is_some(),
+        };
+        if let Some(taken) = taken {
+            listener.take_over(taken)?;
+        }
+        for (level, note) in notes {
+            listener.log.line(level, note);
+        }
+        Ok(listener)
     }
 
     /// Serves until the end. Returns in the parent at the end, and in each child at its beginning: there, all that the listener
     /// held is dropped on the way back.
     pub fn run(mut self, announce: impl FnOnce(&[Socket])) -> io::Result<Role> {
-        if let Some((scribe, mask)) = self.start_scribe("the server has started")? {
+        let occasion = if self.took_over { "the server was upgraded" } else { "the server has started" };
+        if let Some((scribe, mask)) = self.start_scribe(occasion)? {
             return Ok(Role::Scribe(scribe, mask));
         }
-        announce(&self.sockets);
-        for socket in &self.sockets {
+        if self.took_over {
+            self.tell_of_takeover();
+        } else {
+            announce(&self.sockets);
+        }
+        self.manager.ready();
+        for socket in self.sockets.iter().filter(|_| !self.took_over) {
             self.log.line(Level::Info, format!("listening on {}", socket.address));
             if socket.address.is_exposed() {
                 let text = "is reachable from other machines and speaks plain text: files travel readable";
@@ -215,26 +244,38 @@ impl Listener {
         loop {
             let ready = self.wait()?;
             self.signals.drain();
-            let ended = self.reap();
+            let mut ended = self.reap();
             if let Some(change) = self.hear_words(&ended) {
                 return Ok(Role::Passwords(change));
+            }
+            let left = self.scribe.is_none() && self.upgrade.is_leaving();
+            if left {
+                self.bury(std::mem::take(&mut ended));
+                self.go_on_as_another();
             }
             if self.scribe.is_none() {
                 if let Some((scribe, mask)) = self.start_scribe("the scribe was started again")? {
                     return Ok(Role::Scribe(scribe, mask));
                 }
-                self.log.line(Level::Warning, "the scribe ended and was started again");
+                if !left {
+                    self.log.line(Level::Warning, "the scribe ended and was started again");
+                }
                 self.introduce_sessions();
             }
             self.tell_anew();
             self.bury(ended);
-            if self.signals.came(Signal::SIGHUP) {
+            // What comes while the scribe makes room for another program's is for that program.
+            if !self.upgrade.is_leaving() && self.signals.came(Signal::SIGHUP) {
                 self.to_reopen = true;
                 self.reopen_logs();
                 if let Some(load) = self.reload() {
                     return Ok(Role::Loader(load));
                 }
             }
+            if self.signals.came(UPGRADE) {
+                self.begin_upgrade();
+            }
+            self.turn_upgrade();
             // Both are asked: `||` would leave the second flag set.
             if self.signals.came(Signal::SIGINT) | self.signals.came(Signal::SIGTERM) {
                 self.end();
@@ -263,6 +304,8 @@ impl Listener {
             Phase::Serving => None,
             Phase::Ending(until) | Phase::Forcing(until, _) => Some(until),
         };
+        let strangers = self.gate.room.strangers().len();
+        self.manager.turn(now, Served { sessions: self.children.count(), strangers });
         let leaving = self.gate.room.has_leaving().then(|| now + limits::STRANGER);
         let due = [
             self.lingering.front().map(|(until, _)| *until),
@@ -271,6 +314,8 @@ impl Listener {
             leaving,
             self.reaper.due(),
             self.untold,
+            self.manager.due(),
+            self.upgrade.due(now),
         ];
         let left = due.into_iter().flatten().min().map(|at| TimeSpec::from(at.saturating_duration_since(now)));
         let mut fds =
@@ -344,6 +389,7 @@ impl Listener {
         let Listener {
             pid, options, configuration, storage, sources, users, identity, children, scoreboard, gate, ..
         } = self;
+        let (manager, upgrade) = (self.manager, self.upgrade);
         let log = self.session_log; // the listener's own is closed here
         let tally = join(group, pid).and_then(|()| scoreboard.keep_only(slot)).unwrap_or_else(|error| {
             log.line(Level::Error, format!("cannot start a session: {error}"));
@@ -352,8 +398,9 @@ impl Listener {
         let times = Times { login_by, idle: options.idle_timeout, grace: options.grace };
         drop(children);
         gate.leave_behind();
+        upgrade.leave_behind();
         // Memory alone, without a descriptor in it: to free it would be to write to it, and so to have a copy of it.
-        std::mem::forget((options, configuration, sources));
+        std::mem::forget((options, configuration, sources, manager));
         Brief {
             socket,
             peer,
@@ -389,9 +436,11 @@ impl Listener {
 
     /// Strikes children that have been reaped off every list, and tells how they ended.
     fn bury(&mut self, ended: Vec<(Pid, WaitStatus)>) {
-        let mut loaded = None;
+        let (mut loaded, mut rehearsed) = (None, None);
         for (pid, status) in ended {
-            if self.loading.as_ref().is_some_and(|loading| loading.pid == pid) {
+            if self.upgrade.is_rehearsed_by(pid) {
+                rehearsed = Some(status);
+            } else if self.loading.as_ref().is_some_and(|loading| loading.pid == pid) {
                 loaded = Some(status);
             } else if let Some(asked) = self.take_change(pid) {
                 self.tell_change(&asked, status);
@@ -405,6 +454,7 @@ impl Listener {
         if let Some(status) = loaded {
             self.reloaded(status);
         }
+        rehearsed.into_iter().for_each(|status| self.rehearsed(status));
     }
 
     /// SIGHUP: has the configuration, the users and all else loaded again; running sessions go on. Returns in the helper only.
@@ -416,7 +466,10 @@ impl Listener {
         let logged_in: HashSet<_> = self.children.members().map(|(_, user)| user).collect();
         let (logged_in, again) = (logged_in.into_iter().collect(), Some(&self.configuration));
         match users::begin(&self.sources, self.storage.as_fd(), None, logged_in, again) {
-            Ok(Begun::Parent(loading)) => self.loading = Some(loading),
+            Ok(Begun::Parent(loading)) => {
+                self.loading = Some(loading);
+                self.manager.reloading();
+            }
             Ok(Begun::Helper(load)) => return Some(load),
             Err(error) => self.log.line(Level::Error, format!("reload failed, everything stays as it is: {error}")),
         }

@@ -11,7 +11,7 @@ use nix::sys::socket::{MsgFlags, send};
 use nix::sys::time::TimeSpec;
 use std::cell::Cell;
 use std::fmt::Display;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -70,6 +70,11 @@ impl Log {
     /// From now on only what matters as much as `level` is sent.
     pub fn set_level(&mut self, level: Level) {
         self.level = level;
+    }
+
+    /// The socket, to be handed over.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.way.socket.as_fd()
     }
 
     /// The way, for another [`Log`] of this process.

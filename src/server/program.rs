@@ -1,38 +1,46 @@
 //! `dfos-forkd` from its command line to its exit status.
 
+use super::certificate::Source;
 use super::config::{self, Configuration, Trouble};
 use super::confine::service_user::{self, ServiceUser};
-use super::confine::{self, Layer, Layers, process};
+use super::confine::{self, Layer, Layers, chroot, process};
+use super::handover::{self, State, Taken};
 use super::listener::{self, Listener, Prepared, Role};
+use super::manager::Manager;
 use super::options::{Command, LogTarget, ServeOptions};
 use super::record::Level;
 use super::scribe::output::file;
-use super::users::{Loaded, Sources};
+use super::starter::Starter;
+use super::users::{Loaded, Sources, Users};
 use super::{capacity, check, session, user_command, users};
 use crate::auth;
 use crate::net::Address;
 use crate::net::listen::{Listener as Socket, listen_on};
-use crate::net::tls;
+use crate::net::{activation, tls};
 use crate::store::tree::Policy;
 use crate::sys::fork::exit_child;
 use crate::sys::heap;
 use crate::sys::signals::{self, StopPipe};
 use nix::fcntl::OFlag;
+use nix::sys::signal::SigSet;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Uid, geteuid};
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// What is wrong with a listener that speaks plain text to other machines.
 pub const EXPOSED: &str = "would be reachable from other machines in plain text: use tls://, or say --allow-plaintext";
 
 /// Runs `dfos-forkd`.
 pub fn main() -> ExitCode {
+    // Before anything else: it closes and changes what only this process's beginning can.
+    let starter = Starter::hear();
     let gathered = match config::gather(std::env::args_os().collect(), std::env::vars_os().collect()) {
         Ok(gathered) => gathered,
         Err(Trouble::Line(why)) => why.exit(),
@@ -43,8 +51,8 @@ pub fn main() -> ExitCode {
     let result = match options.command {
         Some(Command::User(command)) => user_command::run(&command),
         Some(Command::Check(command)) => Ok(check::run(&command, &gathered.configuration, &gathered.settings)),
-        Some(Command::Serve(serve)) => serve_files(serve, gathered.configuration),
-        None => serve_files(options.serve, gathered.configuration),
+        Some(Command::Serve(serve)) => starter.and_then(|starter| serve_files(serve, gathered.configuration, starter)),
+        None => starter.and_then(|starter| serve_files(options.serve, gathered.configuration, starter)),
     };
     match result {
         Ok(code) => code,
@@ -59,61 +67,30 @@ fn failed(why: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn serve_files(options: ServeOptions, configuration: Configuration) -> Result<ExitCode, String> {
+fn serve_files(options: ServeOptions, configuration: Configuration, starter: Starter) -> Result<ExitCode, String> {
     heap::one_for_all_threads();
     let layers = confine::wanted(&options)?;
-    if layers.has(Layer::Descriptors) {
-        confine::descriptors::close_inherited().map_err(|why| format!("cannot close what was left open: {why}"))?;
-    }
-    // What others may not do by the operator's umask, and nothing at all for strangers.
-    let mask = umask(Mode::S_IRWXO) | Mode::S_IRWXO;
-    umask(mask);
-    if let Some(exposed) = options.addresses().iter().find(|at| at.is_exposed() && !options.channel.allow_plaintext) {
-        return Err(format!("{exposed} {EXPOSED}"));
-    }
-    drop(users::open(&options.users)?); // before anything is made
-    let (storage, owner) = open_storage(&options.dir)?;
-    let service = service_user::choose(options.run_as.as_deref(), &options.dir, owner)?
-        .filter(|_| layers.has(Layer::ServiceUser));
-    if let (Some(service), None) = (&service, owner) {
-        service.own(storage.as_fd())?;
-    }
-    let sockets = bind(&options)?;
-    let wants_tls = sockets.iter().any(Socket::speaks_tls);
-    let certificate = if wants_tls { Some(options.channel.source()?) } else { None };
-    let sources = Sources {
-        users: options.users.clone(),
-        limits: options.limits_file(),
-        base: options.base_limits(),
-        certificate,
-        configuration: configuration.file.clone(),
-    };
-    let loaded = users::load_now(&sources, storage.as_fd(), service.as_ref())
-        .map_err(|why| format!("cannot load the users: {why}"))?;
-    let Loaded { users: Some(users), identity, mut notes, .. } = loaded else { return Err(grave(loaded.notes)) };
-    if wants_tls {
-        if identity.is_none() {
-            return Err(grave(notes));
-        }
-        tls::warm_up().map_err(|why| format!("TLS cannot be used: {why}"))?;
-    }
-    auth::warm_up().map_err(|why| format!("nobody can log in: {why}"))?;
-    if users.demonstration && !sockets.iter().all(Socket::is_local) {
-        let text = "holds demonstration users whose passwords everybody knows: with it the server listens on this machine only";
-        return Err(format!("{} {text}", options.users.display()));
-    }
-    leave_root(service.as_ref(), &sockets, layers)?;
-    check_files(&options)?; // as whoever is to open them again
-    let (walls, missing) = confine::raise(&options, storage.as_fd())?;
-    notes.extend(missing);
-    notes.extend(capacity::shortage(&options));
-    let mut notes: Vec<_> = notes.into_iter().map(|note| (users::level_of(&note), note)).collect();
-    notes.extend(service.map(|service| (Level::Info, format!("running as {service}"))));
-    let policy = Policy::new(mask);
-    let prepared =
-        Prepared { options, configuration, sockets, storage, sources, users, identity, notes, policy, walls };
+    let rehearsal = starter.invitation.is_some_and(|invitation| invitation.rehearsal);
+    let prepared = match starter.invitation {
+        Some(_) => take_over(options, configuration, starter, layers),
+        None => start(options, configuration, starter, layers),
+    }?;
+    let took_over = prepared.taken.is_some();
     let listener = Listener::new(prepared).map_err(|why| format!("cannot start: {why}"))?;
-    match listener.run(announce).map_err(|why| format!("the listener failed: {why}"))? {
+    if rehearsal {
+        println!("{}", handover::READY);
+        return Ok(ExitCode::SUCCESS);
+    }
+    if took_over {
+        // They were blocked by the program that was here before; from now on somebody hears them.
+        signals::restore(&SigSet::empty()).map_err(|why| format!("cannot hear signals: {why}"))?;
+    }
+    live(listener.run(announce).map_err(|why| format!("the listener failed: {why}"))?)
+}
+
+/// What each process does from here on.
+fn live(role: Role) -> Result<ExitCode, String> {
+    match role {
         Role::Listener(orderly) => Ok(if orderly { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
         Role::Session(brief, mask) => {
             let run = || match StopPipe::of_session() {
@@ -141,6 +118,166 @@ fn serve_files(options: ServeOptions, configuration: Configuration) -> Result<Ex
     }
 }
 
+/// Everything from the beginning: opens, binds, loads, leaves root.
+fn start(
+    options: ServeOptions,
+    configuration: Configuration,
+    starter: Starter,
+    layers: Layers,
+) -> Result<Prepared, String> {
+    let numbers: Vec<_> = starter.passed.iter().map(|(number, _)| *number).collect();
+    let passed = inherit(&numbers, layers)?.into_iter().zip(&starter.passed);
+    let passed = passed
+        .map(|(socket, (number, name))| {
+            activation::adopt(socket, name).map_err(|why| format!("descriptor {number} ('{name}') was passed: {why}"))
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let mask = narrow_umask();
+    if let Some(exposed) = options.addresses().iter().find(|at| at.is_exposed() && !options.channel.allow_plaintext) {
+        return Err(format!("{exposed} {EXPOSED}"));
+    }
+    drop(users::open(&options.users)?); // before anything is made
+    let (storage, owner) = open_storage(&options.dir)?;
+    let service = service_user::choose(options.run_as.as_deref(), &options.dir, owner)?
+        .filter(|_| layers.has(Layer::ServiceUser));
+    if let (Some(service), None) = (&service, owner) {
+        service.own(storage.as_fd())?;
+    }
+    let sockets = bind(&options, passed)?;
+    let wants_tls = sockets.iter().any(Socket::speaks_tls);
+    let certificate = if wants_tls { Some(options.channel.source()?) } else { None };
+    let sources = sources(&options, &configuration, certificate);
+    let loaded = users::load_now(&sources, storage.as_fd(), service.as_ref())
+        .map_err(|why| format!("cannot load the users: {why}"))?;
+    let Loaded { users: Some(users), identity, mut notes, .. } = loaded else { return Err(grave(loaded.notes)) };
+    if wants_tls && identity.is_none() {
+        return Err(grave(notes));
+    }
+    warm_up(wants_tls)?;
+    if users.demonstration && !sockets.iter().all(Socket::is_local) {
+        let text = "holds demonstration users whose passwords everybody knows: with it the server listens on this machine only";
+        return Err(format!("{} {text}", options.users.display()));
+    }
+    leave_root(service.as_ref(), &sockets, layers)?;
+    check_files(&options)?; // as whoever is to open them again
+    let (walls, missing) = confine::raise(&options, storage.as_fd())?;
+    notes.extend(missing);
+    notes.extend(capacity::shortage(&options));
+    let (manager, unheard) = starter.manager.map_or_else(|why| (Manager::default(), Some(why)), |found| (found, None));
+    notes.extend(unheard);
+    let mut notes: Vec<_> = notes.into_iter().map(|note| (users::level_of(&note), note)).collect();
+    notes.extend(service.map(|service| (Level::Info, format!("running as {service}"))));
+    let (policy, program) = (Policy::new(mask), starter.program);
+    Ok(Prepared {
+        options,
+        configuration,
+        sockets,
+        storage,
+        sources,
+        users,
+        identity,
+        notes,
+        policy,
+        walls,
+        manager,
+        program,
+        taken: None,
+    })
+}
+
+/// In the place of the program that was here before: what that had opened, bound and loaded goes on. The options are read anew; where to
+/// listen and which directory to serve only a start decides.
+fn take_over(
+    options: ServeOptions,
+    configuration: Configuration,
+    starter: Starter,
+    layers: Layers,
+) -> Result<Prepared, String> {
+    let Starter { invitation: Some(invitation), program, .. } = starter else { return Err("nobody asked".into()) };
+    let state = State::read(invitation.file).map_err(|why| why.to_string())?;
+    let mut numbers = state.descriptors();
+    numbers.push(invitation.file);
+    let mut owned = confine::descriptors::close_inherited(&numbers)
+        .map_err(|why| format!("cannot take the descriptors of the running server over: {why}"))?;
+    owned.truncate(state.descriptors().len()); // the file itself has been read
+    let mut taken = Taken::new(invitation, state, owned).map_err(|why| why.to_string())?;
+    let mask = narrow_umask();
+    let sockets = std::mem::take(&mut taken.sockets);
+    refuse_exposed(&sockets, &options)?;
+    let wants_tls = sockets.iter().any(Socket::speaks_tls);
+    warm_up(wants_tls)?;
+    leave_root(None, &sockets, layers)?;
+    check_files(&options)?;
+    let storage = taken.storage.try_clone().map_err(|why| format!("cannot take the storage over: {why}"))?;
+    let (walls, missing) = confine::raise(&options, storage.as_fd())?;
+    let notes = missing.into_iter().chain(capacity::shortage(&options)).map(|note| (Level::Warning, note)).collect();
+    let certificate = if wants_tls { options.channel.source().ok() } else { None };
+    let sources = sources(&options, &configuration, certificate);
+    let clone = |file: &File| file.try_clone().map_err(|why| format!("cannot take the users over: {why}"));
+    let [table, limits] = &taken.users;
+    let (table, limits) = (clone(table)?, clone(limits)?);
+    let users = Users { table, limits, demonstration: taken.state.demonstration, gone: Vec::new() };
+    let identity = taken.identity.take();
+    let (socket, watchdog) = taken.state.manager.clone().map_or((None, None), |(socket, limit)| (Some(socket), limit));
+    let manager = Manager::new(socket.map(Into::into), watchdog.map(Duration::from_micros))?;
+    let policy = Policy::new(mask);
+    Ok(Prepared {
+        options,
+        configuration,
+        sockets,
+        storage,
+        sources,
+        users,
+        identity,
+        notes,
+        policy,
+        walls,
+        manager,
+        program,
+        taken: Some(taken),
+    })
+}
+
+/// Takes the descriptors that were passed on purpose, and closes all others.
+fn inherit(numbers: &[RawFd], layers: Layers) -> Result<Vec<OwnedFd>, String> {
+    if !layers.has(Layer::Descriptors) {
+        return Ok(Vec::new());
+    }
+    confine::descriptors::close_inherited(numbers).map_err(|why| format!("cannot close what was left open: {why}"))
+}
+
+/// What others may not do by the operator's umask, and nothing at all for strangers.
+fn narrow_umask() -> Mode {
+    let mask = umask(Mode::S_IRWXO) | Mode::S_IRWXO;
+    umask(mask);
+    mask
+}
+
+fn sources(options: &ServeOptions, configuration: &Configuration, certificate: Option<Source>) -> Sources {
+    Sources {
+        users: options.users.clone(),
+        limits: options.limits_file(),
+        base: options.base_limits(),
+        certificate,
+        configuration: configuration.file.clone(),
+    }
+}
+
+/// What would otherwise be done in each session anew.
+fn warm_up(with_tls: bool) -> Result<(), String> {
+    if with_tls {
+        tls::warm_up().map_err(|why| format!("TLS cannot be used: {why}"))?;
+    }
+    auth::warm_up().map_err(|why| format!("nobody can log in: {why}"))
+}
+
+fn refuse_exposed(sockets: &[Socket], options: &ServeOptions) -> Result<(), String> {
+    match sockets.iter().find(|socket| socket.address.is_exposed() && !options.channel.allow_plaintext) {
+        Some(exposed) => Err(format!("{} {EXPOSED}", exposed.address)),
+        None => Ok(()),
+    }
+}
+
 /// Whether the audit and the log can be written.
 fn check_files(options: &ServeOptions) -> Result<(), String> {
     let log = match options.log.target() {
@@ -165,10 +302,13 @@ fn leave_root(service: Option<&ServiceUser>, sockets: &[Socket], layers: Layers)
         if !layers.has(Layer::Process) {
             return Ok(());
         }
+        // Of what a service manager gave (AmbientCapabilities=) the right to chroot is kept, and nothing else.
+        let kept = chroot::hand_on_right().and_then(|()| chroot::keep_right(chroot::has_right()));
+        kept.map_err(|why| format!("cannot give up the capabilities that nobody needs: {why}"))?;
         return process::hide().map_err(|why| format!("cannot keep this process from being traced: {why}"));
     };
     for socket in sockets {
-        if let Address::Unix(path) = &socket.address {
+        if let (Address::Unix(path), true) = (&socket.address, socket.is_ours) {
             service.own_socket(path)?;
         }
     }
@@ -201,10 +341,14 @@ fn open_storage(path: &Path) -> Result<(OwnedFd, Option<Uid>), String> {
     Ok((dir.into(), (!made).then(|| Uid::from_raw(found.uid()))))
 }
 
-fn bind(options: &ServeOptions) -> Result<Vec<Socket>, String> {
-    let mut sockets = Vec::new();
-    for address in options.addresses() {
-        sockets.extend(listen_on(&address).map_err(|error| format!("cannot listen on {address}: {error}"))?);
+/// Listens where the options say, beside the sockets that were `passed`; where some were and the options name no address, there alone.
+fn bind(options: &ServeOptions, passed: Vec<Socket>) -> Result<Vec<Socket>, String> {
+    let mut sockets = passed;
+    refuse_exposed(&sockets, options)?;
+    let asked = if sockets.is_empty() || options.names_addresses() { options.addresses() } else { Vec::new() };
+    for address in asked {
+        let more = listen_on(&address, &sockets).map_err(|error| format!("cannot listen on {address}: {error}"))?;
+        sockets.extend(more);
     }
     Ok(sockets)
 }

@@ -92,6 +92,8 @@ pub enum Record {
     Level(Level),
     /// Of the listener: nothing more will come.
     End,
+    /// Of the listener: another scribe takes over and reads what comes from now on.
+    Leave,
     /// Of anybody: so many records are missing here, and why.
     Lost(u64, String),
     /// Of anybody: a line for the log.
@@ -124,6 +126,7 @@ impl Record {
             Record::Reopen => "N".into(),
             Record::Level(level) => format!("V{}", *level as u8),
             Record::End => "E".into(),
+            Record::Leave => "Y".into(),
             Record::Lost(count, why) => format!("X{count} {why}"),
             Record::Line(level, text) => format!("{}{text}", *level as u8),
             Record::OfUser(level, text) => format!("L{}{text}", *level as u8),
@@ -158,6 +161,7 @@ impl Record {
             b'N' => Some(Record::Reopen),
             b'V' => levelled(rest).map(|(level, _)| Record::Level(level)),
             b'E' => Some(Record::End),
+            b'Y' => Some(Record::Leave),
             b'X' => {
                 let [count, why] = words(rest)?;
                 let count = count.parse().ok().filter(|count| *count <= MOST_LOST)?;
@@ -263,6 +267,7 @@ mod tests {
             Record::Reopen,
             Record::Level(Level::Debug),
             Record::End,
+            Record::Leave,
             Record::Lost(7, "the log was too slow".into()),
             Record::Line(Level::Debug, "text with spaces".into()),
             Record::OfUser(Level::Debug, "text with spaces".into()),

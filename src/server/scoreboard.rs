@@ -3,8 +3,13 @@
 
 use super::places::Places;
 use crate::sys::shared::{SharedPages, Slot, WORDS};
+use std::fs::File;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// What the pages hold, counted: one who takes a scoreboard over reads figures only where it means the same by them.
+pub const LAYOUT: u32 = 1;
 
 /// One figure of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,8 +30,8 @@ pub enum Figure {
 }
 
 /// The sum of many sessions' figures.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Totals([u64; WORDS]);
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Totals(pub [u64; WORDS]);
 
 impl Totals {
     /// One of the figures.
@@ -45,6 +50,17 @@ impl Scoreboard {
     /// A scoreboard for `count` sessions at a time.
     pub fn new(count: usize) -> io::Result<Self> {
         Ok(Scoreboard { pages: SharedPages::new(count)?, places: Places::new(count) })
+    }
+
+    /// A scoreboard that another program made: `taken` are the slots of the sessions that live. There are at least `count`.
+    pub fn resume(file: File, count: usize, taken: &[usize]) -> io::Result<Self> {
+        let count = taken.iter().map(|slot| slot + 1).chain([count]).max().unwrap_or(count);
+        Ok(Scoreboard { pages: SharedPages::of(file, count)?, places: Places::with_taken(count, taken) })
+    }
+
+    /// The file, to be handed over.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.pages.fd()
     }
 
     /// Takes a free slot, its figures zero.

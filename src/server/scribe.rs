@@ -9,7 +9,7 @@ mod ways;
 pub use known::House;
 #[cfg(test)]
 pub(super) use ways::way;
-pub use ways::{Ends, Ways, ways};
+pub use ways::{Ends, Ways, resume, ways};
 
 use super::action::Action;
 use super::audit::Line;
@@ -70,6 +70,8 @@ pub struct Scribe {
     /// Bytes of those.
     held: usize,
     level: Level,
+    /// Another takes its place: it ends once every line that it has taken is written.
+    leaving: bool,
 }
 
 impl Scribe {
@@ -90,6 +92,7 @@ impl Scribe {
             early: VecDeque::new(),
             held: 0,
             level: desk.level,
+            leaving: false,
         }
     }
 
@@ -108,6 +111,10 @@ impl Scribe {
             let mut fds: Vec<_> = inlets.into_iter().filter_map(Inlet::poll_fd).collect();
             if self.from_listener.is_over() && self.from_sessions.is_over() {
                 self.release(|_| true);
+                self.flush();
+                return Ok(());
+            }
+            if self.leaving && self.early.is_empty() {
                 self.flush();
                 return Ok(());
             }
@@ -209,6 +216,7 @@ impl Scribe {
                 self.audit.iter_mut().for_each(Journal::reopen);
             }
             Record::Level(level) => self.level = level,
+            Record::Leave => self.leaving = true,
             Record::End => {
                 self.release(|_| true);
                 self.note(|_| {
@@ -422,17 +430,28 @@ mod tests {
     }
 
     #[test]
+    fn a_scribe_that_makes_room_ends_once_all_is_written_and_leaves_the_rest_to_the_next() {
+        let (scribe, Ways { listener, sessions }) = scribe();
+        sessions.line(Level::Info, "a"); // of whom nobody has spoken yet: it waits for that
+        listener.send(&Record::Leave);
+        let began = Instant::now();
+        scribe.run().unwrap();
+        assert!(began.elapsed() > HOLD, "what was held back is written first");
+        drop((listener, sessions));
+    }
+
+    #[test]
     fn who_a_session_is_the_listener_says_alone() {
         let (mut scribe, Ways { listener, sessions }) = scribe();
         listener.send(&Record::Known(caller("here"), None));
         let away = Record::TurnedAway(0, "there".into(), Some(Level::Info), "full".into(), "x".into());
         let level = Record::Level(Level::Error);
-        for claim in
-            [opened("there"), user("mallory"), closed(), away, Record::Reopen, Record::Forget, level, Record::End]
-        {
+        let orders = [Record::Reopen, Record::Forget, level, Record::End, Record::Leave];
+        for claim in [opened("there"), user("mallory"), closed(), away].into_iter().chain(orders) {
             sessions.send(&claim);
             sessions.send(&Record::Line(Level::Info, "a".into()));
             assert_eq!(lines(&mut scribe), ["here a"], "{claim:?}");
+            assert!(!scribe.leaving);
         }
         sessions.send(&Record::Known(caller("there"), Some("mallory".into())));
         listener.send(&Record::Known(caller("here"), Some("alice".into())));

@@ -37,7 +37,17 @@ pub fn socket() -> io::Result<(Mouth, Ears)> {
     Ok((Mouth(mouth), Ears(ears)))
 }
 
+/// Both ends, as another program left them: what has been said and not been heard is still in them.
+pub fn resume(mouth: OwnedFd, ears: OwnedFd) -> (Mouth, Ears) {
+    (Mouth(mouth), Ears(ears))
+}
+
 impl Mouth {
+    /// The socket, to be handed over.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
     /// Says that `user` has logged in. Waits while the listener has much to hear: a session that it takes for a stranger would be
     /// sent away.
     pub fn logged_in(&self, user: &UserName, waiter: &mut Waiter) -> Result<(), Cut> {

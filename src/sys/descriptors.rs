@@ -5,26 +5,57 @@ use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Closes every descriptor above standard error that the starter left open. To be called first of all: whatever this process has
-/// opened itself would be closed behind its owner's back. The second time in a process it is an error.
-pub fn close_inherited() -> io::Result<()> {
+/// Closes every descriptor above standard error that the starter left open, but for those in `keep`, which it passed on purpose: these
+/// this process owns from now on, in that order, and no program that it starts has them. To be called first of all: whatever this
+/// process has opened itself would be closed behind its owner's back. The second time in a process it is an error, as is a number that
+/// is named twice or is not open.
+pub fn close_inherited(keep: &[RawFd]) -> io::Result<Vec<OwnedFd>> {
     static DONE: AtomicBool = AtomicBool::new(false);
     if DONE.swap(true, Ordering::Relaxed) {
         return Err(io::Error::other("what was inherited has been closed already"));
     }
-    // SAFETY: no memory is touched; `main` calls this before it opens anything, and nobody can do so again.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
+    let mut sorted = keep.to_vec();
+    sorted.sort_unstable();
+    if sorted.first().is_some_and(|least| *least < FIRST) || sorted.windows(2).any(|two| two[0] == two[1]) {
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    }
+    for number in &sorted {
+        // SAFETY: fcntl(2) with F_SETFD touches no memory; nobody in this process owns the number yet.
+        if unsafe { libc::fcntl(*number, libc::F_SETFD, libc::FD_CLOEXEC) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    let mut from = FIRST;
+    for number in sorted {
+        if from < number {
+            close_range(from, number - 1)?;
+        }
+        from = number + 1;
+    }
+    close_range(from, RawFd::MAX)?;
+    // SAFETY: each is open (above), distinct, not standard, and owned by nobody: the process has opened nothing yet, and nobody comes
+    // here twice.
+    Ok(keep.iter().map(|number| unsafe { OwnedFd::from_raw_fd(*number) }).collect())
+}
+
+/// The first number that is not a standard one.
+const FIRST: RawFd = 3;
+
+/// Closes the numbers from `first` to `last`.
+fn close_range(first: RawFd, last: RawFd) -> io::Result<()> {
+    // SAFETY: no memory is touched; nobody owns one of these numbers (`close_inherited`).
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first as libc::c_uint, last as libc::c_uint, 0) };
     match io::Error::last_os_error() {
         _ if result == 0 => Ok(()),
-        error if error.raw_os_error() == Some(libc::ENOSYS) => close_each(), // before Linux 5.9
+        error if error.raw_os_error() == Some(libc::ENOSYS) => close_each(first, last), // before Linux 5.9
         error => Err(error),
     }
 }
 
 /// The same, one by one.
-fn close_each() -> io::Result<()> {
+fn close_each(first: RawFd, last: RawFd) -> io::Result<()> {
     let names = std::fs::read_dir("/proc/self/fd")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    let numbers: Vec<RawFd> = names.filter(|number| *number > 2).collect();
+    let numbers: Vec<RawFd> = names.filter(|number| (first..=last).contains(number)).collect();
     for number in numbers {
         // SAFETY: as above; the listing's own is closed already, which is only an error.
         unsafe { libc::close(number) };

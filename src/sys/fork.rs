@@ -15,8 +15,7 @@ pub enum Fork {
 /// Forks. Refuses in a process with several threads: only the calling thread would live on in the child, and a lock
 /// held by another would stay locked there for ever.
 pub fn fork() -> io::Result<Fork> {
-    // A directory's link count is 2 and one for each directory in it: one for each thread.
-    let threads = std::fs::metadata("/proc/self/task")?.nlink().saturating_sub(2);
+    let threads = threads()?;
     if threads > 1 {
         return Err(io::Error::other(format!("refusing to fork with {threads} threads")));
     }
@@ -25,6 +24,12 @@ pub fn fork() -> io::Result<Fork> {
         nix::unistd::ForkResult::Parent { child } => Ok(Fork::Parent(child)),
         nix::unistd::ForkResult::Child => Ok(Fork::Child),
     }
+}
+
+/// How many threads this process has.
+pub(super) fn threads() -> io::Result<u64> {
+    // A directory's link count is 2 and one for each directory in it: one for each thread.
+    Ok(std::fs::metadata("/proc/self/task")?.nlink().saturating_sub(2))
 }
 
 /// Ends a forked child at once: no destructors, no flushing of what the parent had buffered.

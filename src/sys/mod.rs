@@ -7,6 +7,8 @@ pub mod credentials;
 pub mod deaths;
 pub mod descriptors;
 pub mod dirent;
+pub mod environment;
+pub mod exec;
 pub mod fork;
 pub mod heap;
 #[cfg(feature = "hostile")]

@@ -1,6 +1,6 @@
 //! A number that one process writes and many read: a page of memory that is mapped twice, once to be written and once to be read
-//! alone. The file behind it is sealed in between (`F_SEAL_FUTURE_WRITE`, fcntl(2)): who keeps the second mapping only can never make it
-//! writable, whatever it calls.
+//! alone. The second mapping is of the file as opened to be read: who keeps that one only can never make it writable, whatever it
+//! calls (mprotect(2), EACCES).
 
 use super::page::page_size;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
@@ -10,11 +10,12 @@ use std::ffi::c_void;
 use std::fs::File;
 use std::io;
 use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The mapping that writes. A child that is not to write drops it.
-pub struct Notice(Page);
+/// The mapping that writes, and the file behind it, to be handed over. A child that is not to write drops both.
+pub struct Notice(Page, File);
 
 /// The mapping that only reads.
 pub struct Sight(Page);
@@ -30,13 +31,29 @@ pub fn notice() -> io::Result<(Notice, Sight)> {
     let length = NonZeroUsize::new(page_size()?).ok_or(io::ErrorKind::Unsupported)?;
     let file: File = memfd_create(c"dfos-notice", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?.into();
     file.set_len(length.get() as u64)?;
-    let written = Page::map(&file, length, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)?;
-    let seals = SealFlag::F_SEAL_FUTURE_WRITE | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
+    let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
     fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
-    Ok((Notice(written), Sight(Page::map(&file, length, ProtFlags::PROT_READ)?)))
+    resume(file)
+}
+
+/// Both, as another program left them: who sees the number now goes on seeing it.
+pub fn resume(file: File) -> io::Result<(Notice, Sight)> {
+    let length = NonZeroUsize::new(page_size()?).ok_or(io::ErrorKind::Unsupported)?;
+    if file.metadata()?.len() < length.get() as u64 {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let read = File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+    let sight = Sight(Page::map(&read, length, ProtFlags::PROT_READ)?);
+    let written = Page::map(&file, length, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)?;
+    Ok((Notice(written, file), sight))
 }
 
 impl Notice {
+    /// The file, to be handed over.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.1.as_fd()
+    }
+
     /// Puts the number up.
     pub fn put(&self, number: u64) {
         self.0.number().store(number, Ordering::Release);

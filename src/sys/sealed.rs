@@ -19,3 +19,9 @@ pub fn seal(file: &File) -> io::Result<()> {
     fcntl(file, FcntlArg::F_ADD_SEALS(all))?;
     Ok(())
 }
+
+/// Whether nobody can change it any more.
+pub fn is_sealed(file: &File) -> bool {
+    let all = SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_SEAL;
+    fcntl(file, FcntlArg::F_GET_SEALS).is_ok_and(|seals| SealFlag::from_bits_retain(seals).contains(all))
+}

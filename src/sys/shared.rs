@@ -1,10 +1,14 @@
-//! Memory shared between a parent and its forked children: one page a slot.
+//! Memory shared between a parent and its forked children: one page a slot. It is a file without a name (memfd_create(2)), so that the
+//! program that takes the parent's place has it too.
 
 use super::page::page_size;
-use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use super::sealed;
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use std::ffi::c_void;
+use std::fs::File;
 use std::io;
 use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
 
@@ -17,17 +21,32 @@ pub struct SharedPages {
     count: usize,
     /// Bytes of a page: what is smaller cannot be unmapped, and is no place of one's own.
     page: usize,
+    file: File,
 }
 
 impl SharedPages {
     /// Maps `count` pages of zeros. Pages that nobody touches cost no memory.
     pub fn new(count: usize) -> io::Result<Self> {
+        SharedPages::of(sealed::create(c"dfos-scoreboard")?, count)
+    }
+
+    /// Maps `count` pages of `file`, which holds at least those that were in use; more are added as zeros.
+    pub fn of(file: File, count: usize) -> io::Result<Self> {
         let page = page_size()?;
         let length = count.checked_mul(page).and_then(NonZeroUsize::new).ok_or(io::ErrorKind::InvalidInput)?;
         let (prot, flags) = (ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED);
-        // SAFETY: a new anonymous mapping at an address of the kernel's choice touches nothing that exists.
-        let base = unsafe { mmap_anonymous(None, length, prot, flags) }?;
-        Ok(SharedPages { base, count, page })
+        if file.metadata()?.len() < length.get() as u64 {
+            file.set_len(length.get() as u64)?;
+        }
+        // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists. The file is as long as the mapping, and no
+        // process makes it shorter: it has no name, and sessions have closed it.
+        let base = unsafe { mmap(None, length, prot, flags, &file, 0) }?;
+        Ok(SharedPages { base, count, page, file })
+    }
+
+    /// The file, to be handed over.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 
     /// The counters of one slot.

@@ -3,7 +3,7 @@
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
 use signal_hook::SigId;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,13 +20,23 @@ impl SignalPipe {
     /// Catches `signals` from now on.
     pub fn new(signals: &[Signal]) -> io::Result<Self> {
         let (pipe, end) = UnixStream::pair()?;
+        let end = Arc::new(end); // one for all signals: a forked child has that much less to close
         pipe.set_nonblocking(true)?;
         let mut caught = SignalPipe { pipe, flags: Vec::new(), ids: Vec::new() };
         for &signal in signals {
             let flag = Arc::new(AtomicBool::new(false));
-            // The flag is set before the byte is written: who reads the byte sees the flag.
-            caught.ids.push(signal_hook::flag::register(signal as i32, flag.clone())?);
-            caught.ids.push(signal_hook::low_level::pipe::register(signal as i32, end.try_clone()?)?);
+            let (set, end) = (flag.clone(), end.clone());
+            let action = move || {
+                set.store(true, Ordering::SeqCst); // before the byte is written: who reads the byte sees the flag
+                // SAFETY: send(2) may be called in a signal handler; it reads one byte of a constant and touches no other memory, and `end`
+                // is open as long as this closure lives. It does not wait: where the pipe is full, its reader has enough to read.
+                unsafe {
+                    libc::send(end.as_raw_fd(), c"!".as_ptr().cast(), 1, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
+                };
+            };
+            // SAFETY: what runs in the handler is the action above: it neither allocates nor locks nor panics, and errno is kept by the
+            // registry.
+            caught.ids.push(unsafe { signal_hook_registry::register(signal as i32, action) }?);
             caught.flags.push((signal, flag));
         }
         Ok(caught)
@@ -66,6 +76,9 @@ pub const MAKE_ROOM: Signal = Signal::SIGUSR1;
 
 /// Asks a session to end because its user is gone.
 pub const USER_GONE: Signal = Signal::SIGUSR2;
+
+/// Asks the listener to go on as a new version of itself.
+pub const UPGRADE: Signal = Signal::SIGUSR2;
 
 /// What a [`StopPipe`] has heard.
 #[derive(Debug, Clone, Copy)]

@@ -89,7 +89,7 @@ pub fn home() -> tempfile::TempDir {
 }
 
 /// The server's binary: the one that was built with the tests, or the one in the directory that DFOS_BIN names, as for the scripts.
-fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     match std::env::var_os("DFOS_BIN") {
         Some(place) => std::path::absolute(Path::new(&place).join("dfos-forkd")).unwrap(),
         None => env!("CARGO_BIN_EXE_dfos-forkd").into(),
@@ -102,8 +102,13 @@ pub fn command(home: &Path, options: &[&str]) -> Command {
 }
 
 fn command_under(umask: &str, home: &Path, options: &[&str]) -> Command {
+    command_of(&binary(), umask, home, options)
+}
+
+/// The same with this program.
+pub fn command_of(binary: &Path, umask: &str, home: &Path, options: &[&str]) -> Command {
     let mut command = Command::new("/bin/sh");
-    command.args(["-c", &format!("umask {umask}; exec \"$0\" \"$@\"")]).arg(binary());
+    command.args(["-c", &format!("umask {umask}; exec \"$0\" \"$@\"")]).arg(binary);
     command.env("DFOS_FORKD_CONFIG", "none"); // nothing of this machine's own
     command.args(options).current_dir(home).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.arg("--dir").arg(home.join("storage")).arg("--users").arg(home.join("users"));
@@ -250,7 +255,7 @@ impl Server {
         let (mark, binary) = (self.mark.as_bytes(), binary());
         let marked = |p: &Process| {
             let line = std::fs::read(format!("/proc/{}/cmdline", p.pid)).unwrap_or_default();
-            line.starts_with(binary.as_os_str().as_bytes())
+            (line.starts_with(binary.as_os_str().as_bytes()) || line.starts_with(mark))
                 && line.split(|b| *b == 0).any(|word| word.starts_with(mark))
         };
         all_processes().into_iter().filter(marked).collect()
@@ -270,6 +275,14 @@ impl Server {
 
     pub fn zombies(&self) -> usize {
         all_processes().iter().filter(|p| p.parent == self.pid() && p.state == 'Z').count()
+    }
+
+    /// Waits until so many clients are served.
+    #[track_caller]
+    pub fn wait_for_count(&self, count: usize) {
+        eventually("the sessions are as many as they should be", || {
+            self.sessions().len() == count && self.zombies() == 0
+        });
     }
 
     /// Waits until no client is served any more.

@@ -30,7 +30,26 @@ pub fn keep_right(it: bool) -> io::Result<()> {
     for set in [CapSet::Effective, CapSet::Permitted] {
         caps::set(None, set, &kept).map_err(io::Error::other)?;
     }
-    caps::clear(None, CapSet::Inheritable).map_err(io::Error::other)
+    let inheritable = caps::read(None, CapSet::Inheritable).map_err(io::Error::other)?;
+    caps::set(None, CapSet::Inheritable, &(&inheritable & &kept)).map_err(io::Error::other)
+}
+
+/// Lets the right outlive an execve(2), for the program that takes the listener's place: an ambient capability, which no_new_privs does not
+/// take away. To be called before [`keep_right`], and before the bits that forbid it are locked. Without the right it does nothing.
+pub fn hand_on_right() -> io::Result<()> {
+    let has = |set| caps::has_cap(None, set, RIGHT).map_err(io::Error::other);
+    if !has(CapSet::Permitted)? || has(CapSet::Ambient)? {
+        return Ok(());
+    }
+    let mut inheritable = caps::read(None, CapSet::Inheritable).map_err(io::Error::other)?;
+    inheritable.insert(RIGHT);
+    caps::set(None, CapSet::Inheritable, &inheritable).map_err(io::Error::other)?;
+    caps::raise(None, CapSet::Ambient, RIGHT).map_err(io::Error::other)
+}
+
+/// Whether this process has the right.
+pub fn has_right() -> bool {
+    caps::has_cap(None, CapSet::Permitted, RIGHT).unwrap_or(false)
 }
 
 /// Makes `root` the root directory and the working directory.

@@ -6,7 +6,7 @@
 
 use super::{chroot, process};
 use crate::sys::credentials::lock_securebits;
-use caps::{CapSet, Capability};
+use caps::CapSet;
 use nix::unistd::{
     Gid, Uid, User, fchown, geteuid, getgrouplist, getgroups, getresgid, getresuid, setgroups, setresgid, setresuid,
 };
@@ -126,14 +126,15 @@ impl ServiceUser {
     }
 
     fn change(&self) -> io::Result<()> {
+        chroot::hand_on_right()?;
         // With the bits locked a change of user id takes no capability away: what is kept is decided below, by name.
         lock_securebits()?;
-        let may_chroot = caps::has_cap(None, CapSet::Permitted, Capability::CAP_SYS_CHROOT);
+        let may_chroot = chroot::has_right();
         caps::clear(None, CapSet::Bounding).map_err(io::Error::other)?;
         setgroups(&self.groups)?;
         setresgid(self.gid, self.gid, self.gid)?;
         setresuid(self.uid, self.uid, self.uid)?;
-        chroot::keep_right(may_chroot.unwrap_or(false))?;
+        chroot::keep_right(may_chroot)?;
         process::hide()
     }
 

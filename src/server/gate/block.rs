@@ -15,6 +15,11 @@ impl Block {
         })
     }
 
+    /// Its first address; it is the one of that alone.
+    pub fn first(self) -> IpAddr {
+        self.0
+    }
+
     /// What answers for its offences: an IPv4 address alone, since many strangers share a /24; of IPv6 the /64, since one
     /// machine has all of its addresses.
     pub fn of_offender(address: IpAddr) -> Self {

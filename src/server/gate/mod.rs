@@ -38,7 +38,8 @@ pub enum Verdict {
 /// The gate.
 pub struct Gate {
     access: Access,
-    penalties: Penalties,
+    /// Who has to wait, for what was done before.
+    pub penalties: Penalties,
     /// Who is inside.
     pub room: Room,
     /// Who was not let in.

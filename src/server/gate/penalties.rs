@@ -97,6 +97,23 @@ impl Penalties {
         (!any_contains(&self.exempt, address)).then_some(over)
     }
 
+    /// All that run: an address that it is for, until when, and what the next offence is multiplied by. To be handed over.
+    pub fn all(&self) -> impl Iterator<Item = (IpAddr, Instant, u32)> {
+        self.by_block.iter().map(|(block, penalty)| (block.first(), penalty.until, penalty.growth))
+    }
+
+    /// Takes a penalty over that another program kept.
+    pub fn resume(&mut self, address: IpAddr, until: Instant, growth: u32) {
+        if self.longest.is_zero() || any_contains(&self.exempt, address) || self.by_block.len() >= limits::PENALISED {
+            return;
+        }
+        let block = Block::of_offender(address);
+        let growth = growth.clamp(1, limits::PENALTY_GROWTH);
+        if self.by_block.insert(block, Penalty { until, growth }).is_none() {
+            self.by_end.insert((until, block));
+        }
+    }
+
     /// Adds an offence.
     pub fn add(&mut self, address: IpAddr, offence: Offence, now: Instant) {
         if self.longest.is_zero() || any_contains(&self.exempt, address) {
@@ -185,6 +202,23 @@ mod tests {
         penalties.add(at("192.0.2.1"), Offence::Refused, now);
         assert_eq!(penalties.banned(at("192.0.2.1"), now), None);
         assert_eq!(penalties.by_block.len(), 1);
+    }
+
+    #[test]
+    fn penalties_that_are_taken_over_go_on_as_they_were() {
+        let (mut old, mut new, now) = (penalties(), penalties(), Instant::now());
+        for _ in 0..4 {
+            old.add(at("192.0.2.1"), Offence::Refused, now);
+            old.add(at("2001:db8::1"), Offence::Crash, now);
+        }
+        old.all().for_each(|(address, until, growth)| new.resume(address, until, growth));
+        for penalties in [&mut old, &mut new] {
+            assert_eq!((ban(penalties, "192.0.2.1", now), ban(penalties, "2001:db8::2", now)), (135, 600));
+            penalties.add(at("192.0.2.1"), Offence::Refused, now);
+        }
+        assert_eq!(ban(&old, "192.0.2.1", now), ban(&new, "192.0.2.1", now), "the next counts as much");
+        new.forget_what_is_over(now + HOUR);
+        assert_eq!((new.by_block.len(), new.by_end.len()), (0, 0));
     }
 
     #[test]

@@ -89,9 +89,16 @@ impl fmt::Display for Refusal {
 
 /// How many were turned away, by reason.
 #[derive(Debug, Default)]
-pub struct Tally([u64; REASONS.len()]);
+pub struct Tally(pub [u64; REASONS.len()]);
 
 impl Tally {
+    /// The numbers that another program counted. Reasons that it did not know have none.
+    pub fn of(counts: &[u64]) -> Self {
+        let mut tally = Tally::default();
+        tally.0.iter_mut().zip(counts).for_each(|(count, counted)| *count = *counted);
+        tally
+    }
+
     /// Counts one.
     pub fn count(&mut self, refusal: Refusal) {
         if let Some(count) = self.0.get_mut(refusal.index()) {

@@ -80,9 +80,14 @@ pub struct Room {
 impl Room {
     /// An empty room.
     pub fn new(limits: Limits) -> io::Result<Self> {
+        Room::with_places(limits, limits.clients as usize + limits.logins as usize)
+    }
+
+    /// An empty room with places for more processes than the limits let in: for those who were there before the limits were.
+    pub fn with_places(limits: Limits, places: usize) -> io::Result<Self> {
         Ok(Room {
             limits,
-            guests: ByPid::new(limits.clients as usize + limits.logins as usize)?,
+            guests: ByPid::new(places.max(limits.clients as usize + limits.logins as usize))?,
             by_origin: Counts(HashMap::new()),
             by_block: Counts(HashMap::new()),
             strangers: Vec::new(),
@@ -213,6 +218,16 @@ impl Room {
         let late: Vec<_> = self.guests.iter().filter(|(_, guest)| is_late(guest)).collect();
         late.iter().for_each(|(pid, guest)| self.guests.insert(*pid, Guest { named: true, ..*guest }));
         late.into_iter().map(|(pid, _)| pid).collect()
+    }
+
+    /// The limits that hold.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Since when a guest has been sent away; `None` of one who has not.
+    pub fn leaving_since(&self, pid: Pid) -> Option<Instant> {
+        self.guests.get(pid)?.leaving
     }
 
     /// Whether anybody who was sent away is still here.

@@ -10,18 +10,20 @@ use crate::server::options::LogOptions;
 use crate::server::record::{Audit, Caller, Level, Log, MOST_LOST, Parting, Record};
 use crate::server::scoreboard::{Figure, Totals};
 use crate::server::scribe::{Desk, House};
-use crate::sys::notice::{Notice, notice};
+use crate::sys::notice::{Notice, notice, resume};
 use nix::unistd::Pid;
+use std::fs::File;
 use std::io;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// What sessions say for the audit; and what the scribe tells them by, where it must be written.
-pub(super) fn audited(log: Log, options: &LogOptions) -> io::Result<(Log, Option<Notice>)> {
+/// `before` is what a program that was here before told them by.
+pub(super) fn audited(log: Log, options: &LogOptions, before: Option<File>) -> io::Result<(Log, Option<Notice>)> {
     Ok(match (&options.audit, options.audit_required) {
         (None, _) => (log, None),
         (Some(_), false) => (log.audited(Audit::BestEffort), None),
         (Some(_), true) => {
-            let (notice, sight) = notice()?;
+            let (notice, sight) = before.map_or_else(notice, resume)?;
             (log.audited(Audit::Required(sight)), Some(notice))
         }
     })

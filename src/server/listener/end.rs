@@ -15,7 +15,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 /// How long sessions have to obey before they are killed.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+pub(super) const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// How far the end has come.
 pub(super) enum Phase {
@@ -34,6 +34,8 @@ impl Listener {
             Phase::Serving => {
                 let (count, grace) = (self.children.count(), self.options.grace);
                 self.log.line(Level::Info, format!("ending: {count} active, up to {} s to finish", grace.as_secs()));
+                self.forget_upgrade();
+                self.manager.stopping(grace + 4 * LAST_WORDS); // to obey, to break off, to be killed, and the scribe
                 self.sockets.iter().for_each(remove_unix);
                 self.sockets.clear();
                 self.signal_sessions(Signal::SIGINT);
@@ -134,9 +136,9 @@ fn await_scribe(pid: Pid, signals: &SignalPipe) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes a Unix socket's name: nobody can connect any more.
+/// Removes a Unix socket's name: nobody can connect any more. One that was passed stays, for whoever is started next.
 fn remove_unix(socket: &Socket) {
-    if let Address::Unix(path) = &socket.address {
+    if let (Address::Unix(path), true) = (&socket.address, socket.is_ours) {
         let _ = std::fs::remove_file(path);
     }
 }

@@ -13,6 +13,7 @@ impl Listener {
     /// The helper that loads everything again has ended.
     pub(super) fn reloaded(&mut self, status: WaitStatus) {
         let Some(mut loading) = self.loading.take() else { return };
+        self.manager.ready(); // whatever came of it, it is over
         let asked = std::mem::take(&mut loading.asked);
         let loaded = loading.finish(status).unwrap_or_else(|error| Loaded::failed(error.to_string()));
         let Loaded { users, identity, configuration, notes } = loaded;

@@ -18,9 +18,14 @@ Signals:
   INT, TERM  end: accept no more, give running operations the grace period; a second one ends at once
   HUP        read the configuration, the users file, the limits file and --tls-cert again; the sessions of users that are gone or
              disabled end, others go on; make --audit and --log-file anew where they have been put away
+  USR2       go on as the program that now lies where this one was started from: a new version, in the same process, that has
+             shown before that it can; sessions and sockets stay, and where anything fails the old one serves on
 
 Configuration: each long option of 'serve' is at once a key of the file (max-clients = 100) and an environment variable
 (DFOS_FORKD_MAX_CLIENTS=100). A flag comes before the environment, that before the file. 'dfos-forkd check' shows what holds.
+
+A service manager is told how it goes (NOTIFY_SOCKET, WATCHDOG_USEC), and may pass sockets to listen on (LISTEN_FDS). Such a socket
+speaks TLS, or plain text where its name is 'tcp' (FileDescriptorName=); of --listen that is bound which was not passed.
 
 Exit status: 0 after an orderly end, 1 when it cannot start or was made to end at once, 2 for a wrong command line.
 On standard output it prints one line for each listener, 'listening URL', when it can serve; log lines go to --log-target.";

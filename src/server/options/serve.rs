@@ -125,6 +125,11 @@ impl ServeOptions {
         Limits { quota: self.quota.map(|size| size.as_u64()), ..Limits::default() }
     }
 
+    /// Whether they say where to listen.
+    pub fn names_addresses(&self) -> bool {
+        !self.listen.is_empty() || self.ip.is_some() || self.port.is_some()
+    }
+
     /// Where to listen.
     pub fn addresses(&self) -> Vec<Address> {
         if !self.listen.is_empty() {

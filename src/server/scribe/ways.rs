@@ -4,7 +4,7 @@ use crate::proto::limits;
 use crate::server::record::{Level, Log};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, setsockopt, socketpair, sockopt};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 /// The sending ends of both ways to the scribe.
@@ -26,6 +26,18 @@ impl Ends {
     pub fn try_clone(&self) -> io::Result<Self> {
         Ok(Ends { listener: self.listener.try_clone()?, sessions: self.sessions.try_clone()? })
     }
+
+    /// The listener's and the sessions', to be handed over.
+    pub fn fds(&self) -> [BorrowedFd<'_>; 2] {
+        [self.listener.as_fd(), self.sessions.as_fd()]
+    }
+}
+
+/// Both ways, and their ends, as another program left them: what has been said and not been read is still in them.
+pub fn resume(mouths: [OwnedFd; 2], ends: [OwnedFd; 2], level: Level) -> (Ways, Ends) {
+    let [listener, sessions] = mouths.map(|socket| Log::new(Arc::new(socket.into()), level));
+    let [heard, read] = ends;
+    (Ways { listener, sessions }, Ends { listener: heard, sessions: read })
 }
 
 /// Makes the two ways to the scribe, for lines that matter as much as `level`.
