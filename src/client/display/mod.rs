@@ -1,10 +1,11 @@
 //! What a user sees: lines, listings, bars, JSON, and names made harmless for a terminal.
 
 mod bars;
-pub mod escape;
 pub mod hexdump;
 pub mod json;
 pub mod listing;
 pub mod output;
 pub mod progress;
 pub mod terminal;
+
+pub use crate::paper::escape;
