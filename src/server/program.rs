@@ -6,7 +6,7 @@ use super::listener::{self, Listener, Prepared, Role};
 use super::options::{Command, Options, ServeOptions};
 use super::record::Level;
 use super::users::{Loaded, Sources};
-use super::{capacity, check, session, user_command, users};
+use super::{capacity, check, report, session, user_command, users};
 use crate::auth::{self, Limits};
 use crate::net::Address;
 use crate::net::listen::{Listener as Socket, listen_on};
@@ -35,6 +35,7 @@ pub fn main() -> ExitCode {
     let options = Options::parse();
     let result = match options.command {
         Some(Command::User(command)) => user_command::run(&command),
+        Some(Command::Report(command)) => report::run(&command),
         Some(Command::Check(serve)) => Ok(check::run(&serve)),
         Some(Command::Serve(serve)) => serve_files(serve),
         None => serve_files(options.serve),

@@ -22,3 +22,4 @@ pub mod statx;
 pub mod unforked;
 pub mod writeback;
 pub mod xattr;
+pub mod zone;

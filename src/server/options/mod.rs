@@ -1,8 +1,10 @@
 //! The command line of `dfos-forkd`: a file for each command that takes many options.
 
+mod report;
 mod serve;
 mod user;
 
+pub use report::ReportOptions;
 pub use serve::{ChannelOptions, LogTarget, ServeOptions};
 pub use user::{UserAction, UserOptions, usual_limits_file};
 
@@ -39,6 +41,8 @@ pub enum Command {
     Serve(ServeOptions),
     /// Tell what would be refused or is missing, and what confines sessions here; takes the options of serve
     Check(ServeOptions),
+    /// Make tables, pages and figures of what --audit wrote
+    Report(ReportOptions),
     /// Add, change, remove or list users
     User(UserOptions),
 }

@@ -1,0 +1,6 @@
+//! x
+use super::account::Account;
+/// x
+pub fn page(_: &Account) -> String {
+    String::new()
+}
