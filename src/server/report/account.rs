@@ -411,3 +411,119 @@ fn course(at: i64, step: &super::course::Step) -> Step {
         turned_away: step.turned,
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::server::report::tally::Wanted;
+    use proptest::prelude::*;
+
+    /// The account of these lines.
+    pub fn account(lines: String) -> Account {
+        let wanted = Wanted { since: None, until: None, users: Vec::new() };
+        let mut tally = Tally::new(wanted, Zone::new(true)).unwrap();
+        tally.lines(0, 1, lines.as_bytes());
+        Account::new(tally, &[], Vec::new(), 0)
+    }
+
+    /// Lines of all kinds, with names that somebody chose badly.
+    pub fn busy() -> String {
+        let hostile = r"<script>alert(1)</script>\u001b[2J\u009b31m\u202egpj\n";
+        let of = format!(
+            r#""v":1,"session":"1-1","pid":1,"peer":"192.0.2.7:1","listener":"tls://x:1","user":"al<b>{hostile}""#
+        );
+        let mut text = String::new();
+        for minute in 10..40 {
+            let stamp = format!(r#""time":"2026-11-20T10:{minute}:00.000000Z""#);
+            for (event, rest) in [
+                ("connect", String::new()),
+                ("login", r#","result":"ok""#.into()),
+                (
+                    "request",
+                    format!(r#","verb":"UPLOAD","path":"{hostile}","bytes":5000000,"seconds":90.5,"result":"ok""#),
+                ),
+                (
+                    "request",
+                    format!(
+                        r#","verb":"DOWNLOAD","path":"b","bytes":{minute},"seconds":0.5,"result":"ok","resumed":true"#
+                    ),
+                ),
+                ("request", format!(r#","verb":"{hostile}","path":"b","result":"{hostile}","text":"{hostile}""#)),
+                ("turned-away", format!(r#","result":"{hostile}","text":"{hostile}""#)),
+                ("hook", format!(r#","result":"failed","text":"{hostile}""#)),
+                ("disconnect", format!(r#","seconds":100,"result":"{hostile}""#)),
+                (hostile, String::new()),
+            ] {
+                text += &format!("{{{of},{stamp},\"event\":\"{event}\"{rest}}}\n");
+            }
+            let account = format!(r#""event":"login","result":"login-refused","account":"{hostile}{minute}""#);
+            text += &format!("{{\"v\":1,{stamp},\"peer\":\"{hostile}\",{account}}}\n");
+        }
+        text
+    }
+
+    #[test]
+    fn json_is_one_line_that_a_terminal_only_shows() {
+        let line = account(busy()).line();
+        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((value["v"].as_u64(), value["event"].as_str()), (Some(1), Some("report")));
+        assert_eq!(value["up"]["files"], 30);
+        assert!(line.ends_with('\n') && !line.trim_end().chars().any(crate::proto::unseen::is_unsafe));
+        assert!(value["per_user"][0]["user"].as_str().unwrap().contains("\u{202e}gpj"), "the name itself is kept");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn no_change_of_lines_makes_anything_panic(changes in proptest::collection::vec((any::<prop::sample::Index>(), 0..6usize, any::<[u8; 3]>()), 1..60)) {
+            let mut bytes = busy().into_bytes();
+            for (at, cut, put) in changes {
+                let at = at.index(bytes.len());
+                let end = (at + cut).min(bytes.len());
+                bytes.splice(at..end, put);
+            }
+            let wanted = Wanted { since: None, until: None, users: Vec::new() };
+            let mut tally = Tally::new(wanted, Zone::new(false)).unwrap();
+            tally.lines(0, 1, &bytes);
+            let account = Account::new(tally, &[], Vec::new(), 0);
+            let page = crate::server::report::page::page(&account);
+            let table = crate::server::report::table::table(&account, false);
+            prop_assert!(!page.contains("NaN") && serde_json::from_str::<serde_json::Value>(&account.line()).is_ok());
+            prop_assert!(!(page + &table).chars().any(|c| crate::proto::unseen::is_unsafe(c) && c != '\n'));
+        }
+
+        #[test]
+        fn no_figure_is_too_large(time in "[0-9]{4}-0[1-9]-[12][0-9]T00:00:00Z", bytes in any::<u64>(), seconds in any::<f64>(), size in any::<u32>()) {
+            let mut text = busy();
+            for rest in ["\"verb\":\"UPLOAD\"", "\"verb\":\"DOWNLOAD\",\"user\":\"a\""] {
+                let figures = format!("\"bytes\":{bytes},\"seconds\":{},\"lines\":{bytes}", seconds.abs());
+                for event in ["request", "lost", "disconnect"] {
+                    text += &format!("{{\"v\":1,\"time\":\"{time}\",\"event\":\"{event}\",{rest},{figures},\"size\":{size},\"result\":\"ok\"}}\n").repeat(2);
+                }
+            }
+            let account = account(text);
+            let page = crate::server::report::page::page(&account);
+            prop_assert!(page.len() < 2_000_000 && !page.contains("NaN"));
+            let _ = (account.line(), crate::server::report::table::table(&account, true));
+        }
+    }
+
+    #[test]
+    fn every_field_of_the_object_is_described() {
+        let page = include_str!("../../../docs/REPORT.md");
+        let value = serde_json::to_value(account(busy())).unwrap();
+        let mut names: Vec<String> = value.as_object().unwrap().keys().cloned().collect();
+        for list in
+            ["errors", "per_user", "addresses", "longest", "hours", "course", "verbs", "turned_away", "hook_failures"]
+        {
+            names.extend(value[list][0].as_object().unwrap_or_else(|| panic!("{list}")).keys().cloned());
+        }
+        for object in ["up", "session_seconds"] {
+            names.extend(value[object].as_object().unwrap().keys().cloned());
+        }
+        for name in names {
+            assert!(page.contains(&format!("`{name}`")), "{name}");
+        }
+    }
+}

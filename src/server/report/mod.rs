@@ -5,6 +5,7 @@
 //! show it. Nothing here needs a server or its configuration: audits may be read where the operator likes.
 
 pub mod account;
+pub mod calendar;
 pub mod course;
 pub mod line;
 pub mod page;
