@@ -374,7 +374,7 @@ fn memory_does_not_grow_with_lines_addresses_users_or_names() {
     let place = tempfile::tempdir().unwrap();
     let refused = |n: u32| {
         let (a, b, c) = (n >> 16, n >> 8 & 255, n & 255);
-        let peer = if n % 100 == 0 { "203.0.113.9:1".into() } else { format!("20.{a}.{b}.{c}:1") };
+        let peer = if n.is_multiple_of(100) { "203.0.113.9:1".into() } else { format!("20.{a}.{b}.{c}:1") };
         let rest = format!(r#""event":"login","peer":"{peer}","result":"login-refused""#);
         format!("{{\"v\":1,\"time\":\"2026-{:02}-{:02}T00:00:00Z\",{rest}}}\n", n % 12 + 1, n % 28 + 1)
     };

@@ -473,7 +473,7 @@ pub(super) mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(48))]
+        #![proptest_config(ProptestConfig::with_cases(24))]
 
         #[test]
         fn no_change_of_lines_makes_anything_panic(changes in proptest::collection::vec((any::<prop::sample::Index>(), 0..6usize, any::<[u8; 3]>()), 1..60)) {
