@@ -288,7 +288,7 @@ fn a_packed_file_that_breaks_off_is_told_of_and_what_was_there_is_reported() {
 #[test]
 fn names_that_somebody_chose_are_obeyed_by_no_terminal_and_no_browser() {
     let place = tempfile::tempdir().unwrap();
-    let hostile = r#"</title><script>alert(1)</script>\u001b]0;x\u0007\u009b2J\r\u202e'\"&"#;
+    let hostile = r#"\u001b]0;x\u0007\u202e</title><script>alert(1)</script>\u009b2J\r'\"&"#;
     let text: String = ["request", "login", "turned-away", "disconnect", "hook", hostile]
         .map(|event| {
             let rest = format!(r#","account":"{hostile}","verb":"{hostile}","path":"{hostile}","result":"{hostile}","text":"{hostile}""#);

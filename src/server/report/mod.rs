@@ -1,6 +1,6 @@
 //! `dfos-forkd report`: tables, a web page and figures of what `--audit` wrote (docs/AUDIT.md).
 //!
-//! [`source`] reads the files in a thread of its own, [`line`] understands a line, [`tally`] counts it, with [`top`], [`spread`],
+//! [`source`] reads the files in a thread of its own, [`mod@line`] understands a line, [`tally`] counts it, with [`top`], [`spread`],
 //! [`course`] and [`slowest`], none of which grows with the number of lines; [`account`] is what follows from that, [`table`] and [`page`]
 //! show it. Nothing here needs a server or its configuration: audits may be read where the operator likes.
 
