@@ -1,4 +1,4 @@
-//! The account as a web page that stands alone. Every name in it was chosen by somebody else: all go through [`escape`], and what a reader
+//! The account as a web page that stands alone. Every name in it was chosen by somebody else: all go through `escape`, and what a reader
 //! would not see as it is, is spelled out.
 
 use super::account::{Account, Address, At, Named, Transfer, Trouble, User, WEEKDAYS, Way};
