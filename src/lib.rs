@@ -7,6 +7,7 @@ pub mod auth;
 pub mod client;
 pub mod hash;
 pub mod net;
+pub mod paper;
 pub mod proto;
 pub mod server;
 pub mod store;

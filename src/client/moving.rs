@@ -2,7 +2,7 @@
 
 use super::cli::{self, Get, Manner, Put};
 use super::console::Console;
-use super::display::progress::{Progress, human};
+use super::display::progress::Progress;
 use super::failure::{Exit, Failure};
 use super::limits;
 use super::list::List;
@@ -15,6 +15,7 @@ use super::transfer::get::{GetPlan, get};
 use super::transfer::put::{PutPlan, put};
 use super::transfer::rules::Rules;
 use super::transfer::tally::Outcome;
+use crate::paper::units::human;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;

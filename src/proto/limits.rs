@@ -195,3 +195,33 @@ pub const REHEARSAL: Duration = Duration::from_secs(20);
 
 /// Bytes of what such a rehearsal says that are read: it is a sentence, and may be another program's help page.
 pub const REPORT: u64 = 64 * 1024;
+/// Bytes of a line of the audit (docs/AUDIT.md); a longer one is none.
+pub const AUDIT_LINE: usize = 64 * 1024;
+
+/// Bytes of an audit that a report reads at once: many lines, and few enough that what is read is still in the processor's cache when
+/// it is parsed.
+pub const REPORT_CHUNK: usize = 512 * 1024;
+
+/// Users that a report tells apart: more than a server has. They are the operator's, but a file may come from anywhere.
+pub const REPORT_USERS: usize = 10_000;
+
+/// Addresses that a report tells apart; strangers can make them without end.
+pub const REPORT_ADDRESSES: usize = 4096;
+
+/// Kinds of anything else that a report tells apart: errors by verb and code, reasons, ends.
+pub const REPORT_KINDS: usize = 256;
+
+/// Steps of a report's course; when they do not suffice, a step grows.
+pub const REPORT_STEPS: usize = 4096;
+
+/// Characters of a name that a report keeps: whatever was longer was made to fill memory.
+pub const REPORT_NAME: usize = 128;
+
+/// Characters of a path that a report shows.
+pub const REPORT_PATH: usize = 512;
+
+/// Transfers that a report lists as the slowest.
+pub const REPORT_SLOWEST: usize = 10;
+
+/// Lines that were passed over of which a report tells where they stand.
+pub const REPORT_ODD: usize = 5;

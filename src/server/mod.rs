@@ -30,6 +30,7 @@ pub mod places;
 pub mod program;
 pub mod rate;
 pub mod record;
+pub mod report;
 pub mod scoreboard;
 pub mod scribe;
 pub mod secure;

@@ -12,7 +12,7 @@ use super::record::Level;
 use super::scribe::output::file;
 use super::starter::Starter;
 use super::users::{Loaded, Sources, Users};
-use super::{capacity, check, session, user_command, users};
+use super::{capacity, check, report, session, user_command, users};
 use crate::auth;
 use crate::net::Address;
 use crate::net::listen::{Listener as Socket, listen_on};
@@ -50,6 +50,7 @@ pub fn main() -> ExitCode {
     let options = gathered.options;
     let result = match options.command {
         Some(Command::User(command)) => user_command::run(&command),
+        Some(Command::Report(command)) => report::run(&command),
         Some(Command::Check(command)) => Ok(check::run(&command, &gathered.configuration, &gathered.settings)),
         Some(Command::Serve(serve)) => starter.and_then(|starter| serve_files(serve, gathered.configuration, starter)),
         None => starter.and_then(|starter| serve_files(options.serve, gathered.configuration, starter)),

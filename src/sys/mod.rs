@@ -26,3 +26,4 @@ pub mod statx;
 pub mod unforked;
 pub mod writeback;
 pub mod xattr;
+pub mod zone;

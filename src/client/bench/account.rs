@@ -17,10 +17,10 @@
 use super::figures::{Figures, Kind, SLOT, Share, Slot, Timing};
 use super::machine::Machine;
 use super::plan::{Operation, Plan};
-use super::units::several;
 use crate::auth::UserName;
 use crate::client::display::listing;
 use crate::client::failure::{Exit, Failure};
+use crate::paper::units::several;
 use crate::proto::Mtime;
 use crate::proto::unseen::is_unsafe;
 use hdrhistogram::Histogram;

@@ -2,9 +2,9 @@
 
 use super::figures::{Counter, Figures, SLOT, Slot};
 use super::plan::Plan;
-use super::units::{per_second, rate, several, span, time};
 use crate::client::display::output::{Output, Volume};
 use crate::client::display::terminal::HiddenControls;
+use crate::paper::units::{per_second, rate, several, span, time};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::time::Duration;
 

@@ -11,14 +11,12 @@ pub mod live;
 pub mod machine;
 pub mod operations;
 pub mod page;
-pub mod paper;
 pub mod plan;
 pub mod plot;
 pub mod random;
 pub mod shelf;
 pub mod table;
 pub mod turnstile;
-pub mod units;
 pub mod worker;
 
 use super::cli;
@@ -27,15 +25,16 @@ use super::display::escape::escape;
 use super::failure::{Exit, Failure};
 use super::limits;
 use super::remote::{Parents, Recursion, Remote};
+use crate::paper::whole::{CannotWrite, Paper};
 use crate::proto::{Code, RemotePath};
 use account::{Account, Occasion};
 use body::Stuff;
 use figures::{Counter, Figures};
 use live::Live;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use paper::Paper;
 use plan::Plan;
 use random::Random;
+use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant, SystemTime};
 use turnstile::Turnstile;
@@ -50,8 +49,8 @@ pub fn bench(console: &mut Console, options: &cli::Bench) -> Result<(), Failure>
     let plan =
         Plan::new(options.clients, options.size.clone(), options.mix.clone(), options.files, options.duration.clone());
     // Not after the test but before is the time to learn that its result cannot be written.
-    let json = options.json.as_deref().filter(|path| *path != "-").map(Paper::create).transpose()?;
-    let html = options.html.as_deref().map(Paper::create).transpose()?;
+    let json = options.json.as_deref().filter(|path| *path != "-").map(create).transpose()?;
+    let html = options.html.as_deref().map(create).transpose()?;
     raise_descriptors();
     let account = load(console, &plan)?;
     report(console, &account, json, html)?;
@@ -69,11 +68,19 @@ fn report(console: &Console, account: &Account, json: Option<Paper>, html: Optio
     for (paper, content) in [(json, account.line()), (html, page::page(account))] {
         if let Some(paper) = paper {
             let path = paper.shown();
-            paper.publish(content.as_bytes())?;
+            paper.publish(content.as_bytes()).map_err(unwritten)?;
             output.note(&format!("the figures are in {path}"));
         }
     }
     Ok(())
+}
+
+fn create(path: &Path) -> Result<Paper, Failure> {
+    Paper::create(path).map_err(unwritten)
+}
+
+fn unwritten(why: CannotWrite) -> Failure {
+    Failure::new(Exit::Local, why.to_string())
 }
 
 /// The whole test, from the first connection to the last file removed. An error is one that came before it began.

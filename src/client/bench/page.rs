@@ -1,26 +1,18 @@
 //! The result as a web page that stands alone: no script, nothing from elsewhere, readable light, dark and on paper.
 
 use super::account::{Account, OfKind};
-use super::plot::{self, escape};
-use super::units::{count, per_second, rate, several, span, time};
-use crate::client::display::progress::human;
+use super::plot;
+use crate::paper::page::{card, cards as all_cards, section, standing_alone};
+use crate::paper::plot::escape;
+use crate::paper::units::{count, human, per_second, rate, several, span, time};
 use std::time::Duration;
-
-const STYLE: &str = include_str!("page.css");
 
 /// The whole page. Nothing may be fetched by it, whatever a text in it says: the policy in its head forbids all.
 pub fn page(account: &Account) -> String {
     let parts = [head(account), cards(account), circumstances(account), course(account), times(account)];
     let rest = [shares(account), errors(account), footer()];
     let body: String = parts.into_iter().chain(rest).collect();
-    let policy = "default-src 'none'; style-src 'unsafe-inline'";
-    format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"{policy}\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>DFOS load test, {began}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n{body}</body>\n</html>\n",
-        began = escape(&account.began),
-    )
+    standing_alone(&format!("DFOS load test, {}", account.began), "", &body)
 }
 
 fn head(account: &Account) -> String {
@@ -58,22 +50,17 @@ fn verdict(account: &Account) -> (&'static str, String) {
 }
 
 fn cards(account: &Account) -> String {
-    let card = |class: &str, value: &str, name: &str| {
-        format!("<div class=\"card {class}\"><b>{}</b><span>{}</span></div>\n", escape(value), escape(name))
-    };
     let times = account.times;
     let failed = if account.failed > 0 { "bad" } else { "" };
     let clients = format!("failures; {} of {} clients took part", account.took_part, account.clients);
-    let all: String = [
+    all_cards(&[
         card("up", &rate(account.up.rate), "up, to the server"),
         card("down", &rate(account.down.rate), "down, from the server"),
         card("", &per_second(account.operations_per_second), "operations per second"),
         card("", &time(times.p50), "half of the operations took no longer"),
         card("", &time(times.p99), "99 of 100 took no longer"),
         card(failed, &count(account.failed), &clients),
-    ]
-    .concat();
-    format!("<div class=\"cards\">\n{all}</div>\n")
+    ])
 }
 
 fn circumstances(account: &Account) -> String {
@@ -94,10 +81,6 @@ fn circumstances(account: &Account) -> String {
     ]
     .concat();
     format!("<dl>\n{all}</dl>\n")
-}
-
-fn section(title: &str, words: &str, content: &str) -> String {
-    format!("<section>\n<h2>{title}</h2>\n<p>{words}</p>\n{content}</section>\n")
 }
 
 fn course(account: &Account) -> String {

@@ -1,167 +1,18 @@
-//! The plots of the page, as SVG (W3C SVG 1.1) by hand: a library would fix colours and fonts in the picture, while here the page's
-//! style sheet has them, so that one picture serves light, dark and paper; and every text is escaped in one place.
+//! The plots of the page.
 
 use super::account::{Account, OfClient, OfKind};
 use super::figures::{SLOT, Slot};
-use super::units::{count, time};
-use crate::client::display::progress::human;
-use std::fmt::{Display, Write};
+use crate::paper::plot::{BOTTOM, DESK, Field, Svg, TOP, byte_marks, last, marks, plain};
+use crate::paper::units::{count, human, time};
 
-/// Width of every plot, in units of the picture; the page stretches it.
-const WIDTH: f64 = 920.0;
-/// What the text at the left needs.
-const LEFT: f64 = 96.0;
-/// What labels at the right end need.
-const RIGHT: f64 = 24.0;
-/// What the text below needs.
-const BOTTOM: f64 = 44.0;
-/// What the text above needs.
-const TOP: f64 = 36.0;
+const WIDTH: f64 = DESK.width;
+const LEFT: f64 = DESK.left;
+const RIGHT: f64 = DESK.right;
 
 /// Points of a course, at most: more are closer than a pixel.
 const POINTS: usize = 120;
 /// Bars that have room for a number below each.
 const NUMBERED: usize = 32;
-
-/// Text as HTML and SVG may hold it, between tags and in attributes.
-pub fn escape(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            '\'' => safe.push_str("&#39;"),
-            c => safe.push(c),
-        }
-    }
-    safe
-}
-
-/// A picture that grows.
-struct Svg(String);
-
-impl Svg {
-    fn new(height: f64, about: &str) -> Self {
-        let about = escape(about);
-        Svg(format!("<svg viewBox=\"0 0 {WIDTH} {height:.0}\" role=\"img\" aria-label=\"{about}\">\n"))
-    }
-
-    fn line(&mut self, class: &str, from: (f64, f64), to: (f64, f64)) {
-        let ((x1, y1), (x2, y2)) = (from, to);
-        self.add(format_args!("<line class=\"{class}\" x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\"/>"));
-    }
-
-    /// `anchor` says which end of the text stands at the place: start, middle, end.
-    fn text(&mut self, class: &str, anchor: &str, at: (f64, f64), text: &str) {
-        let ((x, y), text) = (at, escape(text));
-        self.add(format_args!(
-            "<text class=\"{class}\" text-anchor=\"{anchor}\" x=\"{x:.1}\" y=\"{y:.1}\">{text}</text>"
-        ));
-    }
-
-    /// A bar; whoever points at it reads `title`.
-    fn bar(&mut self, class: &str, at: (f64, f64), size: (f64, f64), title: &str) {
-        let ((x, y), (width, height), title) = (at, (size.0.max(0.5), size.1.max(0.0)), escape(title));
-        self.add(format_args!(
-            "<rect class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\"><title>{title}</title></rect>"
-        ));
-    }
-
-    /// A line through points, and the area below it down to `floor`.
-    fn course(&mut self, class: &str, points: &[(f64, f64)], floor: f64) {
-        let (Some(first), Some(last)) = (points.first(), points.last()) else { return };
-        let line: String = points.iter().map(|(x, y)| format!("{x:.1},{y:.1} ")).collect();
-        let (line, first, last) = (line.trim_end(), first.0, last.0);
-        self.add(format_args!(
-            "<polygon class=\"{class} area\" points=\"{first:.1},{floor:.1} {line} {last:.1},{floor:.1}\"/>"
-        ));
-        self.add(format_args!("<polyline class=\"{class} course\" points=\"{line}\"/>"));
-    }
-
-    fn add(&mut self, element: impl Display) {
-        let _ = writeln!(self.0, "{element}"); // writing to a String cannot fail
-    }
-
-    fn end(mut self) -> String {
-        self.0.push_str("</svg>\n");
-        self.0
-    }
-}
-
-/// A field with axes: where a value stands in the picture.
-struct Field {
-    top: f64,
-    height: f64,
-    /// What stands at the right end of the horizontal axis.
-    width_value: f64,
-    /// What stands at the upper end of the vertical one.
-    height_value: f64,
-}
-
-impl Field {
-    fn x(&self, value: f64) -> f64 {
-        LEFT + (WIDTH - LEFT - RIGHT) * value / self.width_value.max(f64::MIN_POSITIVE)
-    }
-
-    fn y(&self, value: f64) -> f64 {
-        self.floor() - self.height * value / self.height_value.max(f64::MIN_POSITIVE)
-    }
-
-    fn floor(&self) -> f64 {
-        self.top + self.height
-    }
-
-    /// Lines across at the marks, with what they mean.
-    fn vertical_axis(&self, svg: &mut Svg, marks: &[f64], shown: impl Fn(f64) -> String) {
-        for mark in marks {
-            let y = self.y(*mark);
-            svg.line("grid", (LEFT, y), (WIDTH - RIGHT, y));
-            svg.text("tick", "end", (LEFT - 8.0, y + 4.0), &shown(*mark));
-        }
-    }
-
-    fn horizontal_axis(&self, svg: &mut Svg, marks: &[f64], title: &str) {
-        svg.line("axis", (LEFT, self.floor()), (WIDTH - RIGHT, self.floor()));
-        for mark in marks {
-            svg.text("tick", "middle", (self.x(*mark), self.floor() + 18.0), &plain(*mark));
-        }
-        self.horizontal_title(svg, title);
-    }
-
-    fn horizontal_title(&self, svg: &mut Svg, title: &str) {
-        svg.text("title", "middle", ((LEFT + WIDTH - RIGHT) / 2.0, self.floor() + 37.0), title);
-    }
-}
-
-/// Round marks from 0 to at least `highest`, about `number` of them.
-fn marks(highest: f64, number: f64) -> Vec<f64> {
-    let rough = (highest / number).max(f64::MIN_POSITIVE);
-    let unit = 10_f64.powf(rough.log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|factor| factor * unit).find(|step| *step >= rough * 0.999);
-    let step = step.unwrap_or(unit * 10.0);
-    let count = (highest / step * 0.999).ceil().clamp(1.0, 100.0) as u32;
-    (0..=count).map(|n| f64::from(n) * step).collect()
-}
-
-/// The same for bytes, which people count in powers of 1,024.
-fn byte_marks(highest: f64, number: f64) -> Vec<f64> {
-    let unit = 1024_f64.powf((highest.max(1.0).ln() / 1024_f64.ln()).floor());
-    marks(highest.max(1.0) / unit, number).into_iter().map(|mark| mark * unit).collect()
-}
-
-fn plain(value: f64) -> String {
-    if value.fract().abs() < 1e-9 {
-        count(value as u64)
-    } else {
-        format!("{value:.2}").trim_end_matches('0').to_owned()
-    }
-}
-
-fn last(marks: &[f64]) -> f64 {
-    marks.last().copied().unwrap_or(1.0)
-}
 
 /// One point of the course: its middle in seconds, and what passed a second.
 struct Point {
@@ -201,11 +52,11 @@ fn points(slots: &[Slot], seconds: f64) -> (f64, Vec<Point>) {
 /// Bytes and operations a second, over the time of the test.
 pub fn throughput(account: &Account) -> String {
     let (span, points) = points(&account.slots, account.seconds.max(0.001));
-    let mut svg = Svg::new(464.0, "Bytes per second and operations per second over the time of the test");
+    let mut svg = Svg::new(DESK, 464.0, "Bytes per second and operations per second over the time of the test");
     let seconds = account.seconds.max(0.001);
     let highest = |of: Of| points.iter().map(of).fold(0.0, f64::max);
     let bytes = byte_marks(highest(|point| point.up.max(point.down)), 4.0);
-    let field = Field { top: TOP, height: 200.0, width_value: seconds, height_value: last(&bytes) };
+    let field = Field { frame: DESK, top: TOP, height: 200.0, width_value: seconds, height_value: last(&bytes) };
     svg.text("title", "start", (0.0, 14.0), &format!("bytes per second, mean of each {}", time(span)));
     field.vertical_axis(&mut svg, &bytes, |mark| format!("{}/s", human(mark as u64)));
     svg.line("axis", (LEFT, field.floor()), (WIDTH - RIGHT, field.floor()));
@@ -225,7 +76,7 @@ pub fn throughput(account: &Account) -> String {
         }
     }
     let operations = marks(highest(|point| point.operations + point.failed), 3.0);
-    let field = Field { top: 308.0, height: 106.0, width_value: seconds, height_value: last(&operations) };
+    let field = Field { frame: DESK, top: 308.0, height: 106.0, width_value: seconds, height_value: last(&operations) };
     svg.text("title", "start", (0.0, 286.0), "operations per second");
     field.vertical_axis(&mut svg, &operations, plain);
     let course = |of: Of| points.iter().map(|p| (field.x(p.at), field.y(of(p)))).collect::<Vec<_>>();
@@ -245,11 +96,11 @@ pub fn latency(account: &Account) -> String {
     let kinds: Vec<&OfKind> = account.kinds.iter().filter(|kind| kind.count > 0).collect();
     let (row, gap) = (96.0, 26.0);
     let height = TOP + kinds.len() as f64 * (row + gap) + BOTTOM - gap + 12.0;
-    let mut svg = Svg::new(height, "How long operations took: the share of operations by time, for each kind");
+    let mut svg = Svg::new(DESK, height, "How long operations took: the share of operations by time, for each kind");
     let edges = || kinds.iter().flat_map(|kind| kind.histogram.iter());
     let first = edges().map(|bar| bar.0).fold(1.0, f64::min).max(1e-6).log10().floor();
     let end = edges().map(|bar| bar.1).fold(1e-6, f64::max).log10().ceil().max(first + 1.0);
-    let decades = Field { top: 0.0, height: height - BOTTOM, width_value: end - first, height_value: 1.0 };
+    let decades = Field { frame: DESK, top: 0.0, height: height - BOTTOM, width_value: end - first, height_value: 1.0 };
     let x = |seconds: f64| decades.x((seconds.max(1e-7).log10() - first).max(0.0));
     for decade in (first as i32)..=(end as i32) {
         let at = 10_f64.powi(decade);
@@ -304,7 +155,7 @@ fn short_time(seconds: f64) -> String {
 pub fn fairness(account: &Account) -> String {
     let mut clients: Vec<&OfClient> = account.per_client.iter().collect();
     clients.sort_by_key(|client| (client.operations, client.up + client.down, client.client));
-    let mut svg = Svg::new(430.0, "Operations and bytes of each client, from the slowest to the fastest");
+    let mut svg = Svg::new(DESK, 430.0, "Operations and bytes of each client, from the slowest to the fastest");
     let number = clients.len().max(1) as f64;
     let most = |of: fn(&OfClient) -> u64| clients.iter().map(|client| of(client)).max().unwrap_or(0) as f64;
     let pitch = (WIDTH - LEFT - RIGHT) / number;
@@ -312,7 +163,7 @@ pub fn fairness(account: &Account) -> String {
     let at = |n: usize| LEFT + pitch * n as f64 + (pitch - width) / 2.0;
 
     let operations = marks(most(|client| client.operations), 4.0);
-    let field = Field { top: TOP, height: 130.0, width_value: number, height_value: last(&operations) };
+    let field = Field { frame: DESK, top: TOP, height: 130.0, width_value: number, height_value: last(&operations) };
     svg.text("title", "start", (0.0, 14.0), "operations of each client");
     field.vertical_axis(&mut svg, &operations, plain);
     for (n, client) in clients.iter().enumerate() {
@@ -326,7 +177,7 @@ pub fn fairness(account: &Account) -> String {
     svg.text("legend median", "end", (WIDTH - RIGHT, 14.0), &format!("– – median: {}", count(median)));
 
     let bytes = byte_marks(most(|client| client.up + client.down), 3.0);
-    let field = Field { top: 250.0, height: 130.0, width_value: number, height_value: last(&bytes) };
+    let field = Field { frame: DESK, top: 250.0, height: 130.0, width_value: number, height_value: last(&bytes) };
     svg.text("title", "start", (0.0, 228.0), "bytes of each client");
     field.vertical_axis(&mut svg, &bytes, |mark| human(mark as u64));
     for (n, client) in clients.iter().enumerate() {
@@ -360,17 +211,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn marks_are_round_and_reach_the_highest_value() {
-        assert_eq!(marks(9.0, 4.0), [0.0, 5.0, 10.0]);
-        assert_eq!(marks(100.0, 4.0), [0.0, 50.0, 100.0]);
-        assert_eq!(byte_marks(3.0 * 1048576.0, 3.0), [0.0, 1048576.0, 2097152.0, 3145728.0]);
-        for highest in [0.0, 1e-9, 0.3, 1.0, 7.0, 1e6, 1e15] {
-            let marks = marks(highest, 4.0);
-            assert!(last(&marks) >= highest * 0.999 && (2..20).contains(&marks.len()), "{highest}: {marks:?}");
-        }
-    }
-
-    #[test]
     fn the_last_point_counts_for_as_long_as_it_lasted() {
         let slot = Slot { up: 100, operations: 1, ..Slot::default() };
         let (span, some) = points(&[slot; 3], 0.625);
@@ -380,10 +220,5 @@ mod tests {
         assert_eq!(points(&[], 1.0).1.len(), 4, "nothing that happened is shown as nothing");
         let (span, many) = points(&vec![slot; 4 * 3600], 3600.0);
         assert!(many.len() <= POINTS && span == 60.0, "{span} {}", many.len());
-    }
-
-    #[test]
-    fn what_would_be_markup_is_text() {
-        assert_eq!(escape("<a href=\"x\" b='y'>&"), "&lt;a href=&quot;x&quot; b=&#39;y&#39;&gt;&amp;");
     }
 }

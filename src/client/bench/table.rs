@@ -1,8 +1,8 @@
 //! The result for a person at a terminal, or in a pipe: aligned columns, humane units.
 
 use super::account::Account;
-use super::units::{count, per_second, rate, several, span, time};
-use crate::client::display::progress::human;
+use crate::paper::columns::{Rows, columns, row};
+use crate::paper::units::{count, human, per_second, rate, several, span, time};
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -22,12 +22,6 @@ pub fn table(account: &Account) -> String {
     let _ = writeln!(text, "operations of a client: slowest {slowest}, median {median}, fastest {fastest}");
     text += &troubles(account);
     text
-}
-
-type Rows = Vec<Vec<String>>;
-
-fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
-    cells.map(str::to_owned).to_vec()
 }
 
 fn flows(account: &Account) -> Rows {
@@ -72,44 +66,10 @@ fn troubles(account: &Account) -> String {
     text
 }
 
-/// Aligned cells: names on the left, figures on the right, and what stands behind the last figure as it is.
-fn columns(rows: &Rows) -> String {
-    let mut widths: Vec<usize> = Vec::new();
-    for row in rows {
-        for (n, cell) in row.iter().enumerate() {
-            let width = cell.chars().count();
-            match widths.get_mut(n) {
-                Some(widest) => *widest = width.max(*widest),
-                None => widths.push(width),
-            }
-        }
-    }
-    let mut text = String::new();
-    for row in rows {
-        let mut line = String::new();
-        for (n, (cell, width)) in row.iter().zip(&widths).enumerate() {
-            let _ = match n {
-                0 => write!(line, "{cell:<width$}"),
-                _ if cell.starts_with("  ") => write!(line, "{cell}"),
-                _ => write!(line, "  {cell:>width$}"),
-            };
-        }
-        text += line.trim_end();
-        text.push('\n');
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::account::tests::{account, busy};
     use super::*;
-
-    #[test]
-    fn columns_are_aligned() {
-        let rows = vec![row(["", "count"]), row(["put", "1"]), row(["login", "10,000"])];
-        assert_eq!(columns(&rows), "        count\nput         1\nlogin  10,000\n");
-    }
 
     #[test]
     fn the_table_tells_rates_percentiles_fairness_and_errors() {

@@ -1,7 +1,6 @@
 //! What a user sees: lines, listings, bars, JSON, and names made harmless for a terminal.
 
 mod bars;
-pub mod escape;
 pub mod hexdump;
 pub mod json;
 pub mod listing;
@@ -10,3 +9,5 @@ pub mod progress;
 pub mod steps;
 pub mod summary;
 pub mod terminal;
+
+pub use crate::paper::escape;

@@ -9,7 +9,7 @@ use super::steps::{self, Steps};
 use crate::client::failure::Exit;
 use crate::client::report::{Event, Report};
 use crate::client::trust::Introduction;
-use bytesize::ByteSize;
+use crate::paper::units::human;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -229,11 +229,6 @@ fn resuming(name: &[u8], at: u64, size: Option<u64>) -> String {
 fn figures(bytes: u64, moved: u64, took: Duration) -> String {
     let rate = json::rate(moved, took) as u64;
     format!("{}  {:.2} s  {}/s", human(bytes), took.as_secs_f64(), human(rate))
-}
-
-/// A size as people read it.
-pub fn human(bytes: u64) -> String {
-    ByteSize(bytes).display().iec().to_string()
 }
 
 #[cfg(test)]

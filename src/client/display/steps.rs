@@ -3,7 +3,7 @@
 use super::escape::escape;
 use super::json::Object;
 use super::output::{Output, Volume};
-use super::progress::human;
+use crate::paper::units::human;
 
 /// Tells of one step: what is done to `name`, and where that goes. A list is what a dry run was asked for: it is data.
 pub fn tell(output: &Output, dry_run: bool, verb: &'static str, name: &[u8], to: Option<&[u8]>, bytes: Option<u64>) {

@@ -2,9 +2,10 @@
 
 use super::json::{Object, rate};
 use super::output::Output;
-use super::progress::{Totals, human};
+use super::progress::Totals;
 use crate::client::failure::Failure;
 use crate::client::report::Direction;
+use crate::paper::units::human;
 use std::time::{Duration, Instant};
 
 /// What went one way.

@@ -1,9 +1,9 @@
 //! What it means for a whole command that its connection is lost for good: said here alone, whatever was under way.
 
 use super::queue::Left;
-use crate::client::display::progress::human;
 use crate::client::failure::{Exit, Failure};
 use crate::client::retry::Context;
+use crate::paper::units::human;
 use crate::proto::Code;
 
 /// The end of a command that goes on when it is run again. Before the server let it in nothing was begun, and what the

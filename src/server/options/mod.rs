@@ -2,11 +2,13 @@
 
 mod check;
 mod log;
+mod report;
 mod serve;
 mod user;
 
 pub use check::CheckOptions;
 pub use log::{LogOptions, LogTarget};
+pub use report::ReportOptions;
 pub use serve::{ChannelOptions, ServeOptions};
 pub use user::{UserAction, UserOptions, usual_limits_file};
 
@@ -51,6 +53,8 @@ pub enum Command {
     Serve(ServeOptions),
     /// Tell what would be refused or is missing, what confines sessions here, and which configuration holds; takes the options of serve
     Check(CheckOptions),
+    /// Make tables, pages and figures of what --audit wrote
+    Report(ReportOptions),
     /// Add, change, remove or list users
     User(UserOptions),
 }

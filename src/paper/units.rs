@@ -1,6 +1,6 @@
 //! Figures as people read them.
 
-use crate::client::display::progress::human;
+use bytesize::ByteSize;
 use std::time::Duration;
 
 /// A time: three digits and a unit.
@@ -11,6 +11,11 @@ pub fn time(seconds: f64) -> String {
         s => (s, "s"),
     };
     format!("{} {unit}", three_digits(value))
+}
+
+/// A size as people read it.
+pub fn human(bytes: u64) -> String {
+    ByteSize(bytes).display().iec().to_string()
 }
 
 /// A rate in bytes a second.

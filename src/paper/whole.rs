@@ -1,11 +1,18 @@
-//! A file for the result: opened before the test begins, under its name only when it is whole.
+//! A file for a result: opened before the work begins, under its name only when it is whole.
 
-use crate::client::display::escape::escape;
-use crate::client::failure::{Exit, Failure};
+use super::escape::escape;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+
+/// Why there is no result in a file.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write {path}: {why}")]
+pub struct CannotWrite {
+    path: String,
+    why: String,
+}
 
 /// A file that does not have its name yet.
 pub struct Paper {
@@ -16,12 +23,11 @@ pub struct Paper {
 
 impl Paper {
     /// Opens a file beside `path`. Whatever keeps it from being written there is known now.
-    pub fn create(path: &Path) -> Result<Self, Failure> {
+    pub fn create(path: &Path) -> Result<Self, CannotWrite> {
         let name = path.file_name().filter(|_| !path.is_dir());
         let Some(name) = name else { return Err(cannot_write(path, &io::ErrorKind::IsADirectory.into())) };
         let mut salt = [0; 6];
-        getrandom::fill(&mut salt)
-            .map_err(|why| Failure::new(Exit::Other, format!("the kernel gives no random bytes: {why}")))?;
+        getrandom::fill(&mut salt).map_err(|why| cannot_write(path, &io::Error::other(why.to_string())))?;
         let mut unfinished = std::ffi::OsString::from(".");
         unfinished.push(name);
         unfinished.push(format!(".{}", hex::encode(salt)));
@@ -37,7 +43,7 @@ impl Paper {
     }
 
     /// Writes it and gives it its name.
-    pub fn publish(mut self, content: &[u8]) -> Result<(), Failure> {
+    pub fn publish(mut self, content: &[u8]) -> Result<(), CannotWrite> {
         let written = self.file.write_all(content).and_then(|()| std::fs::rename(&self.unfinished, &self.path));
         written.map_err(|why| cannot_write(&self.path, &why))
     }
@@ -49,8 +55,8 @@ impl Drop for Paper {
     }
 }
 
-fn cannot_write(path: &Path, why: &io::Error) -> Failure {
-    Failure::new(Exit::Local, format!("cannot write {}: {why}", escape(path.as_os_str().as_bytes())))
+fn cannot_write(path: &Path, why: &io::Error) -> CannotWrite {
+    CannotWrite { path: escape(path.as_os_str().as_bytes()), why: why.to_string() }
 }
 
 #[cfg(test)]
@@ -78,7 +84,7 @@ mod tests {
     fn what_cannot_be_written_is_known_beforehand() {
         let dir = tempfile::tempdir().unwrap();
         for path in [dir.path().join("missing/result"), dir.path().to_owned(), "/".into(), "".into()] {
-            assert_eq!(Paper::create(&path).err().unwrap().exit, Exit::Local, "{}", path.display());
+            assert!(Paper::create(&path).is_err(), "{}", path.display());
         }
     }
 }
