@@ -155,3 +155,15 @@ pub const RATE_LEAST: u64 = 1024;
 /// What a user with a limited rate may move at once after having been quiet, and the most that one grant takes. Short, so that a
 /// transfer at a limited rate still hears signals and says WAIT.
 pub const RATE_BURST: Duration = Duration::from_millis(250);
+
+/// Bytes of a path that the table of sessions shows: what fits into a wide terminal, and with the rest into a page.
+pub const SHOWN_PATH: usize = 200;
+
+/// Operators whom the listener answers at a time: each holds a descriptor and an answer.
+pub const VISITS: usize = 8;
+
+/// How long an operator has to ask and to take the answer.
+pub const VISIT: Duration = Duration::from_secs(10);
+
+/// Bytes of an operator's request.
+pub const REQUEST: usize = 256;

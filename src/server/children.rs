@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 /// A session, as the listener knows it.
 #[derive(Debug, Clone, Copy)]
 pub struct Child {
+    /// Which connection it is, counted since the server's start.
+    pub number: u64,
     /// Who is served.
     pub peer: Peer,
     /// Its page of the scoreboard.

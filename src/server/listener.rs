@@ -1,6 +1,7 @@
 //! The listener: the parent of all. It accepts, counts, forks and reaps; it never reads a byte from a client and never
 //! touches a user's file.
 
+mod desk;
 mod door;
 mod end;
 mod names;
@@ -8,6 +9,7 @@ mod names;
 use super::certificate::Source;
 use super::children::{Child, Children, Reaper};
 use super::confine::Walls;
+use super::desk::Desk;
 use super::ending::{Ending, Fate};
 use super::gate::refusal::Throttle;
 use super::gate::{Gate, Refusal};
@@ -24,6 +26,7 @@ use crate::proto::limits;
 use crate::store::tree::Policy;
 use crate::sys::fork::{Fork, exit_child, fork};
 use crate::sys::signals::{self, SignalPipe};
+use desk::Books;
 use end::Phase;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
@@ -99,6 +102,8 @@ pub struct Listener {
     phase: Phase,
     policy: Policy,
     walls: Rc<Walls>,
+    desk: Desk,
+    books: Books,
 }
 
 /// What is ready before the listener begins.
@@ -121,6 +126,8 @@ pub struct Prepared {
     pub policy: Policy,
     /// What the kernel holds around each session.
     pub walls: Walls,
+    /// Where the operator asks.
+    pub desk: Desk,
 }
 
 impl Listener {
@@ -128,7 +135,7 @@ impl Listener {
     pub fn new(prepared: Prepared) -> io::Result<Self> {
         let reaper = Reaper::new()?; // before the pipe that wakes the listener
         let signals = SignalPipe::new(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCHLD])?;
-        let Prepared { options, sockets, storage, sources, users, identity, notes, policy, walls } = prepared;
+        let Prepared { options, sockets, storage, sources, users, identity, notes, policy, walls, desk } = prepared;
         let (Ways { listener: log, sessions: session_log }, log_ends) = scribe::ways(options.log_level())?;
         let (mouth, ears) = words::socket()?;
         let gate = Gate::new(&options.gate, options.max_clients, options.max_clients_per_ip)?;
@@ -167,6 +174,8 @@ impl Listener {
             phase: Phase::Serving,
             policy,
             walls: Rc::new(walls),
+            desk,
+            books: Books::new(),
         })
     }
 
@@ -207,6 +216,8 @@ impl Listener {
             if self.signals.came(Signal::SIGINT) | self.signals.came(Signal::SIGTERM) {
                 self.end();
             }
+            self.serve_desk();
+            self.end_if_drained();
             self.kill_the_disobedient();
             if let Some(orderly) = self.ended() {
                 return self.finish(orderly);
@@ -226,9 +237,10 @@ impl Listener {
             self.lingering.pop_front();
         }
         self.rest_until = self.rest_until.filter(|until| *until > now);
-        let accepting = matches!(self.phase, Phase::Serving) && self.rest_until.is_none();
+        let accepting = matches!(self.phase, Phase::Serving | Phase::Draining(_)) && self.rest_until.is_none();
         let end = match self.phase {
             Phase::Serving => None,
+            Phase::Draining(until) => until,
             Phase::Ending(until) | Phase::Forcing(until, _) => Some(until),
         };
         let leaving = self.gate.room.has_leaving().then(|| now + limits::STRANGER);
@@ -239,6 +251,7 @@ impl Listener {
             leaving,
             self.reaper.due(),
             self.untold,
+            self.desk.due(),
         ];
         let left = due.into_iter().flatten().min().map(|at| TimeSpec::from(at.saturating_duration_since(now)));
         let mut fds =
@@ -246,12 +259,16 @@ impl Listener {
         if accepting {
             fds.extend(self.sockets.iter().map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)));
         }
+        let desk = fds.len();
+        fds.extend(self.desk.poll_fds());
         match ppoll(&mut fds, left, None) {
             Err(Errno::EINTR) => return Ok(Vec::new()),
             other => other?,
         };
-        let ready = fds[2..].iter().enumerate().filter(|(_, fd)| fd.any().unwrap_or(false));
-        Ok(ready.map(|(at, _)| at).collect())
+        let is_ready = |fd: &PollFd| fd.any().unwrap_or(false);
+        let ready = fds[2..desk].iter().enumerate().filter(|(_, fd)| is_ready(fd)).map(|(at, _)| at).collect();
+        self.desk.woken = fds[desk..].iter().any(is_ready);
+        Ok(ready)
     }
 
     /// Accepts a connection from a socket, and forks a session for it or turns it away. Returns in the child only.
@@ -286,7 +303,8 @@ impl Listener {
             Ok(Fork::Parent(pid)) => {
                 let _ = setpgid(pid, group); // the child does it too: whichever is first, it has happened
                 let (since, generation) = (Instant::now(), self.generation);
-                self.children.add(pid, Child { peer, slot, group, since, generation, user: None });
+                self.children
+                    .add(pid, Child { number: self.connections, peer, slot, group, since, generation, user: None });
                 self.gate.room.enter(pid, &peer, since);
                 let text = format!("{peer} connected, session {pid}, {} active", self.children.count());
                 self.tell(&Record::Opened(pid, peer.to_string(), text));

@@ -1,7 +1,8 @@
 //! Before login: a stranger can ask for help, log in, and nothing else. There is no tree here to touch.
 
-use super::ending::Ending;
+use super::ending::{Ending, KICKED};
 use super::record::{Level, Log};
+use super::scoreboard::{Figure, Tally};
 use super::talk::Talk;
 use crate::auth::limits::{self as records, Barred};
 use crate::auth::scram::{self, Awaiting, Binding, ServerExchange};
@@ -49,8 +50,8 @@ enum Step {
 ///
 /// Never a part of its caller: what it leaves on the stack, verifiers and passwords, lies below the caller then, who wipes it.
 #[inline(never)]
-pub fn admit(mut stranger: Stranger, log: &Log) -> Result<(Talk, UserName, Answer, Limits), Ending> {
-    let ending = match stranger.converse(log) {
+pub fn admit(mut stranger: Stranger, log: &Log, tally: &Tally) -> Result<(Talk, UserName, Answer, Limits), Ending> {
+    let ending = match stranger.converse(log, tally) {
         Ok(Ok((user, welcome))) => match records::lookup(&stranger.limits, user.as_str()) {
             Ok(limits) => return Ok((stranger.talk, user, welcome, limits)),
             Err(why) => {
@@ -66,7 +67,7 @@ pub fn admit(mut stranger: Stranger, log: &Log) -> Result<(Talk, UserName, Answe
 }
 
 impl Stranger {
-    fn converse(&mut self, log: &Log) -> Result<Result<(UserName, Answer), Ending>, Cut> {
+    fn converse(&mut self, log: &Log, tally: &Tally) -> Result<Result<(UserName, Answer), Ending>, Cut> {
         let binding = self.binding()?;
         let clear = if self.may_speak_clearly() { ",LOGIN" } else { "" };
         let ways = format!("{}{clear}", binding.mechanism());
@@ -85,6 +86,7 @@ impl Stranger {
                 Ok(Step::Refused) => {
                     refused += 1;
                     self.talk.guessed = true;
+                    tally.add(Figure::Refusals, 1);
                     let why = self.barred.take().map_or(String::new(), |(user, why)| format!(": {user}: {why}"));
                     let attempt = format!("attempt {refused} of {}", limits::LOGIN_ATTEMPTS);
                     log.line(Level::Warning, format!("login refused, {attempt}{why}"));
@@ -252,6 +254,10 @@ impl Stranger {
                 self.talk.wire.queue_line(Answer::Err(Code::Busy, why));
                 self.talk.wire.hang_up();
                 Ending::SentAway
+            }
+            Cut::Stopping if self.talk.wire.waiter.errand() == Errand::Kicked => {
+                self.talk.farewell(Code::LoginRefused, KICKED);
+                Ending::Kicked
             }
             Cut::Stopping => {
                 self.talk.farewell(Code::ShuttingDown, "the server is ending");

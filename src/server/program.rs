@@ -2,11 +2,12 @@
 
 use super::confine::service_user::{self, ServiceUser};
 use super::confine::{self, Layer, Layers, process};
+use super::desk::{Desk, place};
 use super::listener::{self, Listener, Prepared, Role};
 use super::options::{Command, Options, ServeOptions};
 use super::record::Level;
 use super::users::{Loaded, Sources};
-use super::{capacity, check, session, user_command, users};
+use super::{capacity, check, session, status, user_command, users};
 use crate::auth::{self, Limits};
 use crate::net::Address;
 use crate::net::listen::{Listener as Socket, listen_on};
@@ -15,10 +16,11 @@ use crate::store::tree::Policy;
 use crate::sys::fork::exit_child;
 use crate::sys::heap;
 use crate::sys::signals::{self, StopPipe};
+use crate::sys::title;
 use clap::Parser;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Uid, geteuid};
+use nix::unistd::{Uid, geteuid, getuid};
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -37,6 +39,9 @@ pub fn main() -> ExitCode {
         Some(Command::User(command)) => user_command::run(&command),
         Some(Command::Check(serve)) => Ok(check::run(&serve)),
         Some(Command::Serve(serve)) => serve_files(serve),
+        Some(Command::Status(options)) => status::status(&options),
+        Some(Command::Kick(options)) => status::kick(&options),
+        Some(Command::Drain(options)) => status::drain(&options),
         None => serve_files(options.serve),
     };
     match result {
@@ -52,6 +57,7 @@ pub fn main() -> ExitCode {
 
 fn serve_files(options: ServeOptions) -> Result<ExitCode, String> {
     heap::one_for_all_threads();
+    title::claim();
     let layers = confine::wanted(&options)?;
     if layers.has(Layer::Descriptors) {
         confine::descriptors::close_inherited().map_err(|why| format!("cannot close what was left open: {why}"))?;
@@ -92,6 +98,7 @@ fn serve_files(options: ServeOptions) -> Result<ExitCode, String> {
         let text = "holds demonstration users whose passwords everybody knows: with it the server listens on this machine only";
         return Err(format!("{} {text}", options.users.display()));
     }
+    let desk = open_desk(&options, &mut notes);
     leave_root(service.as_ref(), &sockets, layers)?;
     let (walls, missing) = confine::raise(&options, storage.as_fd())?;
     notes.extend(missing);
@@ -99,7 +106,7 @@ fn serve_files(options: ServeOptions) -> Result<ExitCode, String> {
     let mut notes: Vec<_> = notes.into_iter().map(|note| (users::level_of(&note), note)).collect();
     notes.extend(service.map(|service| (Level::Info, format!("running as {service}"))));
     let policy = Policy::new(mask);
-    let prepared = Prepared { options, sockets, storage, sources, users, identity, notes, policy, walls };
+    let prepared = Prepared { options, sockets, storage, sources, users, identity, notes, policy, walls, desk };
     let listener = Listener::new(prepared).map_err(|why| format!("cannot start: {why}"))?;
     match listener.run(announce).map_err(|why| format!("the listener failed: {why}"))? {
         Role::Listener(orderly) => Ok(if orderly { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
@@ -114,15 +121,32 @@ fn serve_files(options: ServeOptions) -> Result<ExitCode, String> {
             exit_child(listener::ending_of(catch_unwind(AssertUnwindSafe(run))))
         }
         Role::Loader(load) => {
+            title::set(format_args!("dfos-forkd: loader"));
             let _ = process::drop_capabilities(); // at most the right to chroot, which is nothing to load with
             exit_child(load.run())
         }
         Role::Scribe(scribe, mask) => {
+            title::set(format_args!("dfos-forkd: scribe"));
             let _ = process::drop_capabilities();
             let _ = signals::restore(&mask);
             exit_child(u8::from(scribe.run().is_err()))
         }
     }
+}
+
+/// The control socket. The server goes on without one where it cannot be had: files are more than figures.
+fn open_desk(options: &ServeOptions, notes: &mut Vec<String>) -> Desk {
+    let Some(path) = place::of(options.control.control.as_deref()) else { return Desk::default() };
+    let door = place::open(&path, getuid());
+    door.map(Some)
+        .unwrap_or_else(|why| {
+            notes.push(format!(
+                "no control socket at {}: {why}; status, kick and drain cannot ask this server",
+                path.display()
+            ));
+            None
+        })
+        .into()
 }
 
 /// Of what a helper said, why there is no start.

@@ -3,7 +3,7 @@
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
 use signal_hook::SigId;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,11 +22,23 @@ impl SignalPipe {
         let (pipe, end) = UnixStream::pair()?;
         pipe.set_nonblocking(true)?;
         let mut caught = SignalPipe { pipe, flags: Vec::new(), ids: Vec::new() };
+        // All signals share one end: a descriptor for each would be many in every session.
+        let end = Arc::new(end);
         for &signal in signals {
             let flag = Arc::new(AtomicBool::new(false));
-            // The flag is set before the byte is written: who reads the byte sees the flag.
-            caught.ids.push(signal_hook::flag::register(signal as i32, flag.clone())?);
-            caught.ids.push(signal_hook::low_level::pipe::register(signal as i32, end.try_clone()?)?);
+            let (raised, end) = (flag.clone(), end.clone());
+            let action = move || {
+                // The flag is set before the byte is written: who reads the byte sees the flag.
+                raised.store(true, Ordering::SeqCst);
+                // SAFETY: send(2) may be called in a signal handler; it reads one byte of a constant and touches no other memory, and `end`
+                // is open as long as this closure lives. A pipe that is full wakes its reader as it is.
+                unsafe {
+                    libc::send(end.as_raw_fd(), b"!".as_ptr().cast(), 1, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
+                };
+            };
+            // SAFETY: what runs in the handler is the action above: it neither allocates nor locks nor panics. (That `errno` is kept the
+            // library sees to.)
+            caught.ids.push(unsafe { signal_hook::low_level::register(signal as i32, action) }?);
             caught.flags.push((signal, flag));
         }
         Ok(caught)
@@ -67,6 +79,9 @@ pub const MAKE_ROOM: Signal = Signal::SIGUSR1;
 /// Asks a session to end because its user is gone.
 pub const USER_GONE: Signal = Signal::SIGUSR2;
 
+/// Asks a session to end because the operator says so.
+pub const KICKED: Signal = Signal::SIGQUIT;
+
 /// What a [`StopPipe`] has heard.
 #[derive(Debug, Clone, Copy)]
 pub struct Heard {
@@ -78,6 +93,8 @@ pub struct Heard {
     pub make_room: bool,
     /// [`USER_GONE`].
     pub user_gone: bool,
+    /// [`KICKED`].
+    pub kicked: bool,
 }
 
 impl StopPipe {
@@ -88,7 +105,7 @@ impl StopPipe {
 
     /// Catches those two and what the listener says to a session alone.
     pub fn of_session() -> io::Result<Self> {
-        SignalPipe::new(&[Signal::SIGINT, Signal::SIGTERM, MAKE_ROOM, USER_GONE]).map(StopPipe)
+        SignalPipe::new(&[Signal::SIGINT, Signal::SIGTERM, MAKE_ROOM, USER_GONE, KICKED]).map(StopPipe)
     }
 
     /// What to poll for input.
@@ -108,6 +125,7 @@ impl StopPipe {
             urgent: self.0.came(Signal::SIGTERM),
             make_room: self.0.came(MAKE_ROOM),
             user_gone: self.0.came(USER_GONE),
+            kicked: self.0.came(KICKED),
         }
     }
 }

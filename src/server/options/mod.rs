@@ -1,9 +1,11 @@
 //! The command line of `dfos-forkd`: a file for each command that takes many options.
 
 mod serve;
+mod status;
 mod user;
 
 pub use serve::{ChannelOptions, LogTarget, ServeOptions};
+pub use status::{ControlOption, DrainOptions, KickOptions, StatusOptions};
 pub use user::{UserAction, UserOptions, usual_limits_file};
 
 use clap::{Parser, Subcommand};
@@ -41,6 +43,12 @@ pub enum Command {
     Check(ServeOptions),
     /// Add, change, remove or list users
     User(UserOptions),
+    /// Tell how a running server is: its figures, and a table of its sessions
+    Status(StatusOptions),
+    /// End sessions of a running server
+    Kick(KickOptions),
+    /// Have a running server take nobody new, and end when all sessions have
+    Drain(DrainOptions),
 }
 
 #[cfg(test)]

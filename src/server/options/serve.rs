@@ -1,5 +1,6 @@
 //! What `dfos-forkd serve` and `check` take.
 
+use super::status::ControlOption;
 use super::user::usual_limits_file;
 use crate::net::Address;
 use crate::net::address::{DEFAULT_PORT, HostPort};
@@ -76,6 +77,9 @@ pub struct ServeOptions {
     /// Bytes that each user may store whose limits do not say, as 500MB or 20GiB [default: no limit but the disk]
     #[arg(long, value_name = "SIZE")]
     pub quota: Option<bytesize::ByteSize>,
+    #[command(flatten)]
+    /// Where the operator asks.
+    pub control: ControlOption,
     /// Where log lines go
     #[arg(long, value_name = "TARGET", value_enum, default_value_t = LogTarget::Stderr)]
     pub log_target: LogTarget,

@@ -5,8 +5,10 @@
 
 use super::Stop;
 use crate::hash::Running;
+use crate::net::wait::Errand;
 use crate::net::{Cut, Until};
 use crate::proto::{Answer, Code, Digest, Fields, Refusal, Request, limits};
+use crate::server::ending::KICKED;
 use crate::server::member::Member;
 use crate::server::record::Level;
 use crate::server::scoreboard::Figure;
@@ -42,6 +44,7 @@ pub(super) fn download(member: &mut Member, request: &Request) -> Result<(), Sto
     let fields = Fields::new().with("size", reading.meta.size).with("mtime", reading.meta.mtime);
     let fields = fields.with("offset", range.offset).with("length", range.length).maybe("sha256", known);
     member.answer(Answer::Ready(fields))?;
+    member.tally.transfer(range.offset, Some(range.offset + range.length));
     let sent = send(member, &reading, &range, Sum::new(known));
     let sent = sent.inspect_err(|cut| member.tell(Level::Info, began, format!("DOWNLOAD {path} broke off: {cut}")))?;
     match sent {
@@ -95,8 +98,16 @@ const CHANGED: &str = "the file changed while it was sent; ask again";
 /// Waits until a piece of `count` bytes may go out; how the body ends if the server must before. `last` is the piece before.
 fn pace(member: &mut Member, count: usize, last: u64) -> Result<Option<Sent>, Cut> {
     match member.pace_down(count) {
-        Err(Cut::Stopping) => Ok(Some(Sent::Broken(Code::ShuttingDown, last, "the server is ending; resume later"))),
+        Err(Cut::Stopping) => Ok(Some(stopped(member, last))),
         other => other.map(|()| None),
+    }
+}
+
+/// How a body ends that the session must break off.
+fn stopped(member: &Member, last: u64) -> Sent {
+    match member.talk.wire.waiter.errand() {
+        Errand::Kicked => Sent::Broken(Code::LoginRefused, last, KICKED),
+        _ => Sent::Broken(Code::ShuttingDown, last, "the session is ending; resume later"),
     }
 }
 
@@ -129,7 +140,7 @@ fn send(member: &mut Member, reading: &Reading, range: &Range, mut sum: Sum) -> 
     let mut last = 0;
     while offset < end {
         if member.talk.wire.waiter.must_stop() {
-            return Ok(Sent::Broken(Code::ShuttingDown, last, "the session is ending; resume later"));
+            return Ok(stopped(member, last));
         }
         let piece = member.grant_down((end - offset).min(limits::PIECE as i64) as usize);
         if let Some(broken) = pace(member, piece, last)? {
@@ -139,6 +150,7 @@ fn send(member: &mut Member, reading: &Reading, range: &Range, mut sum: Sum) -> 
         let until = Until::silent_for(limits::STALL);
         let (good, trouble) = member.talk.wire.send_piece(reading.file.as_fd(), &mut offset, piece, until)?;
         member.tally.add(Figure::BytesOut, good as u64);
+        member.tally.reached(offset as u64);
         if let Some(trouble) = trouble {
             return Ok(broken(&trouble, good as u64));
         }

@@ -62,6 +62,9 @@ impl From<Cut> for Stop {
 pub fn carry_out(member: &mut Member, request: &Request) -> Result<Next, Cut> {
     let began = Instant::now();
     member.work_begins();
+    // Only of a path is it certain that it is no secret.
+    let path = if request.verb.row().needs_login { request.word(0).unwrap_or("") } else { "" };
+    member.tally.begin(request.verb, path);
     // What follows an upload sees it done. Where only directories are on their way, more of them may join.
     match request.verb {
         Verb::Upload => {}

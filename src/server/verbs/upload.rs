@@ -27,6 +27,7 @@ pub(super) fn upload(member: &mut Member, request: &Request) -> Result<(), Stop>
         Some(staged) => staged,
         None => return Ok(()),
     };
+    member.tally.transfer(staged.written(), request.number("size")?);
     Ok(receive(member, staged, path, began)?)
 }
 
@@ -193,8 +194,11 @@ fn body(member: &mut Member, staged: &mut Staged) -> Result<Body, Cut> {
                 if staged.written() > 0 {
                     member.go_on()?; // what came before a long body is not to wait for its end
                 }
-                let taken =
-                    member.receive(count, |member, bytes| staged.write(&mut member.tree, bytes, &mut member.talk))?;
+                let taken = member.receive(count, |member, bytes| {
+                    staged.write(&mut member.tree, bytes, &mut member.talk)?;
+                    member.tally.reached(staged.written());
+                    Ok(())
+                })?;
                 if let Err(trouble) = taken {
                     return Ok(Body::Failed(trouble));
                 }
