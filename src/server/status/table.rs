@@ -9,7 +9,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 /// Columns between two columns.
 const GAP: usize = 2;
 /// A path with less room than this is not worth its column.
-const LEAST_PATH: usize = 10;
+const LEAST_PATH: usize = 20;
 
 /// One column: its head, whether figures stand in it, and its cells.
 struct Column {
@@ -31,8 +31,10 @@ const HEADS: [(&str, bool); 10] = [
     ("RATE", true),
     ("IDLE", true),
 ];
-/// Those that go where there is no room, the first first.
-const LEAST_WANTED: [&str; 8] = ["SESSION", "AGE", "PEER", "DONE/SIZE", "PATH", "IDLE", "", "RATE"];
+/// Those that go where there is no room, the first first; of users' names only the beginning stays then.
+const LEAST_WANTED: [&str; 9] = ["SESSION", "AGE", "PEER", "DONE/SIZE", "PATH", "USER", "IDLE", "", "RATE"];
+/// Columns that are left to a user's name then.
+const LEAST_USER: usize = 10;
 
 /// Everything: the head, an empty line, the table. No line is wider than `width`.
 pub fn page(status: &Status, rates: &Rates, width: usize) -> Vec<String> {
@@ -55,27 +57,34 @@ pub fn head(status: &Status, rates: &Rates, width: usize) -> Vec<String> {
         vec![
             format!("dfos-forkd {}", status.version),
             format!("pid {}", status.pid),
-            format!("{} for {}", status.state, span(status.uptime)),
+            format!("up {}", span(status.uptime)),
+            status.state.clone(),
         ],
         status.listeners.clone(),
         vec![
             format!("{} of {} sessions", status.sessions.len(), count(status.max_clients)),
             format!("at most {} so far", count(status.peak)),
-        ],
-        vec![
             format!("{} connections", count(status.connections)),
             format!("{} logins", count(status.logins)),
             format!("{} refused", count(status.logins_refused)),
         ],
         vec![
-            format!("in {} files, {}", count(status.files_in), size(status.bytes_in)),
-            format!("{}/s", size(moving("UPLOAD"))),
-            format!("out {} files, {}", count(status.files_out), size(status.bytes_out)),
-            format!("{}/s", size(moving("DOWNLOAD"))),
+            format!(
+                "in {} files ({}), {}/s now",
+                count(status.files_in),
+                size(status.bytes_in),
+                size(moving("UPLOAD"))
+            ),
+            format!(
+                "out {} files ({}), {}/s now",
+                count(status.files_out),
+                size(status.bytes_out),
+                size(moving("DOWNLOAD"))
+            ),
         ],
     ];
     if total > 0 {
-        parts.insert(4, vec![format!("{} turned away: {}", count(total), reasons.join(", "))]);
+        parts.insert(3, vec![format!("{} turned away: {}", count(total), reasons.join(", "))]);
     }
     if status.sent_away + status.kicked > 0 {
         parts.push(vec![format!("{} sent away", count(status.sent_away)), format!("{} kicked", count(status.kicked))]);
@@ -158,7 +167,10 @@ fn fitted(mut columns: Vec<Column>, width: usize, rows: usize) -> Vec<String> {
             _ => {}
         }
         let Some(head) = least_wanted.next() else { break 0 };
-        columns.retain(|column| column.head != *head);
+        match columns.iter_mut().find(|column| column.head == "USER") {
+            Some(users) if *head == "USER" => users.cells.iter_mut().for_each(|name| *name = cut(name, LEAST_USER)),
+            _ => columns.retain(|column| column.head != *head),
+        }
     };
     let line = |cell: &dyn Fn(&Column) -> String| {
         let cells: Vec<_> = columns.iter().map(|column| padded(&cell(column), column, path)).collect();
@@ -320,7 +332,7 @@ pub mod tests {
         ]);
         let lines = page(&status, &averages(&status), usize::MAX);
         let at = |text: &str| lines.iter().position(|line| line.contains(text)).unwrap();
-        assert!(at("UPLOAD") < at("login") && at("login") < at("idler"));
+        assert!(at("UPLOAD") < at("  login") && at("  login") < at("idler"));
         assert!(!lines.iter().any(|line| line.chars().any(crate::proto::unseen::is_unsafe)), "{lines:?}");
         assert!(lines[at("UPLOAD")].contains("evil\\u{1b}[2J\\u{202e}\\u{a}.txt"));
         assert!(lines.iter().any(|line| line.contains("2 turned away: 2 denied")), "{lines:?}");
