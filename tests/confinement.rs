@@ -134,8 +134,8 @@ fn after_login_a_session_has_its_connection_its_root_the_log_and_nothing_else() 
         let held = descriptors(pid);
         assert_eq!((held[&1].as_str(), held[&2].as_str()), ("/dev/null", "/dev/null"));
         let sockets: Vec<_> = held.iter().filter(|(_, target)| target.starts_with("socket:")).collect();
-        // The client, the log, and the ends of the pipe that signals arrive in: one to read, and one for each of four signals.
-        assert_eq!((sockets.len(), *sockets[0].0), (7, 0));
+        // The client, the log, and the two ends of the pipe that signals arrive in.
+        assert_eq!((sockets.len(), *sockets[0].0), (4, 0));
         let log = sockets.iter().filter(|(_, target)| descriptors(server.pid()).values().any(|other| other == *target));
         assert_eq!(log.count(), 1, "of the listener's sockets it has the log alone");
         let rest: Vec<_> =

@@ -6,14 +6,12 @@ use std::ffi::OsString;
 use std::fmt::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 /// Bytes of a title, at most.
 const LONGEST: usize = 100;
 
 static AREA: OnceLock<&'static [AtomicU8]> = OnceLock::new();
-/// How long the title is that stands there now.
-static LENGTH: AtomicUsize = AtomicUsize::new(0);
 
 /// Takes the memory of the arguments and the environment for titles, and moves the environment out of it. To be called once, before there
 /// is a second thread; the arguments cannot be read from then on. Where it cannot be had, there are no titles.
@@ -35,8 +33,8 @@ pub fn set(title: fmt::Arguments) {
     let room = area.get(..area.len().saturating_sub(1).min(LONGEST)).unwrap_or_default();
     let mut pen = Pen { room, at: 0 };
     let _ = pen.write_fmt(title); // what does not fit is left out
-    let old = LENGTH.swap(pen.at, Relaxed);
-    room.iter().take(old).skip(pen.at).for_each(|byte| byte.store(0, Relaxed));
+    // What is left of a longer one: it ends with a zero too.
+    room.iter().skip(pen.at).take_while(|byte| byte.swap(0, Relaxed) != 0).count();
 }
 
 struct Pen<'a> {
