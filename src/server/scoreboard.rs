@@ -292,7 +292,7 @@ fn work(words: &Words, now: u64) -> Option<Work> {
         let (what, began, from, done, end) = (load(VERB), load(BEGAN), load(FROM), load(DONE), load(END));
         let path: [u64; PATH_WORDS] = std::array::from_fn(|at| load(PATH + at));
         fence(Acquire);
-        if sequence % 2 != 0 || sequence != words[SEQUENCE].load(Relaxed) {
+        if !sequence.is_multiple_of(2) || sequence != words[SEQUENCE].load(Relaxed) {
             return None;
         }
         let bytes: Vec<u8> = path.iter().flat_map(|word| word.to_ne_bytes()).collect();
