@@ -79,7 +79,7 @@ cd "$PLACE"
 say "The server: any free port, files in a directory of its own, three demonstration users."
 echo "$DIM\$ dfos-forkd --port 0 --dir storage --users users --state-dir state$PLAIN"
 mkfifo out
-"$BIN/dfos-forkd" --port 0 --dir storage --users users --state-dir state >out 2>log &
+"$BIN/dfos-forkd" --port 0 --dir storage --users users --state-dir state --control none >out 2>log &
 SERVER=$!
 read -r line <out || { cat log; exit 1; }
 rm out

@@ -24,14 +24,30 @@ SERVER_PID='' LOG=/dev/null
 
 # --- the end: no process, no mount, no file stays ---
 
-# Pids of all processes that have the scratch directory in their command line: everything that a test starts has.
+# Pids of all processes that have the scratch directory in their command line: everything that a test starts has. But a server's say what they
+# do instead: of these all that stood below a server when it had started, and whoever has one of them as parent or leader.
 leftovers() {
-    local dir arguments
+    local dir pid arguments servers=' ' STATE PARENT GROUP
+    if [[ -e $WORK/servers ]]; then servers=" $(tr '\n' ' ' <"$WORK/servers") "; fi
     for dir in /proc/[0-9]*; do
+        pid=${dir#/proc/}
+        [[ $pid != "$BASHPID" && $pid != "$$" ]] || continue
         { arguments=$(tr '\0' '\n' <"$dir/cmdline"); } 2>/dev/null || continue
-        [[ $arguments == *"$WORK"* && ${dir#/proc/} != "$BASHPID" && ${dir#/proc/} != "$$" ]] && echo "${dir#/proc/}"
+        if [[ $arguments == *"$WORK"* ]]; then
+            echo "$pid"
+        elif [[ $arguments == 'dfos-forkd: '* ]] && look_at "$pid" &&
+            [[ $servers == *" $pid "* || $servers == *" $PARENT "* || $servers == *" $GROUP "* ]]; then
+            echo "$pid"
+        fi
     done
     return 0
+}
+
+# Notes a process of a server and all below it, for `leftovers`.
+note_server() {
+    local pid
+    echo "$1" >>"$WORK/servers"
+    for pid in $(children_of "$1"); do note_server "$pid"; done
 }
 
 clean_up() {
@@ -201,7 +217,8 @@ give() {
 # start_server [OPTION...]: a server of its own on a free port. Sets SERVER_PID, URL, PORT, LOG. UNDER holds words before
 # it, such as strace and its options; STORAGE and USERS may be set before.
 start_server() {
-    local out line
+    local out line control=(--control none) # the usual one is the machine's
+    if [[ " $* " == *' --control '* ]]; then control=(); fi
     STORAGE=${STORAGE:-$WORK/storage}
     USERS=${USERS:-$WORK/users}
     if [[ ! -e $USERS ]]; then
@@ -213,12 +230,13 @@ start_server() {
     out=$WORK/server.out
     : >"$out"
     "${UNDER[@]}" "$BIN/dfos-forkd" --listen "$SCHEME://127.0.0.1:0" --state-dir "$WORK/state" \
-        --dir "$STORAGE" --users "$USERS" --max-penalty 0 "$@" >"$out" 2>>"$LOG" &
+        --dir "$STORAGE" --users "$USERS" --max-penalty 0 "${control[@]}" "$@" >"$out" 2>>"$LOG" &
     SERVER_PID=$!
     eventually "the server to listen" listens "$out"
     read -r line <"$out"
     URL=${line#listening }
     PORT=${URL##*:}
+    note_server "$SERVER_PID"
 }
 UNDER=()
 # tls for scripts that use dfos-client alone.

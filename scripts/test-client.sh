@@ -378,8 +378,9 @@ server_restarts() {
     gone "$client" && fail "the upload was over before the server was killed"
     for pid in $family; do eventually "the killed server's process $pid to end" gone "$pid"; done
     : >"$WORK/server.out" # not what the first one said
-    "$BIN/dfos-forkd" --listen "tls://127.0.0.1:$port" --state-dir "$WORK/state" --dir "$STORAGE" --users "$USERS" >"$WORK/server.out" 2>>"$LOG" &
+    "$BIN/dfos-forkd" --listen "tls://127.0.0.1:$port" --state-dir "$WORK/state" --dir "$STORAGE" --users "$USERS" --control none >"$WORK/server.out" 2>>"$LOG" &
     SERVER_PID=$!
+    note_server "$SERVER_PID"
     wait "$client" || status=$?
     equal "the exit status: $(tail -n 2 "$WORK/err")" 0 "$status"
     cmp huge "$STORAGE/alice/huge"

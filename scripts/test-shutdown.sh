@@ -6,7 +6,7 @@
 STORAGE=$WORK/storage USERS=$WORK/users
 cp "$ROOT/id_passwd.txt" "$USERS"
 chmod 600 "$USERS"
-SERVE=("$BIN/dfos-forkd" --listen tcp://127.0.0.1:0 --dir "$STORAGE" --users "$USERS" --grace 1)
+SERVE=("$BIN/dfos-forkd" --listen tcp://127.0.0.1:0 --dir "$STORAGE" --users "$USERS" --grace 1 --control "$WORK/control/socket")
 SIZE=$((32 << 20))
 yes 'nothing is lost' | head -c "$SIZE" >"$WORK/file" || true
 DIGEST=$(sha256sum <"$WORK/file")
@@ -14,20 +14,16 @@ DIGEST=${DIGEST%% *}
 
 # Sets URL, PORT and SERVER_PID from what a server that this script did not start itself has printed. $1: the file.
 find_server() {
-    local dir line
+    local line
     eventually "the server to listen" grep -q '^listening ' "$1"
     line=$(grep -m 1 '^listening ' "$1" | tr -d '\r')
     URL=${line#listening }
     PORT=${URL##*:}
-    # The listener is the one whose parent is no server. (By the command line, which everybody may read; of a process that may not be
-    # traced only root reads which program it is.)
-    for dir in /proc/[0-9]*; do
-        if look_at "${dir#/proc/}" &&
-            [[ $(tr '\0' ' ' <"$dir/cmdline") == "$BIN/dfos-forkd "*"--dir $STORAGE "* ]] &&
-            [[ $(tr '\0' ' ' <"/proc/$PARENT/cmdline") != "$BIN/dfos-forkd "* ]]; then
-            SERVER_PID=${dir#/proc/}
-        fi
-    done 2>/dev/null
+    if [[ -z $SERVER_PID ]]; then
+        line=$("$BIN/dfos-forkd" status --json --control "$WORK/control/socket" | grep -o '"pid":[0-9]*' | head -n 1)
+        SERVER_PID=${line#*:}
+        note_server "$SERVER_PID"
+    fi
     [[ -n $SERVER_PID ]] || fail "the server was not found"
     FAMILY=$(children_of "$SERVER_PID")
 }
@@ -264,7 +260,7 @@ port_is_free_again() {
     stop_server
     { : <>"/dev/tcp/127.0.0.1/$PORT"; } 2>/dev/null && fail "somebody still listens"
     : >"$WORK/server.out" # not what the first one said
-    "$BIN/dfos-forkd" --listen "tcp://127.0.0.1:$PORT" --dir "$STORAGE" --users "$USERS" >"$WORK/server.out" 2>>"$LOG" &
+    "$BIN/dfos-forkd" --listen "tcp://127.0.0.1:$PORT" --dir "$STORAGE" --users "$USERS" --control none >"$WORK/server.out" 2>>"$LOG" &
     SERVER_PID=$!
     eventually "the server to listen on the same port" listens "$WORK/server.out"
     login

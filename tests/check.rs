@@ -237,7 +237,7 @@ fn in_place(text: &str, home: &Path) -> String {
 /// The command that checks a place, or starts a server in it.
 fn command(who: Who, home: &Path, subcommand: &str, options: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dfos-forkd"));
-    let place = ["--dir", "@/storage", "--users", "@/users", "--state-dir", "@/state"];
+    let place = ["--dir", "@/storage", "--users", "@/users", "--state-dir", "@/state", "--control", "none"];
     let words = place.iter().chain(options).map(|word| in_place(word, home));
     command.current_dir(home).arg(subcommand).args(words).env("DFOS_FORKD_CONFIG", "none");
     if who == Owner && geteuid().is_root() {

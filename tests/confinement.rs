@@ -44,8 +44,9 @@ fn status(pid: Pid) -> BTreeMap<String, String> {
 /// Where each descriptor leads, by its number.
 fn descriptors(pid: Pid) -> BTreeMap<i32, String> {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().map(|entry| entry.unwrap());
-    let target = |entry: &fs::DirEntry| fs::read_link(entry.path()).unwrap().to_str().unwrap().to_owned();
-    entries.map(|entry| (entry.file_name().to_str().unwrap().parse().unwrap(), target(&entry))).collect()
+    // One that is closed meanwhile leads nowhere any more.
+    let target = |entry: &fs::DirEntry| Some(fs::read_link(entry.path()).ok()?.to_str()?.to_owned());
+    entries.filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, target(&entry)?))).collect()
 }
 
 /// The soft and the hard limit of that name.

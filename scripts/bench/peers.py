@@ -95,6 +95,7 @@ class Dfos(Peer):
         argv = list(wrap) + [
             self.place.program("dfos-forkd"), "--listen", f"tcp://{host}:0", "--listen", f"tls://{host}:0",
             "--dir", self.served, "--users", users_file, "--state-dir", os.path.join(self.home, "state"),
+            "--control", "none",
             "--max-penalty", "0", "--max-clients", "20000", "--max-clients-per-ip", "20000", "--max-clients-per-net", "20000",
             "--max-logins", "20000", "--login-timeout", "120", "--idle-timeout", "86400",
         ]  # fmt: skip

@@ -122,6 +122,8 @@ pub enum Errand {
     MakeRoom,
     /// The user is gone from the users file.
     UserGone,
+    /// The operator has ended this session.
+    Kicked,
 }
 
 impl Waiter {
@@ -140,9 +142,10 @@ impl Waiter {
         if let Some(stop) = &self.stop {
             let now = Instant::now();
             let heard = stop.take();
-            let sent = match (heard.user_gone, heard.make_room && self.gives_way) {
-                (true, _) => Some(Errand::UserGone),
-                (_, true) => Some(Errand::MakeRoom),
+            let sent = match (heard.kicked, heard.user_gone, heard.make_room && self.gives_way) {
+                (true, ..) => Some(Errand::Kicked),
+                (_, true, _) => Some(Errand::UserGone),
+                (.., true) => Some(Errand::MakeRoom),
                 _ => None,
             };
             if heard.urgent || sent.is_some() {

@@ -225,3 +225,14 @@ pub const REPORT_SLOWEST: usize = 10;
 
 /// Lines that were passed over of which a report tells where they stand.
 pub const REPORT_ODD: usize = 5;
+/// Bytes of a path that the table of sessions shows: what fits into a wide terminal, and with the rest into a page.
+pub const SHOWN_PATH: usize = 200;
+
+/// Operators whom the listener answers at a time: each holds a descriptor and an answer.
+pub const VISITS: usize = 8;
+
+/// How long an operator has to ask and to take the answer.
+pub const VISIT: Duration = Duration::from_secs(10);
+
+/// Bytes of an operator's request.
+pub const REQUEST: usize = 256;

@@ -3,6 +3,9 @@
 use nix::sys::wait::WaitStatus;
 use std::fmt;
 
+/// What a client hears whose session the operator has ended. No code that clients try again for by themselves.
+pub const KICKED: &str = "the operator has ended your session";
+
 /// Why a session ended. The numbers keep clear of 1 and 2, which a program ends with by accident.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -31,10 +34,12 @@ pub enum Ending {
     GuessedFirst = 19,
     /// The user has as many sessions as allowed.
     Turned = 20,
+    /// The operator has ended it.
+    Kicked = 21,
 }
 
 impl Ending {
-    const ALL: [Ending; 12] = [
+    const ALL: [Ending; 13] = [
         Ending::LoggedOut,
         Ending::Vanished,
         Ending::TimedOut,
@@ -47,6 +52,7 @@ impl Ending {
         Ending::SentAway,
         Ending::GuessedFirst,
         Ending::Turned,
+        Ending::Kicked,
     ];
 }
 
@@ -66,6 +72,7 @@ impl Ending {
             Ending::SentAway => "sent-away",
             Ending::GuessedFirst => "guessed-first",
             Ending::Turned => "turned",
+            Ending::Kicked => "kicked",
         }
     }
 
@@ -99,6 +106,7 @@ impl fmt::Display for Ending {
             Ending::SentAway => "sent away",
             Ending::GuessedFirst => "left; a login had been refused before the true one",
             Ending::Turned => "the user has as many sessions as allowed",
+            Ending::Kicked => "kicked by the operator",
         })
     }
 }

@@ -5,12 +5,13 @@
 //! so ([`READY`]) and ends.
 
 use super::children::Child;
+use super::desk;
 use super::scoreboard::{LAYOUT, Totals};
 use crate::auth::UserName;
 use crate::net::{Peer, activation, listen};
 use crate::sys::sealed;
 use nix::sys::signal::kill;
-use nix::unistd::Pid;
+use nix::unistd::{Pid, Uid};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -97,6 +98,8 @@ pub struct State {
     pub words: [RawFd; 2],
     /// What sessions heed where the audit must be written, if it must.
     pub notice: Option<RawFd>,
+    /// The control socket, if there is one.
+    pub desk: Option<Door>,
     /// The scoreboard.
     pub scoreboard: RawFd,
     /// What its pages hold.
@@ -111,6 +114,10 @@ pub struct State {
     pub started: u64,
     /// Connections so far.
     pub connections: u64,
+    /// The most sessions that there have been at a time.
+    pub peak: usize,
+    /// Sessions that the operator has ended.
+    pub kicked: u64,
     /// Those turned away, by reason.
     pub turned_away: Vec<u64>,
     /// Sessions sent away.
@@ -130,6 +137,17 @@ pub struct Listening {
     pub address: String,
     /// Whether the server made it.
     pub is_ours: bool,
+}
+
+/// The control socket.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Door {
+    /// Its descriptor.
+    pub fd: RawFd,
+    /// Where it lies.
+    pub path: String,
+    /// The user id of who started the server, who may ask beside root.
+    pub operator: u32,
 }
 
 /// A session that lives.
@@ -240,7 +258,12 @@ impl State {
         let single = [self.storage, self.scoreboard];
         let sockets = self.sockets.iter().map(|socket| socket.fd);
         let pairs = [self.users, self.mouths, self.ends, self.words];
-        let rest = self.identity.into_iter().chain(self.notice).chain(self.lingering.iter().copied());
+        let rest = self
+            .identity
+            .into_iter()
+            .chain(self.notice)
+            .chain(self.desk.as_ref().map(|door| door.fd))
+            .chain(self.lingering.iter().copied());
         single.into_iter().chain(sockets).chain(pairs.into_iter().flatten()).chain(rest).collect()
     }
 
@@ -305,6 +328,8 @@ pub struct Taken {
     pub words: [OwnedFd; 2],
     /// See [`State::notice`].
     pub notice: Option<File>,
+    /// See [`State::desk`].
+    pub desk: Option<desk::Door>,
     /// The scoreboard; `None` where its pages mean something else to this program.
     pub scoreboard: Option<File>,
     /// The sessions, those who came first at the front, and when they were sent away.
@@ -343,6 +368,10 @@ impl Taken {
         let storage = claim(state.storage)?;
         let identity = state.identity.map(&mut claim).transpose()?.map(File::from);
         let notice = state.notice.map(&mut claim).transpose()?.map(File::from);
+        let desk = match &state.desk {
+            Some(door) => Some(desk::Door::resume(claim(door.fd)?, &door.path, Uid::from_raw(door.operator))),
+            None => None,
+        };
         let scoreboard = Some(File::from(claim(state.scoreboard)?)).filter(|_| state.layout == LAYOUT);
         let lingering = state.lingering.iter().map(|number| claim(*number)).collect::<Result<Vec<_>, _>>()?;
         if let Some(number) = owned.keys().next() {
@@ -364,6 +393,7 @@ impl Taken {
             ends,
             words,
             notice,
+            desk,
             scoreboard,
             children,
             penalties,
@@ -446,6 +476,7 @@ mod tests {
             ends: [0; 2],
             words: [0; 2],
             notice: None,
+            desk: None,
             scoreboard: 0,
             layout: LAYOUT,
             children,
@@ -453,6 +484,8 @@ mod tests {
             totals: Totals::default(),
             started: 4,
             connections: 3,
+            peak: 5,
+            kicked: 6,
             turned_away: Vec::new(),
             sent_away: 0,
             generation: 0,

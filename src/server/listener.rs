@@ -7,11 +7,13 @@ mod end;
 mod names;
 mod passwords;
 mod renew;
+mod telling;
 mod upgrade;
 
 use super::children::{Child, Children, Reaper};
 use super::config::Configuration;
 use super::confine::Walls;
+use super::desk::Desk;
 use super::ending::{Ending, Fate};
 use super::gate::refusal::Throttle;
 use super::gate::{Gate, Refusal};
@@ -33,6 +35,7 @@ use crate::sys::exec::Program;
 use crate::sys::fork::{Fork, exit_child, fork};
 use crate::sys::notice::Notice;
 use crate::sys::signals::{self, SignalPipe, UPGRADE};
+use desk::Books;
 use end::{LAST_WORDS, Phase};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
@@ -126,6 +129,8 @@ pub struct Listener {
     upgrade: Upgrade,
     /// Whether another program was here before, and its sessions still are.
     took_over: bool,
+    desk: Desk,
+    books: Books,
 }
 
 /// What is ready before the listener begins.
@@ -156,6 +161,8 @@ pub struct Prepared {
     pub program: Program,
     /// What the program that was here before has left, if there was one.
     pub taken: Option<Taken>,
+    /// Where the operator asks.
+    pub desk: Desk,
 }
 
 impl Listener {
@@ -164,9 +171,9 @@ impl Listener {
         let reaper = Reaper::new()?; // before the pipe that wakes the listener
         let signals = SignalPipe::new(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, UPGRADE, Signal::SIGCHLD])?;
         let Prepared { options, configuration, sockets, storage, sources, users, identity, notes, .. } = prepared;
-        let Prepared { policy, walls, manager, program, taken, .. } = prepared;
+        let Prepared { policy, walls, manager, program, taken, desk, .. } = prepared;
         let (Ways { listener: log, sessions: session_log }, log_ends) = scribe::ways(options.log.level())?;
-        let (session_log, notice) = desk::audited(session_log, &options.log, None)?;
+        let (session_log, notice) = telling::audited(session_log, &options.log, None)?;
         let (mouth, ears) = words::socket()?;
         let gate = Gate::new(&options.gate, options.max_clients, options.max_clients_per_ip)?;
         let most = options.max_clients as usize + options.gate.max_logins as usize;
@@ -188,7 +195,7 @@ impl Listener {
             session_log,
             log_ends,
             notice,
-            started: desk::now(),
+            started: telling::now(),
             scribe: None,
             untold: None,
             to_reopen: false,
@@ -211,6 +218,8 @@ impl Listener {
             manager,
             upgrade: Upgrade::new(program, count),
             took_over: taken.is_some(),
+            desk,
+            books: Books::new(),
         };
         if let Some(taken) = taken {
             listener.take_over(taken)?;
@@ -280,6 +289,8 @@ impl Listener {
             if self.signals.came(Signal::SIGINT) | self.signals.came(Signal::SIGTERM) {
                 self.end();
             }
+            self.serve_desk();
+            self.end_if_drained();
             self.kill_the_disobedient();
             if let Some(orderly) = self.ended() {
                 return self.finish(orderly);
@@ -299,9 +310,10 @@ impl Listener {
             self.lingering.pop_front();
         }
         self.rest_until = self.rest_until.filter(|until| *until > now);
-        let accepting = matches!(self.phase, Phase::Serving) && self.rest_until.is_none();
+        let accepting = matches!(self.phase, Phase::Serving | Phase::Draining(_)) && self.rest_until.is_none();
         let end = match self.phase {
             Phase::Serving => None,
+            Phase::Draining(until) => until,
             Phase::Ending(until) | Phase::Forcing(until, _) => Some(until),
         };
         let strangers = self.gate.room.strangers().len();
@@ -316,6 +328,7 @@ impl Listener {
             self.untold,
             self.manager.due(),
             self.upgrade.due(now),
+            self.desk.due(),
         ];
         let left = due.into_iter().flatten().min().map(|at| TimeSpec::from(at.saturating_duration_since(now)));
         let mut fds =
@@ -323,12 +336,16 @@ impl Listener {
         if accepting {
             fds.extend(self.sockets.iter().map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)));
         }
+        let desk = fds.len();
+        fds.extend(self.desk.poll_fds());
         match ppoll(&mut fds, left, None) {
             Err(Errno::EINTR) => return Ok(Vec::new()),
             other => other?,
         };
-        let ready = fds[2..].iter().enumerate().filter(|(_, fd)| fd.any().unwrap_or(false));
-        Ok(ready.map(|(at, _)| at).collect())
+        let is_ready = |fd: &PollFd| fd.any().unwrap_or(false);
+        let ready = fds[2..desk].iter().enumerate().filter(|(_, fd)| is_ready(fd)).map(|(at, _)| at).collect();
+        self.desk.woken = fds[desk..].iter().any(is_ready);
+        Ok(ready)
     }
 
     /// Accepts a connection from a socket, and forks a session for it or turns it away. Returns in the child only.
@@ -368,7 +385,7 @@ impl Listener {
                 self.children.add(pid, child);
                 self.gate.room.enter(pid, &peer, since);
                 let text = format!("{peer} connected, session {pid}, {} active", self.children.count());
-                self.tell(&Record::Opened(desk::caller(pid, &child), text));
+                self.tell(&Record::Opened(telling::caller(pid, &child), text));
                 signals::restore(&mask)?;
                 Ok(None)
             }
@@ -482,7 +499,7 @@ impl Listener {
         match fork()? {
             Fork::Child => {
                 setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
-                let (ends, desk) = (self.log_ends.try_clone()?, self.desk(occasion));
+                let (ends, desk) = (self.log_ends.try_clone()?, self.setup(occasion));
                 Ok(Some((Box::new(Scribe::new(ends, self.pid, desk)), mask)))
             }
             Fork::Parent(pid) => {

@@ -1,8 +1,9 @@
 //! Before login: a stranger can ask for help, log in, and nothing else. There is no tree here to touch.
 
-use super::ending::Ending;
+use super::ending::{Ending, KICKED};
 use super::own_passwords;
 use super::record::{Level, Log, Record};
+use super::scoreboard::{Figure, Tally};
 use super::talk::Talk;
 use crate::auth::limits as records;
 use crate::auth::scram::{self, Awaiting, Binding, ServerExchange};
@@ -55,8 +56,8 @@ enum Step {
 ///
 /// Never a part of its caller: what it leaves on the stack, verifiers and passwords, lies below the caller then, who wipes it.
 #[inline(never)]
-pub fn admit(mut stranger: Stranger, log: &Log) -> Result<(Talk, UserName, Answer, Limits), Ending> {
-    let ending = match stranger.converse(log) {
+pub fn admit(mut stranger: Stranger, log: &Log, tally: &Tally) -> Result<(Talk, UserName, Answer, Limits), Ending> {
+    let ending = match stranger.converse(log, tally) {
         Ok(Ok((user, welcome))) => match records::lookup(&stranger.limits, user.as_str()) {
             Ok(limits) => return Ok((stranger.talk, user, welcome, limits)),
             Err(why) => {
@@ -72,7 +73,7 @@ pub fn admit(mut stranger: Stranger, log: &Log) -> Result<(Talk, UserName, Answe
 }
 
 impl Stranger<'_> {
-    fn converse(&mut self, log: &Log) -> Result<Result<(UserName, Answer), Ending>, Cut> {
+    fn converse(&mut self, log: &Log, tally: &Tally) -> Result<Result<(UserName, Answer), Ending>, Cut> {
         let binding = self.binding()?;
         let clear = if self.may_speak_clearly() { ",LOGIN" } else { "" };
         let ways = format!("{}{clear}", binding.mechanism());
@@ -91,6 +92,7 @@ impl Stranger<'_> {
                 Ok(Step::Refused) => {
                     refused += 1;
                     self.talk.guessed = true;
+                    tally.add(Figure::Refusals, 1);
                     let why = self.barred.take().unwrap_or_else(|| "wrong password".into());
                     let account = self.asked.take().map(|account| account.to_string());
                     let why = account.as_ref().map(|_| why).unwrap_or_default(); // of nobody there is nothing to say
@@ -267,6 +269,10 @@ impl Stranger<'_> {
                 self.talk.wire.queue_line(Answer::Err(Code::Busy, why));
                 self.talk.wire.hang_up();
                 Ending::SentAway
+            }
+            Cut::Stopping if self.talk.wire.waiter.errand() == Errand::Kicked => {
+                self.talk.farewell(Code::LoginRefused, KICKED);
+                Ending::Kicked
             }
             Cut::Stopping => {
                 self.talk.farewell(Code::ShuttingDown, "the server is ending");

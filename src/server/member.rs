@@ -7,7 +7,7 @@ use super::action::{Action, Outcome};
 use super::control::Control;
 use super::rate::{Bucket, Direction};
 use super::record::Log;
-use super::scoreboard::{Figure, Tally};
+use super::scoreboard::{Figure, State, Tally};
 use super::talk::Talk;
 use super::words::Mouth;
 use crate::auth::Limits;
@@ -191,6 +191,7 @@ impl Member {
         if self.pay()? {
             return Ok(());
         }
+        self.tally.state(State::Idle);
         match self.talk.wire.wait_readable(until.no_longer_than(limits::QUIET)) {
             Err(Cut::TimedOut) if !until.is_over() => {}
             other => return other,
@@ -221,7 +222,10 @@ impl Member {
         self.tree.forget_parents();
         let owing = !self.pipeline.is_empty();
         if owing {
-            self.step()?;
+            self.tally.settles(true);
+            let stepped = self.step();
+            self.tally.settles(false);
+            stepped?;
         }
         self.talk.flush()?;
         Ok(owing)
@@ -332,6 +336,10 @@ impl Member {
     /// the same.
     pub fn settle(&mut self) -> Result<(), Cut> {
         let mut said = Ok(());
+        let owing = !self.pipeline.is_empty();
+        if owing {
+            self.tally.settles(true);
+        }
         while !self.pipeline.is_empty() {
             let answered = self.step();
             // What is durable does not wait for another flush.
@@ -339,6 +347,9 @@ impl Member {
                 said = self.talk.flush();
             }
             said = said.and(answered.map(drop));
+        }
+        if owing {
+            self.tally.settles(false);
         }
         self.tree.forget_parents();
         said

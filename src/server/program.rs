@@ -4,6 +4,7 @@ use super::certificate::Source;
 use super::config::{self, Configuration, Trouble};
 use super::confine::service_user::{self, ServiceUser};
 use super::confine::{self, Layer, Layers, chroot, process};
+use super::desk::{Desk, place};
 use super::handover::{self, State, Taken};
 use super::listener::{self, Listener, Prepared, Role};
 use super::manager::Manager;
@@ -12,7 +13,7 @@ use super::record::Level;
 use super::scribe::output::file;
 use super::starter::Starter;
 use super::users::{Loaded, Sources, Users};
-use super::{capacity, check, report, session, user_command, users};
+use super::{capacity, check, report, session, status, user_command, users};
 use crate::auth;
 use crate::net::Address;
 use crate::net::listen::{Listener as Socket, listen_on};
@@ -21,10 +22,11 @@ use crate::store::tree::Policy;
 use crate::sys::fork::exit_child;
 use crate::sys::heap;
 use crate::sys::signals::{self, StopPipe};
+use crate::sys::title;
 use nix::fcntl::OFlag;
 use nix::sys::signal::SigSet;
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Uid, geteuid};
+use nix::unistd::{Uid, geteuid, getuid};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
@@ -53,6 +55,9 @@ pub fn main() -> ExitCode {
         Some(Command::Report(command)) => report::run(&command),
         Some(Command::Check(command)) => Ok(check::run(&command, &gathered.configuration, &gathered.settings)),
         Some(Command::Serve(serve)) => starter.and_then(|starter| serve_files(serve, gathered.configuration, starter)),
+        Some(Command::Status(options)) => status::status(&options),
+        Some(Command::Kick(options)) => status::kick(&options),
+        Some(Command::Drain(options)) => status::drain(&options),
         None => starter.and_then(|starter| serve_files(options.serve, gathered.configuration, starter)),
     };
     match result {
@@ -70,6 +75,7 @@ fn failed(why: &str) -> ExitCode {
 
 fn serve_files(options: ServeOptions, configuration: Configuration, starter: Starter) -> Result<ExitCode, String> {
     heap::one_for_all_threads();
+    title::claim();
     let layers = confine::wanted(&options)?;
     let rehearsal = starter.invitation.is_some_and(|invitation| invitation.rehearsal);
     let prepared = match starter.invitation {
@@ -104,6 +110,7 @@ fn live(role: Role) -> Result<ExitCode, String> {
             exit_child(listener::ending_of(catch_unwind(AssertUnwindSafe(run))))
         }
         Role::Loader(load) => {
+            title::set(format_args!("dfos-forkd: loader"));
             let _ = process::drop_capabilities(); // at most the right to chroot, which is nothing to load with
             exit_child(load.run())
         }
@@ -112,6 +119,7 @@ fn live(role: Role) -> Result<ExitCode, String> {
             exit_child(change.run())
         }
         Role::Scribe(scribe, mask) => {
+            title::set(format_args!("dfos-forkd: scribe"));
             let _ = process::drop_capabilities();
             let _ = signals::restore(&mask);
             exit_child(u8::from(scribe.run().is_err()))
@@ -159,6 +167,7 @@ fn start(
         let text = "holds demonstration users whose passwords everybody knows: with it the server listens on this machine only";
         return Err(format!("{} {text}", options.users.display()));
     }
+    let desk = open_desk(&options, &mut notes);
     leave_root(service.as_ref(), &sockets, layers)?;
     check_files(&options)?; // as whoever is to open them again
     let (walls, missing) = confine::raise(&options, storage.as_fd())?;
@@ -183,6 +192,7 @@ fn start(
         manager,
         program,
         taken: None,
+        desk,
     })
 }
 
@@ -222,6 +232,7 @@ fn take_over(
     let (socket, watchdog) = taken.state.manager.clone().map_or((None, None), |(socket, limit)| (Some(socket), limit));
     let manager = Manager::new(socket.map(Into::into), watchdog.map(Duration::from_micros))?;
     let policy = Policy::new(mask);
+    let desk = taken.desk.take().into();
     Ok(Prepared {
         options,
         configuration,
@@ -236,6 +247,7 @@ fn take_over(
         manager,
         program,
         taken: Some(taken),
+        desk,
     })
 }
 
@@ -290,6 +302,21 @@ fn check_files(options: &ServeOptions) -> Result<(), String> {
         Some(path) => file::check(path).map_err(|why| format!("{what}: {why}")),
         None => Ok(()),
     })
+}
+
+/// The control socket. The server goes on without one where it cannot be had: files are more than figures.
+fn open_desk(options: &ServeOptions, notes: &mut Vec<String>) -> Desk {
+    let Some(path) = place::of(options.control.control.as_deref()) else { return Desk::default() };
+    let door = place::open(&path, getuid());
+    door.map(Some)
+        .unwrap_or_else(|why| {
+            notes.push(format!(
+                "no control socket at {}: {why}; status, kick and drain cannot ask this server",
+                path.display()
+            ));
+            None
+        })
+        .into()
 }
 
 /// Of what a helper said, why there is no start.

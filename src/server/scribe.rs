@@ -41,7 +41,7 @@ const LOOK: Duration = Duration::from_millis(50);
 const REST: u8 = 1;
 
 /// What a scribe writes, and where.
-pub struct Desk {
+pub struct Setup {
     /// Lines that matter less are not written.
     pub level: Level,
     /// Where the log goes.
@@ -76,22 +76,22 @@ pub struct Scribe {
 
 impl Scribe {
     /// A scribe that reads from `ends` and believes `listener`.
-    pub fn new(ends: Ends, listener: Pid, desk: Desk) -> Self {
-        let mut audit = desk.audit.map(|path| Journal::new(path, desk.notice));
+    pub fn new(ends: Ends, listener: Pid, setup: Setup) -> Self {
+        let mut audit = setup.audit.map(|path| Journal::new(path, setup.notice));
         if let Some(audit) = &mut audit {
-            audit.push(Line::of("start").text("text", desk.occasion));
+            audit.push(Line::of("start").text("text", setup.occasion));
         }
         let keeps = audit.as_ref().is_some_and(Journal::is_required);
         Scribe {
             from_listener: Inlet::new(ends.listener),
             from_sessions: if keeps { Inlet::keeping(ends.sessions) } else { Inlet::new(ends.sessions) },
             listener,
-            log: Output::to(desk.target),
+            log: Output::to(setup.target),
             audit,
-            known: Known::new(desk.houses, desk.started),
+            known: Known::new(setup.houses, setup.started),
             early: VecDeque::new(),
             held: 0,
-            level: desk.level,
+            level: setup.level,
             leaving: false,
         }
     }
@@ -352,7 +352,7 @@ mod tests {
     /// A scribe that keeps its lines, and the ways to it. This process is listener and session: the ways tell them apart.
     fn scribe() -> (Scribe, Ways) {
         let (ways, ends) = ways(Level::Info).unwrap();
-        let mut scribe = Scribe::new(ends, Pid::this(), desk(None));
+        let mut scribe = Scribe::new(ends, Pid::this(), setup(None));
         scribe.log = Output::Kept(Vec::new());
         (scribe, ways)
     }
@@ -365,10 +365,10 @@ mod tests {
         }
     }
 
-    fn desk(audit: Option<PathBuf>) -> Desk {
+    fn setup(audit: Option<PathBuf>) -> Setup {
         let houses = vec![House { address: "tls://here".into(), speaks_tls: true }];
         let (target, level) = (LogTarget::Stderr, Level::Info);
-        Desk { level, target, audit, notice: None, houses, started: 0x1234, occasion: "a test" }
+        Setup { level, target, audit, notice: None, houses, started: 0x1234, occasion: "a test" }
     }
 
     fn caller(peer: &str) -> Caller {
@@ -490,7 +490,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("audit");
         let (ways, ends) = ways(Level::Debug).unwrap();
-        let mut scribe = Scribe::new(ends, Pid::this(), desk(Some(path.clone())));
+        let mut scribe = Scribe::new(ends, Pid::this(), setup(Some(path.clone())));
         scribe.log = Output::Kept(Vec::new());
         let action = Action { path: Some("a%0Ab".into()), ..Action::unknown() };
         ways.sessions.send(&Record::Action(Box::new(action))); // a child may be faster than its parent

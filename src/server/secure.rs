@@ -37,6 +37,7 @@ fn failed(wire: &mut Wire, cut: &Cut, log: &Log) -> Ending {
         Cut::Closed | Cut::Io(_) => Ending::Vanished,
         Cut::TimedOut => Ending::LoginTimedOut,
         Cut::Stopping if wire.waiter.errand() == Errand::MakeRoom => Ending::SentAway,
+        Cut::Stopping if wire.waiter.errand() == Errand::Kicked => Ending::Kicked,
         Cut::Stopping => Ending::ShutDown,
         // It does not believe us: no fault of its own.
         Cut::Tls(Error::AlertReceived(alert)) => {

@@ -3,11 +3,11 @@
 use super::action::{Action, Outcome};
 use super::confine::{self, Walls, descriptors};
 use super::control::Control;
-use super::ending::Ending;
+use super::ending::{Ending, KICKED};
 use super::login::{self, Stranger};
 use super::member::Member;
 use super::record::{Level, Log};
-use super::scoreboard::{Figure, Tally};
+use super::scoreboard::{Figure, State, Tally};
 use super::secure::secure;
 use super::talk::Talk;
 use super::verbs;
@@ -69,7 +69,7 @@ pub struct Times {
 }
 
 /// Serves one client. `stop` has been installed already, so that no signal is missed.
-pub fn run(brief: Brief, stop: StopPipe) -> Ending {
+pub fn run(mut brief: Brief, stop: StopPipe) -> Ending {
     allocator::wipe_what_is_freed(true); // until a user is there
     let waiter = Waiter::new(stop, brief.times.grace);
     descriptors::report_panics(&brief.log);
@@ -91,10 +91,11 @@ pub fn run(brief: Brief, stop: StopPipe) -> Ending {
             return ending;
         }
     }
+    brief.tally.state(State::Login);
     let Brief { peer, users, limits, .. } = brief;
     let (storage, login_by) = (brief.storage.as_fd(), brief.times.login_by);
     let stranger = Stranger { talk, peer, users, limits, storage, login_by, asked: None, barred: None };
-    let (mut talk, user, welcome, limits) = match login::admit(stranger, &brief.log) {
+    let (mut talk, user, welcome, limits) = match login::admit(stranger, &brief.log, &brief.tally) {
         Ok(admitted) => admitted,
         Err(ending) => return ending,
     };
@@ -105,6 +106,7 @@ pub fn run(brief: Brief, stop: StopPipe) -> Ending {
         return failed(&brief.log, &format!("cannot tell the listener of {user}'s login: {cut}"));
     }
     brief.log.has_user(); // the listener says who
+    brief.tally.has_user(user);
     brief.tally.add(Figure::Logins, 1);
     let control = match Control::enter(brief.storage.as_fd(), &user, &limits) {
         Ok(control) => control,
@@ -224,8 +226,11 @@ fn part(member: &mut Member, cut: &Cut) -> Ending {
             return Ending::Vanished;
         }
         Cut::TimedOut => Ending::TimedOut,
-        Cut::Stopping if member.talk.wire.waiter.errand() == Errand::UserGone => Ending::SentAway,
-        Cut::Stopping => Ending::ShutDown,
+        Cut::Stopping => match member.talk.wire.waiter.errand() {
+            Errand::UserGone => Ending::SentAway,
+            Errand::Kicked => Ending::Kicked,
+            Errand::Ending | Errand::MakeRoom => Ending::ShutDown,
+        },
         Cut::Tls(_) => return Ending::Protocol,
         Cut::Line(_) | Cut::Protocol => Ending::Protocol,
     };
@@ -237,6 +242,7 @@ fn part(member: &mut Member, cut: &Cut) -> Ending {
         Cut::Stopping if ending == Ending::SentAway => {
             member.talk.farewell(Code::LoginRefused, "your login is no longer valid; log in again")
         }
+        Cut::Stopping if ending == Ending::Kicked => member.talk.farewell(Code::LoginRefused, KICKED),
         Cut::Stopping => {
             member.talk.farewell(Code::ShuttingDown, "the server is ending; what is unfinished can be resumed")
         }

@@ -3,6 +3,7 @@
 
 pub mod accept;
 pub mod allocator;
+pub mod clock;
 pub mod credentials;
 pub mod deaths;
 pub mod descriptors;
@@ -23,7 +24,9 @@ pub mod shared;
 pub mod signals;
 pub mod stack;
 pub mod statx;
+pub mod title;
 pub mod unforked;
+pub mod window;
 pub mod writeback;
 pub mod xattr;
 pub mod zone;

@@ -12,8 +12,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
 
-/// Counters in one page.
-pub const WORDS: usize = 16;
+/// Words in use of a page: half a kilobyte, so that they fit into the smallest page there is.
+pub const WORDS: usize = 64;
 
 /// Pages of counters that children share with the process that made them.
 pub struct SharedPages {

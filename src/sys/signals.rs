@@ -79,6 +79,8 @@ pub const USER_GONE: Signal = Signal::SIGUSR2;
 
 /// Asks the listener to go on as a new version of itself.
 pub const UPGRADE: Signal = Signal::SIGUSR2;
+/// Asks a session to end because the operator says so.
+pub const KICKED: Signal = Signal::SIGQUIT;
 
 /// What a [`StopPipe`] has heard.
 #[derive(Debug, Clone, Copy)]
@@ -91,6 +93,8 @@ pub struct Heard {
     pub make_room: bool,
     /// [`USER_GONE`].
     pub user_gone: bool,
+    /// [`KICKED`].
+    pub kicked: bool,
 }
 
 impl StopPipe {
@@ -101,7 +105,7 @@ impl StopPipe {
 
     /// Catches those two and what the listener says to a session alone.
     pub fn of_session() -> io::Result<Self> {
-        SignalPipe::new(&[Signal::SIGINT, Signal::SIGTERM, MAKE_ROOM, USER_GONE]).map(StopPipe)
+        SignalPipe::new(&[Signal::SIGINT, Signal::SIGTERM, MAKE_ROOM, USER_GONE, KICKED]).map(StopPipe)
     }
 
     /// What to poll for input.
@@ -121,6 +125,7 @@ impl StopPipe {
             urgent: self.0.came(Signal::SIGTERM),
             make_room: self.0.came(MAKE_ROOM),
             user_gone: self.0.came(USER_GONE),
+            kicked: self.0.came(KICKED),
         }
     }
 }

@@ -11,7 +11,6 @@ use nix::unistd::Pid;
 pub use raw::Raw;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -63,7 +62,6 @@ static USERS: LazyLock<String> = LazyLock::new(|| {
 pub struct Server {
     process: Child,
     home: tempfile::TempDir,
-    mark: String,
     log: Arc<Mutex<Vec<String>>>,
     /// What it printed for each listener.
     pub listening: Vec<String>,
@@ -76,6 +74,8 @@ pub struct Process {
     pub pid: Pid,
     pub parent: Pid,
     pub group: Pid,
+    /// Of terminals (setsid(2)): each server of a test has one of its own.
+    pub session: Pid,
     pub state: char,
 }
 
@@ -108,11 +108,14 @@ fn command_under(umask: &str, home: &Path, options: &[&str]) -> Command {
 /// The same with this program.
 pub fn command_of(binary: &Path, umask: &str, home: &Path, options: &[&str]) -> Command {
     let mut command = Command::new("/bin/sh");
-    command.args(["-c", &format!("umask {umask}; exec \"$0\" \"$@\"")]).arg(binary);
+    command.args(["-c", &format!("umask {umask}; exec setsid \"$0\" \"$@\"")]).arg(binary);
     command.env("DFOS_FORKD_CONFIG", "none"); // nothing of this machine's own
     command.args(options).current_dir(home).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.arg("--dir").arg(home.join("storage")).arg("--users").arg(home.join("users"));
     command.arg("--state-dir").arg(home.join("state"));
+    if !options.contains(&"--control") {
+        command.args(["--control", "none"]); // the usual one is the machine's
+    }
     if !options.contains(&"--max-penalty") {
         command.args(["--max-penalty", "0"]); // all tests come from one address, and many offend on purpose
     }
@@ -171,7 +174,6 @@ impl Server {
         if listeners == 0 {
             command.args(["--listen", "tcp://127.0.0.1:0"]); // most tests read and write the bytes of the protocol themselves
         }
-        let mark = home.path().to_string_lossy().into_owned();
         let mut process = command.spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let (stderr, kept) = (process.stderr.take().unwrap(), log.clone());
@@ -183,7 +185,7 @@ impl Server {
         let (pen, stdout) = channel();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
         std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| pen.send(line)));
-        let mut server = Server { process, home, mark, log, listening: Vec::new(), over: false };
+        let mut server = Server { process, home, log, listening: Vec::new(), over: false };
         for _ in 0..listeners.max(1) {
             let line = stdout.recv_timeout(PATIENCE).expect("the server says where it listens");
             server.listening.push(line.strip_prefix("listening ").expect(&line).to_owned());
@@ -249,16 +251,10 @@ impl Server {
         find().unwrap()
     }
 
-    /// All processes of this server that live, the listener included: forked children have its command line. (Their environment
-    /// could not be read, not by their own user.)
+    /// All processes of this server that live, the listener included: it leads a session of its own (setsid(2)), which none of them leaves.
     pub fn processes(&self) -> Vec<Process> {
-        let (mark, binary) = (self.mark.as_bytes(), binary());
-        let marked = |p: &Process| {
-            let line = std::fs::read(format!("/proc/{}/cmdline", p.pid)).unwrap_or_default();
-            (line.starts_with(binary.as_os_str().as_bytes()) || line.starts_with(mark))
-                && line.split(|b| *b == 0).any(|word| word.starts_with(mark))
-        };
-        all_processes().into_iter().filter(marked).collect()
+        let ours = |p: &Process| p.session == self.pid() && p.state != 'Z';
+        all_processes().into_iter().filter(ours).collect()
     }
 
     /// The scribe: the child that leads a process group.
@@ -405,5 +401,6 @@ pub fn process(pid: i32) -> Option<Process> {
         state: words.first()?.chars().next()?,
         parent: number(1)?,
         group: number(2)?,
+        session: number(3)?,
     })
 }

@@ -41,6 +41,7 @@ impl Offence {
                 | Ending::ShutDown
                 | Ending::SentAway
                 | Ending::Turned
+                | Ending::Kicked
                 | Ending::Failed,
             ) => None,
         }

@@ -20,10 +20,12 @@ pub enum Refusal {
     Network,
     /// The machine has nothing left for another session.
     Short,
+    /// The server takes nobody new: the operator has it run empty.
+    Draining,
 }
 
 /// The words for each reason in the summary, by [`Refusal::index`].
-const REASONS: [&str; 7] = [
+const REASONS: [&str; 8] = [
     "not on the list",
     "for failures",
     "over the limit of clients",
@@ -31,7 +33,12 @@ const REASONS: [&str; 7] = [
     "over the limit of an address",
     "over the limit of a network",
     "for want of resources",
+    "while draining",
 ];
+
+/// One word for each, for programs.
+const NAMES: [&str; REASONS.len()] =
+    ["denied", "penalty", "full", "logins", "address", "network", "resources", "draining"];
 
 impl Refusal {
     fn index(self) -> usize {
@@ -43,20 +50,13 @@ impl Refusal {
             Refusal::Address => 4,
             Refusal::Network => 5,
             Refusal::Short => 6,
+            Refusal::Draining => 7,
         }
     }
 
-    /// The word for it in the audit.
+    /// The word for it, for programs: in the audit, in metrics.
     pub fn word(self) -> &'static str {
-        match self {
-            Refusal::Denied => "denied",
-            Refusal::Banned(_) => "penalty",
-            Refusal::Full => "full",
-            Refusal::Logins => "logins",
-            Refusal::Address => "address",
-            Refusal::Network => "network",
-            Refusal::Short => "busy",
-        }
+        NAMES.get(self.index()).copied().unwrap_or_default()
     }
 
     /// What the client is told; nothing where it is denied.
@@ -75,6 +75,7 @@ impl Refusal {
             Refusal::Network => {
                 "there are as many clients from your network as the server takes; try again later".into()
             }
+            Refusal::Draining => "the server is being drained; try again later".into(),
             Refusal::Short => "the server cannot start another session; try again later".into(),
         })
     }
@@ -104,6 +105,11 @@ impl Tally {
         if let Some(count) = self.0.get_mut(refusal.index()) {
             *count += 1;
         }
+    }
+
+    /// How many there were for each reason, by its name.
+    pub fn by_reason(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        NAMES.into_iter().zip(self.0)
     }
 
     /// How many there were altogether.

@@ -1,116 +1,185 @@
-//! What the listener has to do with the log and the audit: it hands the scribe its desk, and tells it who comes, who goes and who is
-//! turned away.
+//! The listener at the operator's desk: it tells how it goes, ends sessions, and lets the server run empty. It reads what sessions say of
+//! themselves when it is asked, and believes none of it.
 
 use super::Listener;
-use crate::net::Peer;
+use super::end::Phase;
 use crate::server::children::Child;
-use crate::server::ending::Fate;
-use crate::server::gate::Refusal;
-use crate::server::options::LogOptions;
-use crate::server::record::{Audit, Caller, Level, Log, MOST_LOST, Parting, Record};
-use crate::server::scoreboard::{Figure, Totals};
-use crate::server::scribe::{Desk, House};
-use crate::sys::notice::{Notice, notice, resume};
+use crate::server::desk::answer::{self, VERSION};
+use crate::server::desk::request::{Request, Whom};
+use crate::server::record::Level;
+use crate::server::scoreboard::{Figure, Look, Work};
+use crate::sys::signals::KICKED;
+use crate::sys::title;
+use nix::sys::signal::kill;
 use nix::unistd::Pid;
-use std::fs::File;
-use std::io;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
-/// What sessions say for the audit; and what the scribe tells them by, where it must be written.
-/// `before` is what a program that was here before told them by.
-pub(super) fn audited(log: Log, options: &LogOptions, before: Option<File>) -> io::Result<(Log, Option<Notice>)> {
-    Ok(match (&options.audit, options.audit_required) {
-        (None, _) => (log, None),
-        (Some(_), false) => (log.audited(Audit::BestEffort), None),
-        (Some(_), true) => {
-            let (notice, sight) = before.map_or_else(notice, resume)?;
-            (log.audited(Audit::Required(sight)), Some(notice))
-        }
-    })
+/// What the listener keeps for the operator alone.
+pub(super) struct Books {
+    /// The most sessions that there have been.
+    pub(super) peak: usize,
+    pub(super) kicked: u64,
+    /// What the title says: how many sessions there are, and what the server is doing.
+    titled: Option<(usize, &'static str)>,
 }
 
-/// The time, in Unix seconds.
-pub(super) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-/// A session, as the scribe is told of it.
-pub(super) fn caller(pid: Pid, child: &Child) -> Caller {
-    Caller { pid, serial: child.serial, at: child.at as usize, peer: child.peer.to_string() }
+impl Books {
+    /// From now on.
+    pub(super) fn new() -> Self {
+        Books { peak: 0, kicked: 0, titled: None }
+    }
 }
 
 impl Listener {
-    /// In a scribe that has just been forked: what it writes, and where.
-    pub(super) fn desk(&mut self, occasion: &'static str) -> Desk {
-        let options = &self.options.log;
-        let house =
-            |socket: &super::Socket| House { address: socket.address.to_string(), speaks_tls: socket.speaks_tls() };
-        Desk {
-            level: options.level(),
-            target: options.target(),
-            audit: options.audit.clone(),
-            notice: self.notice.take(),
-            houses: self.sockets.iter().map(house).collect(),
-            started: self.started,
-            occasion,
+    /// The name of a session, which no other has, of this server or of those before it; the audit knows it by the same.
+    fn name_of(&self, child: &Child) -> String {
+        format!("{:x}-{}", self.started, child.serial)
+    }
+
+    /// Answers who has asked, and keeps the books and the title.
+    pub(super) fn serve_desk(&mut self) {
+        self.keep_books();
+        for (whose, asked) in self.desk.turn(Instant::now()) {
+            let answer = match asked {
+                Ok(Request::Status) => answer::text(&self.status()),
+                Ok(Request::Kick(whom)) => self.kick(&whom),
+                Ok(Request::Drain(within)) => self.drain(within),
+                Err(why) => answer::fault(&why),
+            };
+            self.desk.answer(whose, answer);
         }
     }
 
-    /// Tells the scribe that its files have been put away; again later, if it did not hear.
-    pub(super) fn reopen_logs(&mut self) {
-        if self.to_reopen && self.log.send(&Record::Reopen) {
-            self.to_reopen = false;
-        } else if self.to_reopen {
-            self.untold.get_or_insert(Instant::now() + super::REST);
+    fn keep_books(&mut self) {
+        let (count, state) = (self.children.count(), self.phase.as_str());
+        self.books.peak = self.books.peak.max(count);
+        if self.books.titled.replace((count, state)) != Some((count, state)) {
+            let state = if state == "serving" { "" } else { state };
+            let gap = if state.is_empty() { "" } else { ", " };
+            title::set(format_args!("dfos-forkd: listener {count} of {}{gap}{state}", self.options.max_clients));
         }
     }
 
-    /// Tells how a session ended, and what it did in all.
-    pub(super) fn tell_parted(&mut self, pid: Pid, child: &Child, fate: Fate, figures: &Totals) {
-        let unsaid = figures.get(Figure::Unsaid).min(MOST_LOST);
-        if unsaid > 0 {
-            self.tell(&Record::Lost(unsaid, format!("the log was too slow for session {pid}")));
+    fn status(&self) -> answer::Status {
+        let mut totals = self.totals;
+        let mut all: Vec<_> = self.children.all().collect();
+        all.sort_unstable_by_key(|(_, child)| child.serial);
+        let now = OffsetDateTime::now_utc();
+        let start = i64::try_from(self.started).unwrap_or_default();
+        let begun = OffsetDateTime::from_unix_timestamp(start).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        let sessions = all.into_iter().map(|(pid, child)| {
+            let look = self.scoreboard.look(child.slot);
+            totals.add(&look.totals);
+            self.session(pid, &child, look, now)
+        });
+        let sessions = sessions.collect();
+        answer::Status {
+            v: VERSION,
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: self.pid.as_raw(),
+            state: self.phase.as_str().into(),
+            time: stamp(now),
+            started: stamp(begun),
+            start,
+            uptime: (now - begun).as_seconds_f64().max(0.0),
+            listeners: self.sockets.iter().map(|socket| socket.address.to_string()).collect(),
+            max_clients: self.options.max_clients.into(),
+            peak: self.books.peak as u64,
+            connections: self.connections,
+            logins: totals.get(Figure::Logins),
+            logins_refused: totals.get(Figure::Refusals),
+            turned_away: self.gate.tally.by_reason().map(|(reason, count)| (reason.into(), count)).collect(),
+            sent_away: self.sent_away,
+            kicked: self.books.kicked,
+            files_in: totals.get(Figure::FilesIn),
+            bytes_in: totals.get(Figure::BytesIn),
+            files_out: totals.get(Figure::FilesOut),
+            bytes_out: totals.get(Figure::BytesOut),
+            sessions,
         }
-        let level = if fate.is_alarming() { Level::Error } else { Level::Info };
-        let (count, took) = (self.children.count(), child.since.elapsed());
-        let moved = [Figure::FilesIn, Figure::BytesIn, Figure::FilesOut, Figure::BytesOut].map(|of| figures.get(of));
-        let [files_in, bytes_in, files_out, bytes_out] = moved;
-        let told = if moved == [0; 4] {
-            String::new()
-        } else {
-            format!(", {files_in} files in ({bytes_in} bytes), {files_out} files out ({bytes_out} bytes)")
+    }
+
+    fn session(&self, pid: Pid, child: &Child, look: Look, now: OffsetDateTime) -> answer::Session {
+        let age = child.since.elapsed();
+        answer::Session {
+            session: self.name_of(child),
+            pid: pid.as_raw(),
+            user: child.user.map(|user| user.to_string()),
+            peer: child.peer.to_string(),
+            since: stamp(now - age),
+            seconds: seconds(age),
+            state: look.state.as_str().into(),
+            idle: seconds(look.quiet.min(age)),
+            work: look.work.map(work),
+        }
+    }
+
+    /// Ends sessions, as it ends those of users who are gone: no penalty, and who does not go is killed.
+    fn kick(&mut self, whom: &Whom) -> String {
+        let is_meant = |pid: Pid, child: &Child| match whom {
+            Whom::Session(name) => self.name_of(child) == *name,
+            Whom::Process(meant) => pid == *meant,
+            Whom::User(user) => child.user == Some(*user),
         };
-        let (peer, seconds) = (&child.peer, took.as_secs_f64());
-        let text = format!("{peer} disconnected, session {pid}: {fate} {seconds:.3}s{told}, {count} active");
-        let parting = Parting { word: fate.word().into(), took, moved };
-        self.tell(&Record::Closed(pid, level, parting, text));
-    }
-
-    /// Tells the log and the audit of a connection that gets no session, as far as they want it.
-    pub(super) fn tell_turned_away(&mut self, at: usize, peer: &Peer, refusal: Refusal) {
+        let met: Vec<_> = self.children.all().filter(|(pid, child)| is_meant(*pid, child)).collect();
         let now = Instant::now();
-        let mut level = None;
-        if let Some(unsaid) = self.throttle.may_say(now) {
-            if unsaid > 0 {
-                self.log.line(Level::Warning, format!("{unsaid} more connections were turned away"));
-            }
-            level = Some(if refusal == Refusal::Denied { Level::Info } else { Level::Warning });
+        let mut kicked = Vec::new();
+        for (pid, child) in met {
+            let user = child.user.map_or(String::new(), |user| format!("{user}@"));
+            self.log.line(Level::Info, format!("session {pid} of {user}{} is ended by the operator", child.peer));
+            self.gate.room.send_away(pid, now);
+            let _ = kill(pid, KICKED); // not yet reaped, so the number is still its own
+            self.books.kicked += 1;
+            kicked.push(self.name_of(&child));
         }
-        let audited = if self.options.log.audit.is_some() { self.audit_throttle.may_say(now) } else { None };
-        self.tell_of_a_flood(audited);
-        if level.is_some() || audited.is_some() {
-            let (peer, word) = (peer.to_string(), refusal.word().to_owned());
-            self.log.send(&Record::TurnedAway(at, peer, level, word, refusal.to_string()));
+        answer::text(&answer::Kicked { v: VERSION, kicked })
+    }
+
+    /// Takes nobody new. Sockets stay open and newcomers are told why: a connection that is only refused says nothing to anybody.
+    fn drain(&mut self, within: Option<Duration>) -> String {
+        let sessions = self.children.count() as u64;
+        match self.phase {
+            Phase::Serving | Phase::Draining(_) => {
+                let limit = within.map_or("no time limit".into(), |within| format!("at most {} s", within.as_secs()));
+                self.log.line(Level::Info, format!("draining: {sessions} active, no new ones, {limit}"));
+                self.phase = Phase::Draining(within.map(|within| Instant::now() + within));
+                answer::text(&answer::Draining { v: VERSION, sessions })
+            }
+            Phase::Ending(_) | Phase::Forcing(..) => answer::fault("the server is ending already"),
         }
     }
 
-    /// Tells the audit how many connections that were turned away are not in it.
-    pub(super) fn tell_of_a_flood(&self, unsaid: Option<u64>) {
-        if let Some(unsaid) = unsaid.filter(|unsaid| *unsaid > 0) {
-            self.log.send(&Record::Lost(
-                unsaid,
-                "of connections that were turned away, the audit takes so many a second".into(),
-            ));
+    /// Ends a server that has run empty, or whose sessions have had their time.
+    pub(super) fn end_if_drained(&mut self) {
+        let Phase::Draining(until) = self.phase else { return };
+        if self.children.count() == 0 || until.is_some_and(|until| until <= Instant::now()) {
+            self.end();
         }
     }
+}
+
+fn work(work: Work) -> answer::Work {
+    let taken = seconds(work.age);
+    let moved = work.done.saturating_sub(work.from);
+    answer::Work {
+        verb: work.verb.to_string(),
+        path: work.path,
+        taken,
+        from: work.from,
+        done: work.done,
+        size: work.end,
+        rate: if taken > 0.0 { (moved as f64 / taken) as u64 } else { 0 },
+    }
+}
+
+/// Seconds with milliseconds.
+fn seconds(span: Duration) -> f64 {
+    span.as_millis() as f64 / 1000.0
+}
+
+/// RFC 3339 in UTC, whole seconds.
+fn stamp(at: OffsetDateTime) -> String {
+    at.replace_nanosecond(0).unwrap_or(at).format(&Rfc3339).unwrap_or_default()
 }

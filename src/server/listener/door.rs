@@ -1,6 +1,7 @@
 //! The listener at the door: it carries out what the gate says, and sends sessions away.
 
 use super::Listener;
+use super::end::Phase;
 use crate::auth::UserName;
 use crate::net::{Peer, tls};
 use crate::proto::{Answer, Code, limits};
@@ -26,6 +27,10 @@ impl Listener {
     /// Whether a connection gets a session; makes room for it, or turns it away.
     pub(super) fn may_enter(&mut self, at: usize, socket: &OwnedFd, peer: &Peer) -> bool {
         let now = Instant::now();
+        if matches!(self.phase, Phase::Draining(_)) {
+            self.turn_away(at, socket, peer, Refusal::Draining);
+            return false;
+        }
         match self.gate.admit(peer, now) {
             Verdict::Admit => true,
             Verdict::AdmitInsteadOf(stranger) => {

@@ -20,10 +20,23 @@ pub(super) const LAST_WORDS: Duration = Duration::from_secs(2);
 /// How far the end has come.
 pub(super) enum Phase {
     Serving,
+    /// Nobody new is taken; the server ends when all have gone, or then.
+    Draining(Option<Instant>),
     /// Sessions have been asked to end, and have until then.
     Ending(Instant),
     /// Sessions have been told to break off, and have until then. `true` if that was asked for.
     Forcing(Instant, bool),
+}
+
+impl Phase {
+    /// As the operator sees it.
+    pub(super) fn as_str(&self) -> &'static str {
+        match self {
+            Phase::Serving => "serving",
+            Phase::Draining(_) => "draining",
+            Phase::Ending(_) | Phase::Forcing(..) => "ending",
+        }
+    }
 }
 
 impl Listener {
@@ -31,7 +44,7 @@ impl Listener {
     pub(super) fn end(&mut self) {
         let now = Instant::now();
         match self.phase {
-            Phase::Serving => {
+            Phase::Serving | Phase::Draining(_) => {
                 let (count, grace) = (self.children.count(), self.options.grace);
                 self.log.line(Level::Info, format!("ending: {count} active, up to {} s to finish", grace.as_secs()));
                 self.forget_upgrade();
@@ -61,7 +74,7 @@ impl Listener {
         let now = Instant::now();
         let empty = self.children.count() == 0;
         match self.phase {
-            Phase::Serving => None,
+            Phase::Serving | Phase::Draining(_) => None,
             Phase::Ending(_) if empty => Some(true),
             Phase::Forcing(_, asked) if empty => Some(!asked),
             Phase::Ending(until) if until <= now => {
@@ -89,6 +102,7 @@ impl Listener {
 
     /// Tells what has been done, and ends the scribe by leaving it nobody to listen to.
     pub(super) fn finish(mut self, orderly: bool) -> io::Result<Role> {
+        self.desk.close();
         let total = |figure| self.totals.get(figure);
         let size = |figure| bytesize::ByteSize(total(figure));
         let told = Record::Line(

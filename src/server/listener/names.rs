@@ -25,7 +25,7 @@ impl Listener {
     /// Tells the scribe of all children: a new one, or one that has missed something.
     pub(super) fn introduce_sessions(&mut self) {
         let known = self.children.all().map(|(pid, child)| {
-            Record::Known(super::desk::caller(pid, &child), child.user.map(|user| user.to_string()))
+            Record::Known(super::telling::caller(pid, &child), child.user.map(|user| user.to_string()))
         });
         let told = std::iter::once(Record::Forget).chain(known).all(|record| self.log.send(&record));
         self.untold = (!told).then(|| Instant::now() + REST);

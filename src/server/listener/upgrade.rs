@@ -9,12 +9,12 @@
 //! Up to the last step nothing has changed: a program that fails, or is not there, leaves the old one serving. Connections that come while
 //! the new one starts wait in the sockets, which stay open.
 
-use super::{LAST_WORDS, Listener, Phase, REST, desk};
+use super::{LAST_WORDS, Listener, Phase, REST, telling};
 use crate::proto::limits;
 use crate::server::children::Children;
 use crate::server::gate::refusal;
 use crate::server::gate::room::Room;
-use crate::server::handover::{Clock, Invitation, Listening, READY, Session, State, Taken, VARIABLE};
+use crate::server::handover::{Clock, Door, Invitation, Listening, READY, Session, State, Taken, VARIABLE};
 use crate::server::record::{Level, Record};
 use crate::server::scoreboard::{LAYOUT, Scoreboard};
 use crate::server::{scribe, words};
@@ -241,6 +241,11 @@ impl Listener {
             ends: self.log_ends.fds().map(number),
             words: [number(self.mouth.fd()), number(self.ears.fd())],
             notice: self.notice.as_ref().map(|notice| number(notice.fd())),
+            desk: self.desk.door().map(|(socket, path, operator)| Door {
+                fd: number(socket),
+                path: path.to_string_lossy().into_owned(),
+                operator: operator.as_raw(),
+            }),
             scoreboard: number(self.scoreboard.fd()),
             layout: LAYOUT,
             children: children.collect(),
@@ -248,6 +253,8 @@ impl Listener {
             totals: self.totals,
             started: self.started,
             connections: self.connections,
+            peak: self.books.peak,
+            kicked: self.books.kicked,
             turned_away: self.gate.tally.0.to_vec(),
             sent_away: self.sent_away,
             generation: self.generation,
@@ -260,7 +267,7 @@ impl Listener {
         let Taken { mouths, ends, words: [mouth, ears], scoreboard, children, penalties, lingering, state, .. } = taken;
         let (ways, log_ends) = scribe::resume(mouths, ends, self.options.log.level());
         (self.log, self.log_ends) = (ways.listener, log_ends);
-        (self.session_log, self.notice) = desk::audited(ways.sessions, &self.options.log, taken.notice)?;
+        (self.session_log, self.notice) = telling::audited(ways.sessions, &self.options.log, taken.notice)?;
         (self.mouth, self.ears) = words::resume(mouth, ears);
         let most = self.options.max_clients as usize + self.options.gate.max_logins as usize + children.len();
         let slots: Vec<_> = children.iter().map(|(_, child, _)| child.slot).collect();
@@ -288,6 +295,7 @@ impl Listener {
         let until = Instant::now() + super::door::LINGER;
         self.lingering = lingering.into_iter().map(|socket| (until, socket)).collect();
         (self.totals, self.connections, self.sent_away) = (state.totals, state.connections, state.sent_away);
+        (self.books.peak, self.books.kicked) = (state.peak, state.kicked);
         (self.generation, self.started) = (state.generation, state.started);
         self.reaper.look_at_all(); // who ended while nobody listened
         Ok(())

@@ -4,12 +4,14 @@ mod check;
 mod log;
 mod report;
 mod serve;
+mod status;
 mod user;
 
 pub use check::CheckOptions;
 pub use log::{LogOptions, LogTarget};
 pub use report::ReportOptions;
 pub use serve::{ChannelOptions, ServeOptions};
+pub use status::{ControlOption, DrainOptions, KickOptions, StatusOptions};
 pub use user::{UserAction, UserOptions, usual_limits_file};
 
 use clap::{Parser, Subcommand};
@@ -57,6 +59,12 @@ pub enum Command {
     Report(ReportOptions),
     /// Add, change, remove or list users
     User(UserOptions),
+    /// Tell how a running server is: its figures, and a table of its sessions
+    Status(StatusOptions),
+    /// End sessions of a running server
+    Kick(KickOptions),
+    /// Have a running server take nobody new, and end when all sessions have
+    Drain(DrainOptions),
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What `dfos-forkd serve` and `check` take.
 
 use super::log::LogOptions;
+use super::status::ControlOption;
 use super::user::usual_limits_file;
 use crate::auth::Limits;
 use crate::net::Address;
@@ -74,6 +75,9 @@ pub struct ServeOptions {
     #[command(flatten)]
     /// The log and the audit.
     pub log: LogOptions,
+    #[command(flatten)]
+    /// Where the operator asks.
+    pub control: ControlOption,
 }
 
 /// How the channel is secured.

@@ -5,9 +5,11 @@
 
 use super::Stop;
 use crate::hash::Running;
+use crate::net::wait::Errand;
 use crate::net::{Cut, Until};
 use crate::proto::{Answer, Code, Digest, Fields, Refusal, Request, limits};
 use crate::server::action::Action;
+use crate::server::ending::KICKED;
 use crate::server::member::Member;
 use crate::server::scoreboard::Figure;
 use crate::store::digest as store_digest;
@@ -41,6 +43,7 @@ pub(super) fn download(member: &mut Member, request: &Request, action: &mut Acti
     let fields = fields.with("offset", range.offset).with("length", range.length).maybe("sha256", known);
     (action.size, action.bytes, action.resumed) = (Some(reading.meta.size), Some(0), range.offset > 0);
     member.answer(Answer::Ready(fields))?;
+    member.tally.transfer(range.offset, Some(range.offset + range.length));
     Ok(match send(member, &reading, &range, Sum::new(known), action)? {
         Sent::Whole(digest) => {
             if known.is_none() {
@@ -95,8 +98,16 @@ const CHANGED: &str = "the file changed while it was sent; ask again";
 /// Waits until a piece of `count` bytes may go out; how the body ends if the server must before. `last` is the piece before.
 fn pace(member: &mut Member, count: usize, last: u64) -> Result<Option<Sent>, Cut> {
     match member.pace_down(count) {
-        Err(Cut::Stopping) => Ok(Some(Sent::Broken(Code::ShuttingDown, last, "the server is ending; resume later"))),
+        Err(Cut::Stopping) => Ok(Some(stopped(member, last))),
         other => other.map(|()| None),
+    }
+}
+
+/// How a body ends that the session must break off.
+fn stopped(member: &Member, last: u64) -> Sent {
+    match member.talk.wire.waiter.errand() {
+        Errand::Kicked => Sent::Broken(Code::LoginRefused, last, KICKED),
+        _ => Sent::Broken(Code::ShuttingDown, last, "the session is ending; resume later"),
     }
 }
 
@@ -129,7 +140,7 @@ fn send(member: &mut Member, reading: &Reading, range: &Range, mut sum: Sum, act
     let mut last = 0;
     while offset < end {
         if member.talk.wire.waiter.must_stop() {
-            return Ok(Sent::Broken(Code::ShuttingDown, last, "the session is ending; resume later"));
+            return Ok(stopped(member, last));
         }
         let piece = member.grant_down((end - offset).min(limits::PIECE as i64) as usize);
         if let Some(broken) = pace(member, piece, last)? {
@@ -139,6 +150,7 @@ fn send(member: &mut Member, reading: &Reading, range: &Range, mut sum: Sum, act
         let until = Until::silent_for(limits::STALL);
         let (good, trouble) = member.talk.wire.send_piece(reading.file.as_fd(), &mut offset, piece, until)?;
         count(member, action, good as u64);
+        member.tally.reached(offset as u64);
         if let Some(trouble) = trouble {
             return Ok(broken(&trouble, good as u64));
         }

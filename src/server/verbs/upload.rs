@@ -22,6 +22,7 @@ pub(super) fn upload(member: &mut Member, request: &Request, action: &mut Action
         }
     };
     let staged = agree(member, request, staged)?;
+    member.tally.transfer(staged.written(), request.number("size")?);
     receive(member, staged, action, began)
 }
 
@@ -189,8 +190,11 @@ fn body(member: &mut Member, staged: &mut Staged) -> Result<Body, Cut> {
                 if staged.written() > 0 {
                     member.go_on()?; // what came before a long body is not to wait for its end
                 }
-                let taken =
-                    member.receive(count, |member, bytes| staged.write(&mut member.tree, bytes, &mut member.talk))?;
+                let taken = member.receive(count, |member, bytes| {
+                    staged.write(&mut member.tree, bytes, &mut member.talk)?;
+                    member.tally.reached(staged.written());
+                    Ok(())
+                })?;
                 if let Err(trouble) = taken {
                     return Ok(Body::Failed(trouble));
                 }
