@@ -27,20 +27,36 @@ const LONGEST: usize = limits::PASSWORD + 2;
 
 /// Finds the password for `who` (for the prompt), asking each source in its order.
 pub fn find(options: &Options, who: &str) -> Result<Secret, Failure> {
+    match without_asking(options)? {
+        Some(secret) => Ok(secret),
+        None => from_terminal(who),
+    }
+}
+
+/// Finds the password where nobody needs to be asked; `None` where somebody would.
+pub fn without_asking(options: &Options) -> Result<Option<Secret>, Failure> {
     if let Some(command) = &options.password_command {
         let mut shell = Command::new("/bin/sh");
-        return from_command(shell.arg("-c").arg(command));
+        return from_command(shell.arg("-c").arg(command)).map(Some);
     }
-    match &options.password_file {
+    let secret = match &options.password_file {
         Some(path) if path.as_os_str() == "-" => {
-            return first_line(StandardInput, |error| format!("cannot read the password from standard input: {error}"));
+            first_line(StandardInput, |error| format!("cannot read the password from standard input: {error}"))
         }
-        Some(path) => return from_file(path),
-        None => {}
-    }
-    match std::env::var_os(VARIABLE) {
-        Some(value) => Ok(Zeroizing::new(value.into_vec())),
-        None => from_terminal(who),
+        Some(path) => from_file(path),
+        None => return Ok(std::env::var_os(VARIABLE).map(|value| Zeroizing::new(value.into_vec()))),
+    };
+    secret.map(Some)
+}
+
+/// Where the password comes from, in words.
+pub fn source(options: &Options) -> String {
+    match (&options.password_command, &options.password_file) {
+        (Some(_), _) => "a command".into(),
+        (None, Some(path)) if path.as_os_str() == "-" => "standard input".into(),
+        (None, Some(path)) => escape(path.as_os_str().as_bytes()),
+        (None, None) if std::env::var_os(VARIABLE).is_some() => VARIABLE.into(),
+        (None, None) => "a question on the terminal".into(),
     }
 }
 

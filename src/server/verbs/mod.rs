@@ -8,6 +8,7 @@ pub mod help;
 pub mod hostile;
 mod list;
 mod mkdir;
+mod ping;
 mod quota;
 mod rename;
 mod rmdir;
@@ -89,7 +90,7 @@ pub fn carry_out(member: &mut Member, request: &Request) -> Result<Next, Cut> {
         Verb::Quota => quota::quota(member),
         #[cfg(feature = "hostile")]
         Verb::Hostile => hostile::answer(request).map_err(Stop::from).and_then(|answer| Ok(member.answer(answer)?)),
-        Verb::Ping => member.answer(Answer::Ok(Fields::words("pong"))).map_err(Stop::from),
+        Verb::Ping => ping::ping(member),
         Verb::Auth | Verb::Login => Err(Refusal::new(Code::BadRequest, "you are logged in already").into()),
         Verb::Logout => {
             member.answer(Answer::Ok(Fields::words("bye")))?;

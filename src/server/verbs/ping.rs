@@ -1,0 +1,18 @@
+//! PING: a sign of life, and what who looks for a fault compares: the server's clock and version. Only those who have logged in are
+//! told; before, the answer is the bare `OK pong`.
+
+use super::Stop;
+use crate::proto::{Answer, Fields, Mtime};
+use crate::server::member::Member;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The version, as `--version` tells it.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Answers.
+pub(super) fn ping(member: &mut Member) -> Result<(), Stop> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let time = Mtime { seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX), nanos: since.subsec_nanos() };
+    let pong = Fields::words("pong").with("time", time).with("version", VERSION);
+    Ok(member.answer(Answer::Ok(pong))?)
+}
