@@ -32,7 +32,8 @@ pub fn run(text: &OsStr) -> Exit {
 }
 
 fn complete(words: &[OsString], current: &OsString) -> Answer {
-    let command = cli::command();
+    let mut command = cli::command();
+    command.build();
     let slot = slot::at_cursor(&command, words, current);
     let Due::Value { name, .. } = &slot.due else { return slot::answer(&command, &slot, current) };
     let loaded = || config::load(&settled(&command, words), &config::of_process).ok();
@@ -56,7 +57,7 @@ fn settled(command: &clap::Command, words: &[OsString]) -> Vec<OsString> {
         };
         let Some(arg) = command.get_arguments().find(|arg| arg.get_long() == Some(long)) else { continue };
         kept.push(word.clone());
-        if value.is_none() && arg.get_value_names().is_some() {
+        if value.is_none() && arg.get_num_args().is_some_and(|range| range.takes_values()) {
             kept.extend(words.next().cloned());
         }
     }
@@ -132,7 +133,8 @@ mod tests {
 
     #[test]
     fn only_what_says_which_server_is_taken_from_an_unfinished_line() {
-        let command = cli::command();
+        let mut command = cli::command();
+        command.build();
         let kept = |line: &str| settled(&command, &words(line)).into_iter().skip(1).collect::<Vec<_>>();
         assert_eq!(kept("--server work get -r --user=anna"), words("--server work --user=anna"));
         assert_eq!(kept("get --to x --quiet a"), words("--quiet"));

@@ -8,6 +8,7 @@ use super::record::Level;
 use super::users::{Loaded, Sources};
 use super::{capacity, check, session, user_command, users};
 use crate::auth::{self, Limits};
+use crate::completion;
 use crate::net::Address;
 use crate::net::listen::{Listener as Socket, listen_on};
 use crate::net::tls;
@@ -15,7 +16,7 @@ use crate::store::tree::Policy;
 use crate::sys::fork::exit_child;
 use crate::sys::heap;
 use crate::sys::signals::{self, StopPipe};
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Uid, geteuid};
@@ -30,12 +31,20 @@ use std::process::ExitCode;
 /// What is wrong with a listener that speaks plain text to other machines.
 pub const EXPOSED: &str = "would be reachable from other machines in plain text: use tls://, or say --allow-plaintext";
 
+/// The program, as its command line begins.
+const PROGRAM: &str = "dfos-forkd";
+
 /// Runs `dfos-forkd`.
 pub fn main() -> ExitCode {
     let options = Options::parse();
     let result = match options.command {
         Some(Command::User(command)) => user_command::run(&command),
         Some(Command::Check(serve)) => Ok(check::run(&serve)),
+        Some(Command::Completions { shell }) => print(shell.script(PROGRAM).as_bytes()),
+        Some(Command::Complete { line }) => {
+            let line = completion::line::split(&line, PROGRAM);
+            print(&completion::complete(&Options::command(), &line).print(&line.kept))
+        }
         Some(Command::Serve(serve)) => serve_files(serve),
         None => serve_files(options.serve),
     };
@@ -48,6 +57,13 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints what was asked for.
+fn print(text: &[u8]) -> Result<ExitCode, String> {
+    let mut out = io::stdout();
+    let printed = out.write_all(text).and_then(|()| out.flush());
+    printed.map(|()| ExitCode::SUCCESS).map_err(|why| format!("cannot print: {why}"))
 }
 
 fn serve_files(options: ServeOptions) -> Result<ExitCode, String> {

@@ -315,7 +315,7 @@ mod tests {
     #[test]
     fn what_is_not_understood_is_an_error_with_its_line_and_the_right_word() {
         for (text, line, words) in [
-            ("\n[defaults]\nretry = 3\n", 3, "did you mean 'retries'"),
+            ("\n[defaults]\nretires = 3\n", 3, "did you mean 'retries'"),
             ("[defaults]\npasword-file = \"/x\"\n", 2, "did you mean 'password-file'"),
             ("[server.a]\nurl = \"tls://a\"\n", 1, "did you mean 'servers'"),
             ("retries = 3\n", 1, "[defaults] above it"),

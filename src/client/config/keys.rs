@@ -100,7 +100,7 @@ fn key(arg: &Arg, command: Option<&str>) -> Option<Key> {
     let kind = match arg.get_action() {
         ArgAction::SetTrue => Kind::Switch("true"),
         ArgAction::Count => Kind::Count,
-        _ if value_name.is_none() => Kind::Switch("-"),
+        _ if arg.get_num_args().is_some_and(|range| !range.takes_values()) => Kind::Switch("-"),
         _ if value_name == Some("FILE") => Kind::Path,
         _ => Kind::Word,
     };

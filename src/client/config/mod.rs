@@ -111,6 +111,8 @@ pub fn load(words: &[OsString], environment: Environment) -> Result<Loaded, clap
     if let Some(server) = settings.get("server") {
         cli.options.server = Some(server.value.clone());
     }
+    // An address on the command line may have brought one.
+    cli.options.user = cli.options.user.or_else(|| settings.get("user").map(|user| user.value.clone()));
     Ok(Loaded { cli, settings: Ok(settings) })
 }
 
