@@ -15,6 +15,7 @@ export DFOS_SERVER=unix:/nonexistent/no-default-server
 export DFOS_USER=nobody-in-particular
 export LC_ALL=C
 unset DFOS_PASSWORD
+export DFOS_CONFIG=none # nor is the configuration of who runs the tests used
 
 WORK=$(mktemp -d "${TMPDIR:-/tmp}/dfos-test.XXXXXX")
 PASSED=0 FAILED=0 SKIPPED=0

@@ -1,6 +1,5 @@
 """press-tab.py SHELL SCRIPT LINE: types LINE and Tab into an interactive SHELL that has loaded the completions in SCRIPT, presses
-Enter, and prints the arguments that dfos-client is then called with, one a line. A quote that LINE leaves open is closed by the shell's
-completion or, if that did not, with another quote."""
+Enter, and prints the arguments that dfos-client is then called with, one a line."""
 
 import os
 import pty
@@ -67,22 +66,14 @@ def main():
         os.write(master, prepare.encode() + b"\r")
         if PROMPT not in read_until(master, PROMPT, b"", PATIENCE):
             sys.exit(f"{SHELL} does not come up")
-        settle_after = LINE.encode() + b"\t"
-        os.write(master, settle_after)
+        os.write(master, LINE.encode() + b"\t")
         settle(master)
-        if LINE.count("'") % 2:
-            os.write(master, b"\x05")  # to the end, over a quote that was closed
         os.write(master, b"\r")
-        end = time.monotonic() + 3
+        end, drawn = time.monotonic() + PATIENCE, b""
         while not os.path.exists(told) and time.monotonic() < end:
-            read_until(master, b"\0", b"", 0.1)
-        if not os.path.exists(told) and LINE.count("'") % 2:
-            os.write(master, b"\x03" + LINE.encode() + b"\t")
-            settle(master)
-            os.write(master, b"'\r")
-        end = time.monotonic() + PATIENCE
-        while not os.path.exists(told) and time.monotonic() < end:
-            read_until(master, b"\0", b"", 0.1)
+            drawn = read_until(master, b"\0", drawn, 0.1)
+        if not os.path.exists(told):
+            sys.exit(f"{SHELL} did not run it: {drawn!r}")
         print(open(told, encoding="utf-8", errors="surrogateescape").read(), end="")
     finally:
         os.kill(pid, 9)

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 pub const DEFAULT_SERVER: &str = "tls://127.0.0.1:9000";
 
 /// Put files on a DFOS server, get them back, list and organise them.
-#[derive(Debug, Parser)]
+#[derive(Debug, Clone, Parser)]
 #[command(name = "dfos-client", version, disable_help_subcommand = true)]
 pub struct Cli {
     #[command(flatten)]
@@ -438,10 +438,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Err
 }
 
 /// Parses one line of the shell, split into words. What `settings` say holds for its options, too.
-pub fn parse_line(
-    words: impl IntoIterator<Item = OsString>,
-    settings: &Settings,
-) -> Result<LineCommand, clap::Error> {
+pub fn parse_line(words: impl IntoIterator<Item = OsString>, settings: &Settings) -> Result<LineCommand, clap::Error> {
     Ok(Line::from_arg_matches(&settings.apply(line_command()).try_get_matches_from(words)?)?.command)
 }
 

@@ -40,7 +40,9 @@ fn complete(words: &[OsString], current: &OsString) -> Answer {
     match name.as_str() {
         "SERVER" => slot::matching(loaded().and_then(|all| all.settings.ok()).map_or(vec![], servers), &slot, current),
         "URL" => slot::matching(loaded().map_or(vec![], |all| known(&all.cli.options)), &slot, current),
-        "REMOTE" => loaded().and_then(|all| all.settings.ok().and(remote(&all.cli.options, &slot, current))).unwrap_or(Answer::Nothing),
+        "REMOTE" => loaded()
+            .and_then(|all| all.settings.ok().and(remote(&all.cli.options, &slot, current)))
+            .unwrap_or(Answer::Nothing),
         _ => slot::answer(&command, &slot, current),
     }
 }
@@ -48,17 +50,20 @@ fn complete(words: &[OsString], current: &OsString) -> Answer {
 /// Of the words that stand there the options that hold for every command: they say which server, and as whom.
 fn settled(command: &clap::Command, words: &[OsString]) -> Vec<OsString> {
     let mut kept = vec![OsString::from(PROGRAM)];
-    let mut words = words.iter().take_while(|word| *word != "--");
+    let mut words = words.iter().take_while(|word| *word != "--").peekable();
     while let Some(word) = words.next() {
         let text = word.to_string_lossy();
-        let Some((long, value)) = text.strip_prefix("--").map(|text| text.split_once('=').map_or((text, None), |(l, v)| (l, Some(v))))
+        let Some((long, value)) =
+            text.strip_prefix("--").map(|text| text.split_once('=').map_or((text, None), |(l, v)| (l, Some(v))))
         else {
             continue;
         };
         let Some(arg) = command.get_arguments().find(|arg| arg.get_long() == Some(long)) else { continue };
-        kept.push(word.clone());
-        if value.is_none() && arg.get_num_args().is_some_and(|range| range.takes_values()) {
-            kept.extend(words.next().cloned());
+        let takes_next = value.is_none() && arg.get_num_args().is_some_and(|range| range.takes_values());
+        match (takes_next, words.next_if(|_| takes_next)) {
+            (true, Some(value)) => kept.extend([word.clone(), value.clone()]),
+            (true, None) => {} // it is just being typed
+            (false, _) => kept.push(word.clone()),
         }
     }
     kept
@@ -109,7 +114,8 @@ fn written(lead: &[u8], directory: &[u8], name: &[u8], is_dir: bool) -> Vec<u8> 
 
 fn names_in(options: &Options, directory: &[u8]) -> Option<Vec<glob::Name>> {
     let mut target = run::target(options, |options, _| {
-        password::without_asking(options)?.ok_or_else(|| Failure::new(Exit::Login, "a password would have to be asked for"))
+        password::without_asking(options)?
+            .ok_or_else(|| Failure::new(Exit::Login, "a password would have to be asked for"))
     })
     .ok()?;
     if target.address.is_exposed() {
@@ -139,6 +145,7 @@ mod tests {
         assert_eq!(kept("--server work get -r --user=anna"), words("--server work --user=anna"));
         assert_eq!(kept("get --to x --quiet a"), words("--quiet"));
         assert_eq!(kept("get -- --server evil"), [""; 0]);
+        assert_eq!(kept("get --quiet --server"), words("--quiet"));
     }
 
     #[test]

@@ -3,9 +3,9 @@
 use super::cli::{self, Command, Options};
 use super::cli_config::{About, ConfigAction};
 use super::commands;
+use super::completions;
 use super::config::{self, Loaded, Settings};
 use super::console::{Console, Place};
-use super::completions;
 use super::display::output::{Output, Volume};
 use super::doctor;
 use super::failure::{Exit, Failure};

@@ -1,10 +1,10 @@
 # fish completion of PROGRAM. The program itself knows what may stand at the cursor; fish quotes it.
 # The answer: its kind, a line for bash alone, then the choices.
 function __FUNCTION_complete
-    set -l lines (PROGRAM complete -- (commandline -cp | string collect --no-trim-newlines) 2>/dev/null </dev/null)
+    set -l lines (PROGRAM complete -- (commandline -cp | string collect) 2>/dev/null </dev/null)
     switch "$lines[1]"
         case files
-            __fish_complete_path (commandline -ct)
+            complete -C "'' "(commandline -ct) # as behind a command that nothing is known of
         case directories
             __fish_complete_directories (commandline -ct)
         case words names

@@ -78,9 +78,14 @@ mod tests {
 
     #[test]
     fn what_readline_keeps_ends_with_the_last_unquoted_colon() {
-        for (line, kept) in
-            [("x tls://ho", "tls:"), ("x --to=a:b", "--to=a:"), ("x 'a:b", ""), ("x a\\:b", ""), ("x ab", ""), ("x a:b ", "")]
-        {
+        for (line, kept) in [
+            ("x tls://ho", "tls:"),
+            ("x --to=a:b", "--to=a:"),
+            ("x 'a:b", ""),
+            ("x a\\:b", ""),
+            ("x ab", ""),
+            ("x a:b ", ""),
+        ] {
             assert_eq!(split(OsStr::new(line), "x").kept, kept.as_bytes(), "{line}");
         }
     }
@@ -100,7 +105,11 @@ mod tests {
             ("", &[], ""),
             ("dfos-client get a\\", &["get"], "a"),
         ] {
-            assert_eq!(parts(line), (words.iter().map(|word| word.to_string()).collect(), current.to_owned()), "{line}");
+            assert_eq!(
+                parts(line),
+                (words.iter().map(|word| word.to_string()).collect(), current.to_owned()),
+                "{line}"
+            );
         }
     }
 }

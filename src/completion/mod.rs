@@ -95,7 +95,14 @@ mod tests {
 
     #[test]
     fn a_name_that_a_terminal_would_obey_is_left_out() {
-        let names = [&b"good name"[..], b"\x1b]0;title\x07", b"two\nlines", b"tab\tbed", b"\xff", "right\u{202e}left".as_bytes()];
+        let names = [
+            &b"good name"[..],
+            b"\x1b]0;title\x07",
+            b"two\nlines",
+            b"tab\tbed",
+            b"\xff",
+            "right\u{202e}left".as_bytes(),
+        ];
         let answer = Answer::Names(names.iter().map(|name| name.to_vec()).collect());
         assert_eq!(answer.print(b"a:"), b"names\na:\ngood name\n");
     }

@@ -110,7 +110,9 @@ fn many(arg: &Arg) -> bool {
 fn due(arg: &Arg) -> Due {
     let name = arg.get_value_names().and_then(|names| names.first()).map_or(String::new(), ToString::to_string);
     let choices = arg.get_possible_values().into_iter().filter(|choice| !choice.is_hide_set());
-    let text = |choice: &clap::builder::PossibleValue| choice.get_help().map_or(String::new(), |help| first_line(&help.to_string()));
+    let text = |choice: &clap::builder::PossibleValue| {
+        choice.get_help().map_or(String::new(), |help| first_line(&help.to_string()))
+    };
     Due::Value { name, choices: choices.map(|choice| (choice.get_name().to_owned(), text(&choice))).collect() }
 }
 
@@ -197,7 +199,15 @@ mod tests {
         assert!(names("prog put --").contains(&"--config".to_owned()), "what holds for all commands too");
         assert_eq!(names("prog put --shade d"), ["dark"]);
         assert_eq!(names("prog put --shade=d"), ["--shade=dark"]);
-        for line in ["prog --config ", "prog put ", "prog put a b ", "prog put -l ", "prog put -j 4 ", "prog put -lj4 ", "prog put -- -"] {
+        for line in [
+            "prog --config ",
+            "prog put ",
+            "prog put a b ",
+            "prog put -l ",
+            "prog put -j 4 ",
+            "prog put -lj4 ",
+            "prog put -- -",
+        ] {
             assert_eq!(words(line), Answer::Files, "{line}");
         }
         for line in ["prog put -j ", "prog put -lj ", "prog mv a b ", "prog nonsense ", "prog mv "] {

@@ -89,7 +89,9 @@ pub fn read(path: &Path, keys: &[Key], command: &Command) -> Result<Option<Conte
         return Err(cannot("it belongs to another user, who could have this program run commands".into()));
     }
     if about.mode() & 0o022 != 0 {
-        let text = format!("others can write to it, and so have this program run commands; look at it, then: chmod go-w {shown}");
+        let text = format!(
+            "others can write to it, and so have this program run commands; look at it, then: chmod go-w {shown}"
+        );
         return Err(cannot(text));
     }
     let mut text = String::new();
@@ -154,7 +156,9 @@ impl Reader<'_> {
                     let key = DEFAULT_SERVER.to_owned();
                     contents.default_server = Some(Entry { key, value: server.to_string(), line });
                 }
-                (DEFAULT_SERVER, _) => self.complain(name.span(), "default-server: write the name of a server in quotes"),
+                (DEFAULT_SERVER, _) => {
+                    self.complain(name.span(), "default-server: write the name of a server in quotes")
+                }
                 (DEFAULTS, DeValue::Table(table)) => contents.defaults = self.entries(table, false),
                 (SERVERS, DeValue::Table(table)) => {
                     for (name, value) in table {
@@ -179,18 +183,26 @@ impl Reader<'_> {
         }
         match nearest(name, [DEFAULTS, SERVERS, DEFAULT_SERVER].into_iter()) {
             Some(word) => format!("there is no '{shown}'; did you mean '{word}'?"),
-            None => format!("there is no '{shown}' here; there are {DEFAULT_SERVER}, [{DEFAULTS}] and [{SERVERS}.NAME]"),
+            None => {
+                format!("there is no '{shown}' here; there are {DEFAULT_SERVER}, [{DEFAULTS}] and [{SERVERS}.NAME]")
+            }
         }
     }
 
     fn server(&mut self, name: &str, span: Range<usize>, value: &Spanned<DeValue>) -> Option<Server> {
         let Some(table) = value.get_ref().as_table() else {
-            self.complain(span, format!("'{}' is no table: write [{SERVERS}.NAME] and url = \"…\" below", name.escape_debug()));
+            self.complain(
+                span,
+                format!("'{}' is no table: write [{SERVERS}.NAME] and url = \"…\" below", name.escape_debug()),
+            );
             return None;
         };
         let simple = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         if name.is_empty() || !name.chars().all(simple) {
-            self.complain(span.clone(), format!("'{}': a name has letters, digits, - _ and . only", name.escape_debug()));
+            self.complain(
+                span.clone(),
+                format!("'{}': a name has letters, digits, - _ and . only", name.escape_debug()),
+            );
         }
         let entries = self.entries(table, true);
         let Some((url, value)) = table.iter().find(|(key, _)| key.get_ref() == URL) else {
@@ -228,7 +240,9 @@ impl Reader<'_> {
     }
 
     fn value(&self, name: &str, value: &DeValue, of_server: bool) -> Result<String, String> {
-        let Some(key) = self.keys.iter().find(|key| key.name == name) else { return Err(self.unknown(name, of_server)) };
+        let Some(key) = self.keys.iter().find(|key| key.name == name) else {
+            return Err(self.unknown(name, of_server));
+        };
         let text = match (value, key.kind) {
             (DeValue::Boolean(yes), Kind::Switch(_)) => return Ok(yes.to_string()),
             (_, Kind::Switch(_)) => return Err(format!("{name}: write true or false, without quotes")),

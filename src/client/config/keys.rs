@@ -124,7 +124,9 @@ mod tests {
     fn what_holds_for_all_commands_is_a_key_and_what_is_dangerous_is_none() {
         let keys = of(&cli::command());
         let named = |name: &str| keys.iter().find(|key| key.name == name);
-        for name in ["user", "pin", "ca", "password-file", "password-command", "retries", "timeout", "jobs", "json", "quiet"] {
+        for name in
+            ["user", "pin", "ca", "password-file", "password-command", "retries", "timeout", "jobs", "json", "quiet"]
+        {
             assert!(named(name).is_some(), "{name}");
         }
         for name in ["yes", "recursive", "force", "to", "config", "server", "password", "help"] {
@@ -139,10 +141,13 @@ mod tests {
     fn the_parser_of_the_command_line_judges_values() {
         let command = cli::command();
         let keys = of(&command);
-        let complaint = |name: &str, value| keys.iter().find(|key| key.name == name).unwrap().complaint(&command, value);
+        let complaint =
+            |name: &str, value| keys.iter().find(|key| key.name == name).unwrap().complaint(&command, value);
         assert_eq!(complaint("retries", "5"), None);
         assert_eq!(complaint("jobs", "4"), None);
-        for (name, value) in [("retries", "many"), ("retries", "1001"), ("jobs", "0"), ("pin", "xyz"), ("verbose", "-1")] {
+        for (name, value) in
+            [("retries", "many"), ("retries", "1001"), ("jobs", "0"), ("pin", "xyz"), ("verbose", "-1")]
+        {
             assert!(complaint(name, value).is_some(), "{name} {value}");
         }
     }

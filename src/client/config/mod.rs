@@ -103,25 +103,33 @@ pub fn load(words: &[OsString], environment: Environment) -> Result<Loaded, clap
     let command = cli::command();
     let matches = command.clone().try_get_matches_from(words)?;
     let cli = Cli::from_arg_matches(&matches)?;
-    let settings = match settle(&cli, &matches, &command, environment) {
-        Err(failure) => return Ok(Loaded { cli, settings: Err(failure) }),
-        Ok(settings) => settings,
-    };
+    match settle(&cli, &matches, &command, environment) {
+        Ok(settings) => Ok(Loaded { cli: completed(&settings, command, words)?, settings: Ok(settings) }),
+        Err(failure) => {
+            // What looks for the fault goes on without the file, if a whole address says where to: a name would mean something else.
+            let mut without = cli.clone();
+            without.options.config.config = Some("none".into());
+            let addressed = cli.options.server.clone().or_else(|| environment("DFOS_SERVER")?.into_string().ok());
+            let rest = addressed.filter(|text| text.contains("://"));
+            let rest = rest.and_then(|_| settle(&without, &matches, &command, environment).ok());
+            let cli = rest.map_or(Ok(cli), |settings| completed(&settings, command, words))?;
+            Ok(Loaded { cli, settings: Err(failure) })
+        }
+    }
+}
+
+/// The command line `words` where these values hold.
+fn completed(settings: &Settings, command: Command, words: &[OsString]) -> Result<Cli, clap::Error> {
     let mut cli = Cli::from_arg_matches(&settings.apply(command).try_get_matches_from(words)?)?;
     if let Some(server) = settings.get("server") {
         cli.options.server = Some(server.value.clone());
     }
     // An address on the command line may have brought one.
     cli.options.user = cli.options.user.or_else(|| settings.get("user").map(|user| user.value.clone()));
-    Ok(Loaded { cli, settings: Ok(settings) })
+    Ok(cli)
 }
 
-fn settle(
-    cli: &Cli,
-    matches: &ArgMatches,
-    command: &Command,
-    environment: Environment,
-) -> Result<Settings, Failure> {
+fn settle(cli: &Cli, matches: &ArgMatches, command: &Command, environment: Environment) -> Result<Settings, Failure> {
     let said = |name: &str| environment(name).filter(|value| !value.is_empty());
     let keys = keys::of(command);
     let mut settings = Settings::default();
@@ -144,14 +152,16 @@ fn settle(
     let server = said("DFOS_SERVER").map(|server| text("DFOS_SERVER", server)).transpose()?;
     for (key, value) in [("password", password), ("server", server.as_deref())] {
         let variable = format!("DFOS_{}", key.to_uppercase());
-        let setting = value.map(|value| Setting { key: key.into(), value: value.into(), origin: Origin::Variable(variable) });
+        let setting =
+            value.map(|value| Setting { key: key.into(), value: value.into(), origin: Origin::Variable(variable) });
         variables.extend(setting);
     }
     let contents = settings.contents.clone().unwrap_or_default();
     let path = settings.path.clone().unwrap_or_default();
     let line = |line: usize| Origin::Line(path.clone(), line);
     let from_file = |entries: &[Entry]| {
-        let setting = |entry: &Entry| Setting { key: entry.key.clone(), value: entry.value.clone(), origin: line(entry.line) };
+        let setting =
+            |entry: &Entry| Setting { key: entry.key.clone(), value: entry.value.clone(), origin: line(entry.line) };
         entries.iter().map(setting).collect::<Vec<_>>()
     };
     let mut table = Vec::new();
@@ -183,7 +193,10 @@ fn from_matches(matches: &ArgMatches, command: &Command, into: &mut Vec<Setting>
     for arg in command.get_arguments() {
         let (id, Some(long)) = (arg.get_id().as_str(), arg.get_long()) else { continue };
         let there = matches.try_contains_id(id).is_ok_and(|there| there);
-        if !there || matches.value_source(id) != Some(ValueSource::CommandLine) || into.iter().any(|set| set.key == long) {
+        if !there
+            || matches.value_source(id) != Some(ValueSource::CommandLine)
+            || into.iter().any(|set| set.key == long)
+        {
             continue;
         }
         let raw = matches.try_get_raw(id).ok().flatten();
@@ -232,12 +245,15 @@ fn take_place(
     settings: &mut Settings,
 ) -> Result<(), Failure> {
     let stronger = RIVALS[0].iter().any(|key| settings.get(key).is_some());
-    let Some(at) = layer.iter().position(|setting| setting.key == "server").filter(|_| !stronger) else { return Ok(()) };
+    let Some(at) = layer.iter().position(|setting| setting.key == "server").filter(|_| !stronger) else {
+        return Ok(());
+    };
     let said = layer.remove(at);
     if let Some(server) = contents.server(&said.value) {
         settings.server = Some(server.name.clone());
         let origin = |line| Origin::Line(path.to_owned(), line);
-        let entry = |entry: &Entry| Setting { key: entry.key.clone(), value: entry.value.clone(), origin: origin(entry.line) };
+        let entry =
+            |entry: &Entry| Setting { key: entry.key.clone(), value: entry.value.clone(), origin: origin(entry.line) };
         table.extend(server.entries.iter().map(entry));
         let origin = origin(server.line);
         let user = server.place.user.clone().map(|value| Setting { key: "user".into(), value, origin: origin.clone() });
@@ -259,8 +275,9 @@ fn take_place(
             let text = format!("{} line {line}: {DEFAULT_SERVER}: {failure}", file.display());
             Failure { text, ..failure }
         })?,
-        (None, Origin::Variable(name)) => place::parse(&said.value)
-            .map_err(|failure| Failure { text: format!("{name}: {failure}"), ..failure })?,
+        (None, Origin::Variable(name)) => {
+            place::parse(&said.value).map_err(|failure| Failure { text: format!("{name}: {failure}"), ..failure })?
+        }
         (None, Origin::Option) => place::parse(&said.value)?,
     };
     add_user(layer, place.user.map(|value| Setting { key: "user".into(), value, origin: said.origin.clone() }));

@@ -40,7 +40,10 @@ pub fn run(output: &Output, options: &Options, settings: &Settings, what: Config
 
 fn path(output: &Output, settings: &Settings) -> Result<(), Failure> {
     let Some(path) = &settings.path else {
-        return Err(Failure::new(Exit::NotFound, "no file is looked for: there is no home directory, or 'none' was said"));
+        return Err(Failure::new(
+            Exit::NotFound,
+            "no file is looked for: there is no home directory, or 'none' was said",
+        ));
     };
     let path = path.display().to_string();
     match output.json {
@@ -132,7 +135,8 @@ fn servers(output: &Output, settings: &Settings) -> Result<(), Failure> {
 
 /// Who logs in there, as far as the file says.
 fn user_of<'a>(server: &'a file::Server, contents: &'a file::Contents) -> Option<&'a str> {
-    let said = |entries: &'a [file::Entry]| entries.iter().find(|entry| entry.key == "user").map(|entry| entry.value.as_str());
+    let said =
+        |entries: &'a [file::Entry]| entries.iter().find(|entry| entry.key == "user").map(|entry| entry.value.as_str());
     said(&server.entries).or(server.place.user.as_deref()).or_else(|| said(&contents.defaults))
 }
 

@@ -10,8 +10,12 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 /// What to do about a login that failed.
 pub fn remedy(failure: &Failure) -> &'static str {
     match failure.exit {
-        Exit::Login => "look at --user and at the password; if both are right, the account may be disabled or kept from here: ask the operator",
-        Exit::Identity => "say nothing to this server: it is not the one that holds your account, or somebody stands between",
+        Exit::Login => {
+            "look at --user and at the password; if both are right, the account may be disabled or kept from here: ask the operator"
+        }
+        Exit::Identity => {
+            "say nothing to this server: it is not the one that holds your account, or somebody stands between"
+        }
         Exit::Connect | Exit::Timeout => "wait a moment and try again",
         Exit::NotFound => "ask the operator to make your directory",
         _ => "ask the operator, whose log has the reason",
@@ -34,8 +38,10 @@ pub fn clock_and_versions(chart: &mut Chart, remote: &mut Remote) -> Result<(), 
             let there = there.seconds as f64 + f64::from(there.nanos) / 1e9;
             let ahead = there - (before + round_trip / 2.0);
             if ahead.abs() > CLOCKS_APART.as_secs_f64() + round_trip {
-                let found = format!("the server's is {} {}", span(ahead.abs()), if ahead > 0.0 { "ahead" } else { "behind" });
-                let todo = "set both by NTP ('timedatectl' shows it): times of files and dates of certificates depend on them";
+                let found =
+                    format!("the server's is {} {}", span(ahead.abs()), if ahead > 0.0 { "ahead" } else { "behind" });
+                let todo =
+                    "set both by NTP ('timedatectl' shows it): times of files and dates of certificates depend on them";
                 chart.warning(Step::Clock, &found, todo)?;
             } else {
                 let found = format!("{:.0} ms apart, round trip {:.1} ms", ahead.abs() * 1e3, round_trip * 1e3);
@@ -80,7 +86,9 @@ pub fn space(chart: &mut Chart, remote: &mut Remote) -> Result<(), Failure> {
 
 /// How much is used of what is scarcest, in per cent.
 fn fullest(quota: &Quota) -> u64 {
-    let part = |used: u64, of: u64| (u128::from(used) * 100).checked_div(u128::from(of)).map_or(100, |part| part.min(100) as u64);
+    let part = |used: u64, of: u64| {
+        (u128::from(used) * 100).checked_div(u128::from(of)).map_or(100, |part| part.min(100) as u64)
+    };
     let bytes = quota.limit.map_or(0, |limit| part(quota.used, limit));
     let files = quota.files.zip(quota.files_limit).map_or(0, |(files, limit)| part(files, limit));
     let disk = if quota.free == 0 { 100 } else { 0 };
@@ -93,7 +101,8 @@ mod tests {
 
     #[test]
     fn what_is_scarcest_counts() {
-        let quota = |used, limit, free, files, files_limit| Quota { used, limit, free, files: Some(files), files_limit };
+        let quota =
+            |used, limit, free, files, files_limit| Quota { used, limit, free, files: Some(files), files_limit };
         for (quota, expected) in [
             (quota(5, Some(10), 1, 0, None), 50),
             (quota(5, Some(10), 1, 9, Some(10)), 90),
@@ -108,6 +117,9 @@ mod tests {
 
     #[test]
     fn times_are_told_in_a_unit_that_fits() {
-        assert_eq!([90.0, 3600.0, 86_400.0, 864_000.0].map(span), ["90 seconds", "60 minutes", "24.0 hours", "10 days"]);
+        assert_eq!(
+            [90.0, 3600.0, 86_400.0, 864_000.0].map(span),
+            ["90 seconds", "60 minutes", "24.0 hours", "10 days"]
+        );
     }
 }

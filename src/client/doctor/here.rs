@@ -13,7 +13,11 @@ use std::io::{self, IsTerminal};
 use std::os::unix::fs::MetadataExt;
 
 /// Whether it is known where to connect.
-pub fn configuration(chart: &mut Chart, options: &Options, settings: Result<Settings, Failure>) -> Result<bool, Failure> {
+pub fn configuration(
+    chart: &mut Chart,
+    options: &Options,
+    settings: Result<Settings, Failure>,
+) -> Result<bool, Failure> {
     let settings = match settings {
         Ok(settings) => settings,
         Err(failure) => {
@@ -26,7 +30,11 @@ pub fn configuration(chart: &mut Chart, options: &Options, settings: Result<Sett
     let (address, user) = match options.address().and_then(|address| Ok((address, run::user(options)?))) {
         Ok(both) => both,
         Err(failure) => {
-            chart.failed(Step::Configuration, &failure, "say it by --server and --user, or in the configuration file")?;
+            chart.failed(
+                Step::Configuration,
+                &failure,
+                "say it by --server and --user, or in the configuration file",
+            )?;
             return Ok(false);
         }
     };
@@ -91,7 +99,7 @@ pub fn known_servers(chart: &mut Chart, target: &Target) -> Result<(), Failure> 
     let path = known.path().display();
     let all = match known.all() {
         Ok(all) => all,
-        Err(failure) => return chart.failed(Step::Known, &failure, "no server can be believed before"),
+        Err(failure) => return chart.failed(Step::Known, &failure, "until then no server is believed"),
     };
     match std::fs::metadata(known.path()) {
         Err(_) => chart.fine(Step::Known, &format!("none yet: {path} is made at the first login")),

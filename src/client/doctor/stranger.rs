@@ -41,18 +41,25 @@ pub fn explain(
     let Some(stranger) = peer.filter(|_| curious && failure.code.is_none()).and_then(|peer| meet(target, peer)) else {
         let todo = match failure.exit {
             Exit::Connect if failure.code.is_some() => "wait a moment; if it stays so, tell the operator",
-            Exit::Timeout => "is it the right port? If so, the server hangs, or something on the way holds its answers back",
+            Exit::Timeout => {
+                "is it the right port? If so, the server hangs, or something on the way holds its answers back"
+            }
             _ => "is it the right port? Ask the operator for the server's address",
         };
         return chart.failed(step, failure, todo);
     };
     let (who, todo) = match stranger {
-        Stranger::Plain => {
-            ("a DFOS server that speaks plain text there".into(), format!("if that is meant, its address is {}", other(target, "tcp")))
+        Stranger::Plain => (
+            "a DFOS server that speaks plain text there".into(),
+            format!("if that is meant, its address is {}", other(target, "tcp")),
+        ),
+        Stranger::Encrypted => {
+            ("somebody speaks TLS there".into(), format!("its address is then {}", other(target, "tls")))
         }
-        Stranger::Encrypted => ("somebody speaks TLS there".into(), format!("its address is then {}", other(target, "tls"))),
         Stranger::Busy(text) => (format!("the server takes nobody at present: {text}"), "try again later".into()),
-        Stranger::Web => ("a web server listens there".into(), "ask for the port of the DFOS server; 9000 is the usual one".into()),
+        Stranger::Web => {
+            ("a web server listens there".into(), "ask for the port of the DFOS server; 9000 is the usual one".into())
+        }
         Stranger::Other(text) => (
             format!("another service listens there, which says '{text}'"),
             "ask for the port of the DFOS server; 9000 is the usual one".into(),

@@ -27,7 +27,10 @@ fn told(pong: impl Fn(u64) -> String + Send + 'static) -> String {
 #[test]
 fn a_clock_that_is_off_is_told_with_its_direction() {
     let ahead = told(|now| format!("OK pong time={} version=9.9.9\n", now + 7 * 3600));
-    assert!(ahead.starts_with("warning  clock") && ahead.contains("7.0 hours ahead") && ahead.contains("NTP"), "{ahead}");
+    assert!(
+        ahead.starts_with("warning  clock") && ahead.contains("7.0 hours ahead") && ahead.contains("NTP"),
+        "{ahead}"
+    );
     assert!(ahead.contains("server 9.9.9"), "{ahead}");
     let behind = told(|now| format!("OK pong time={}.000000000\n", now - 600));
     assert!(behind.contains("10 minutes behind"), "{behind}");

@@ -63,7 +63,9 @@ fn certificate(chart: &mut Chart, verifier: &Verifier, shown: &Shown) -> Result<
             }
             return chart.fine(Step::Certificate, &found);
         }
-        None => return chart.fine(Step::Certificate, &format!("there is no authority to ask, the key counts; {dates}")),
+        None => {
+            return chart.fine(Step::Certificate, &format!("there is no authority to ask, the key counts; {dates}"));
+        }
         Some(Err(why)) => told(&why),
     };
     let (found, todo) = (format!("{}; {dates}", told.0), told.1);
@@ -131,6 +133,7 @@ fn date(seconds: i64) -> String {
 fn left(until: i64, now: i64) -> String {
     match (until - now).div_euclid(DAY) {
         days if days < 0 => format!("over since {} days", -days),
+        days if days > 36_525 => "no end in sight".to_owned(),
         days => format!("{days} days left"),
     }
 }

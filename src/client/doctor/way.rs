@@ -27,7 +27,8 @@ pub fn lead(chart: &mut Chart, target: &Target) -> Result<Option<(OwnedFd, Optio
         Ok(found) => found.collect(),
         Err(why) => {
             let failure = Failure::new(Exit::Connect, format!("'{}' has no address: {why}", at.host));
-            let todo = "look at the spelling; try another name or the address itself; is the network up, and its name server?";
+            let todo =
+                "look at the spelling; try another name or the address itself; is the network up, and its name server?";
             chart.failed(Step::Resolve, &failure, todo)?;
             return Ok(None);
         }
@@ -56,7 +57,9 @@ fn reach(target: &Target, address: &Address, peer: Option<SocketAddr>) -> Tried 
     };
     let text = match &result {
         Ok(_) => format!("{} answers after {}", shown(address), took(began)),
-        Err(Cut::TimedOut) => format!("{} does not answer within {:.0} s", shown(address), target.connect.as_secs_f64()),
+        Err(Cut::TimedOut) => {
+            format!("{} does not answer within {:.0} s", shown(address), target.connect.as_secs_f64())
+        }
         Err(cut) => format!("{}: {cut}", shown(address)),
     };
     Tried { text, peer, result }

@@ -63,7 +63,9 @@ fn time(tag: u8, text: &[u8]) -> Option<i64> {
     let text = std::str::from_utf8(text).ok()?.strip_suffix('Z')?;
     let (year, rest) = match tag {
         UTC_TIME => text.split_at_checked(2).and_then(|(year, rest)| Some((year.parse::<i32>().ok()?, rest)))?,
-        GENERALIZED_TIME => text.split_at_checked(4).and_then(|(year, rest)| Some((year.parse::<i32>().ok()?, rest)))?,
+        GENERALIZED_TIME => {
+            text.split_at_checked(4).and_then(|(year, rest)| Some((year.parse::<i32>().ok()?, rest)))?
+        }
         _ => return None,
     };
     let year = match (tag, year) {
@@ -92,8 +94,10 @@ mod tests {
     #[test]
     fn both_notations_of_years_are_read() {
         for (from, until) in [(1999, 2049), (2001, 2050), (2050, 4096)] {
-            let expected =
-                Validity { from: date_time_ymd(from, 2, 3).unix_timestamp(), until: date_time_ymd(until, 12, 31).unix_timestamp() };
+            let expected = Validity {
+                from: date_time_ymd(from, 2, 3).unix_timestamp(),
+                until: date_time_ymd(until, 12, 31).unix_timestamp(),
+            };
             assert_eq!(of(&certificate(from, until)), Some(expected));
         }
     }

@@ -113,7 +113,13 @@ pub struct Shown {
 impl Verifier {
     /// A verifier for one connection.
     pub fn new(authorities: Arc<Authorities>, expected: Expectation) -> Arc<Self> {
-        Arc::new(Verifier { provider: provider(), authorities, expected, seen: Mutex::new(None), shown: Mutex::new(None) })
+        Arc::new(Verifier {
+            provider: provider(),
+            authorities,
+            expected,
+            seen: Mutex::new(None),
+            shown: Mutex::new(None),
+        })
     }
 
     /// The server's key, and why it was believed; `None` before the handshake.
