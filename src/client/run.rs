@@ -92,7 +92,7 @@ fn run_about(output: Output, options: &Options, settings: Result<Settings, Failu
 
 /// Whom to connect to. Ctrl+C is caught only from here on: before, it ends the program as it ends any other.
 fn prepare(options: &Options) -> Result<(Target, Stop), Failure> {
-    let target = target(options, |options, who| password::find(options, who))?;
+    let target = target(options, password::find)?;
     let stop = Stop::listen().map_err(|why| Failure::new(Exit::Other, format!("cannot listen for signals: {why}")))?;
     Ok((target, stop))
 }

@@ -74,7 +74,7 @@ impl Key {
         if self.commands.is_empty() {
             return set(command);
         }
-        self.commands.iter().fold(command, |command, name| command.mut_subcommand(name, &set))
+        self.commands.iter().fold(command, |command, name| command.mut_subcommand(name, set))
     }
 }
 

@@ -132,8 +132,7 @@ fn completed(settings: &Settings, command: Command, words: &[OsString]) -> Resul
 fn settle(cli: &Cli, matches: &ArgMatches, command: &Command, environment: Environment) -> Result<Settings, Failure> {
     let said = |name: &str| environment(name).filter(|value| !value.is_empty());
     let keys = keys::of(command);
-    let mut settings = Settings::default();
-    settings.path = path(cli.options.config.config.as_deref(), &said);
+    let mut settings = Settings { path: path(cli.options.config.config.as_deref(), &said), ..Settings::default() };
     if let Some(path) = &settings.path {
         settings.contents = file::read(path, &keys, command)?;
         let named = cli.options.config.config.is_some() || said("DFOS_CONFIG").is_some();
