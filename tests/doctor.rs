@@ -191,7 +191,7 @@ fn a_certificate_is_judged_by_its_authority_and_its_dates() {
         told
     };
     let until = |pair: &mut rcgen::CertificateParams, days: i64| {
-        pair.not_after = time::OffsetDateTime::now_utc() + time::Duration::days(days);
+        pair.not_after = time::OffsetDateTime::now_utc() + time::Duration::hours(24 * days + 12);
     };
     case(authority.certify("localhost")).says("ok", "certificate", &["an authority vouches"]).says(
         "ok",
@@ -201,7 +201,7 @@ fn a_certificate_is_judged_by_its_authority_and_its_dates() {
     case(authority.certify_with("localhost", |pair| until(pair, 3))).says(
         "warning",
         "certificate",
-        &["an authority vouches", "2 days left", "renew"],
+        &["an authority vouches", "3 days left", "renew"],
     );
     case(authority.certify_with("localhost", |pair| until(pair, -3)))
         .says("warning", "certificate", &["expired", "over since 3 days", "renew"])

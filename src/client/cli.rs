@@ -37,8 +37,8 @@ pub struct Options {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub config: ConfigOptions,
-    /// The server: its name in the configuration file, tls://HOST:PORT or [USER@]HOST[:PORT], tcp://HOST:PORT (plain text)
-    /// or unix:/PATH [default: $DFOS_SERVER, else the file's default-server, else tls://127.0.0.1:9000]
+    /// The server: its name in the configuration file, tls://HOST:PORT or in short USER@HOST:PORT (user and port may be left
+    /// out), tcp://HOST:PORT (plain text) or unix:/PATH [default: $DFOS_SERVER, else the file's default-server, else tls://127.0.0.1:9000]
     #[arg(long, global = true, value_name = "SERVER", conflicts_with_all = ["ip", "port"])]
     pub server: Option<String>,
     /// The server's address, the short way [default: 127.0.0.1]
