@@ -17,6 +17,7 @@ export LC_ALL=C
 unset DFOS_PASSWORD
 # Nor do servers read this machine's own configuration.
 export DFOS_FORKD_CONFIG=none
+export DFOS_CONFIG=none # nor is the configuration of who runs the tests used
 
 WORK=$(mktemp -d "${TMPDIR:-/tmp}/dfos-test.XXXXXX")
 PASSED=0 FAILED=0 SKIPPED=0

@@ -73,6 +73,9 @@ every_command() {
     exits 0 client ls
     out ''
     exits 0 client logout
+    exits 0 client config show
+    exits 0 client doctor
+    exits 0 client completions bash
     exits 0 client help put
     exits 0 client help
     exits 0 client ls

@@ -16,6 +16,7 @@ case ${1-} in
     ;;
 esac
 unset DFOS_USER DFOS_PASSWORD
+export DFOS_CONFIG=none
 export PATH=$PATH:/usr/sbin:/sbin # where mkfs lies; an ordinary user's path does not lead there
 export DFOS_SERVER=unix:/nonexistent/no-default-server
 export CARGO_TARGET_DIR=$PWD/target

@@ -5,6 +5,7 @@
 
 pub mod auth;
 pub mod client;
+pub mod completion;
 pub mod hash;
 pub mod net;
 pub mod paper;

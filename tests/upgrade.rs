@@ -12,6 +12,7 @@ use std::fs;
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -57,7 +58,10 @@ impl Installed {
     /// Puts this in the program's place, as a package manager does: under another name first.
     fn install(&self, content: &[u8]) {
         let new = self.program.with_extension("new");
-        fs::write(&new, content).unwrap();
+        // Written by another process: a child that a test beside this one forks meanwhile would keep it open, and so not executable.
+        let draft = self.program.with_extension("draft");
+        fs::write(&draft, content).unwrap();
+        assert!(Command::new("cp").arg(&draft).arg(&new).status().unwrap().success());
         fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
         give(&new);
         fs::rename(&new, &self.program).unwrap();

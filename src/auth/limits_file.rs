@@ -157,7 +157,7 @@ fn set(limits: &mut Limits, key: &str, value: &Spanned<DeValue>) -> Result<(), S
 }
 
 /// The word of `words` that is meant by one with at most two wrong letters.
-pub(super) fn nearest<'a>(word: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let distances = words.map(|known| (distance(word.as_bytes(), known.as_bytes()), known));
     distances.filter(|(distance, _)| *distance <= 2).min_by_key(|(distance, _)| *distance).map(|(_, known)| known)
 }

@@ -76,6 +76,7 @@ fn run(console: &mut Console, command: Command) -> Result<(), Failure> {
         Command::Known => keys::list(&console.output, console.target.trusted.known()),
         Command::Forget { url } => keys::forget(&console.output, console.target.trusted.known(), &url),
         Command::Help { command } => console.output.data(help(cli::command(), command.as_deref())?.as_bytes()),
+        Command::About(_) => Err(Failure::new(Exit::Usage, "this is a command of the command line, not of the shell")),
         Command::Shell => Err(Failure::new(Exit::Usage, "this is the shell already")),
     }
 }
@@ -332,7 +333,7 @@ fn ping(console: &mut Console) -> Result<(), Failure> {
     console.ask(|_| Ok(()))?; // connecting and logging in are not part of the round trip
     let took = console.ask(|remote| {
         let begun = Instant::now();
-        remote.ping().map(|()| begun.elapsed())
+        remote.ping().map(|_| begun.elapsed())
     })?;
     let output = &console.output;
     match output.json {

@@ -42,17 +42,14 @@ impl Connection {
         let mut waiter = stop.waiter()?;
         let socket = dial(&target.address, target.connect, &mut waiter).map_err(|cut| cannot_connect(target, cut))?;
         let mut wire = Wire::new(socket, Side::Client, waiter).map_err(|cut| cannot_connect(target, cut))?;
-        let verifier = secure(&mut wire, target)?;
-        let mut connection = Connection {
-            wire,
-            silence: target.silence,
-            deadline: None,
-            usable: true,
-            introduction: None,
-            throttle: None,
-        };
+        let verifier = verifier(target)?;
+        secure(&mut wire, target, verifier.as_ref())?;
+        let mut connection = Connection::over(wire, target);
         let offered = connection.greeting(target)?;
         let trust = verifier.as_ref().and_then(|verifier| verifier.seen()).map(|(_, trust)| trust);
+        if !target.trusted.admits(trust) {
+            return Err(Failure::new(Exit::Identity, format!("{} is not known here", target.address)));
+        }
         login::log_in(&mut connection, target, &offered, trust)?;
         if let Some(verifier) = verifier {
             connection.introduction = target.trusted.settle(&target.address, &verifier)?;
@@ -71,8 +68,13 @@ impl Connection {
         bytes.map(|bytes| bytes.map_or(Binding::None, Binding::TlsExporter)).map_err(|cut| self.cut(cut))
     }
 
+    /// A connection that has not been greeted yet.
+    pub(super) fn over(wire: Wire, target: &Target) -> Self {
+        Connection { wire, silence: target.silence, deadline: None, usable: true, introduction: None, throttle: None }
+    }
+
     /// Reads the greeting; returns the mechanisms offered.
-    fn greeting(&mut self, target: &Target) -> Result<String, Failure> {
+    pub(super) fn greeting(&mut self, target: &Target) -> Result<String, Failure> {
         let stranger =
             || Failure::new(Exit::Protocol, format!("what listens at {} does not speak {VERSION}", target.address));
         match self.answer() {
@@ -337,14 +339,21 @@ impl Connection {
     }
 }
 
-/// Shakes hands where the address says so; what has looked at the certificate.
-fn secure(wire: &mut Wire, target: &Target) -> Result<Option<Arc<Verifier>>, Failure> {
-    let Address::Tls(at) = &target.address else { return Ok(None) };
-    let verifier = target.trusted.verifier(&target.address)?;
+/// What looks at the certificate, where there is one.
+pub(super) fn verifier(target: &Target) -> Result<Option<Arc<Verifier>>, Failure> {
+    match &target.address {
+        Address::Tls(_) => target.trusted.verifier(&target.address).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// Shakes hands where the address says so.
+pub(super) fn secure(wire: &mut Wire, target: &Target, verifier: Option<&Arc<Verifier>>) -> Result<(), Failure> {
+    let (Address::Tls(at), Some(verifier)) = (&target.address, verifier) else { return Ok(()) };
     let config = verifier.config().map_err(Cut::from);
     let tls = config.and_then(|config| Tls::client(config, &at.host)).map_err(|cut| cannot_connect(target, cut))?;
     match wire.start_tls(tls, Until::silent_for(target.silence)) {
-        Ok(()) if wire.tls().is_some_and(Tls::speaks_dfos) => Ok(Some(verifier)),
+        Ok(()) if wire.tls().is_some_and(Tls::speaks_dfos) => Ok(()),
         // Somebody else's service, to which a third party has led us: nothing is said to it (ALPACA, CVE-2021-3618).
         Ok(()) => {
             let text = format!("what listens at {} did not name the protocol {VERSION} by ALPN", target.address);

@@ -1,5 +1,6 @@
 //! Where a user sits: an output, a connection that comes and goes, and a place on the server where names begin.
 
+use super::config::Settings;
 use super::display::output::Output;
 use super::display::progress::{Progress, Totals};
 use super::display::summary::Summary;
@@ -65,6 +66,8 @@ pub struct Console {
     pub session: Option<Remote>,
     /// Who reads the words.
     pub place: Place,
+    /// What holds for the options of a line.
+    pub settings: Settings,
     used: Instant,
     listings: HashMap<RemotePath, Rc<Vec<Name>>>,
 }
@@ -83,6 +86,7 @@ impl Console {
             target,
             session: None,
             place,
+            settings: Settings::default(),
             used: Instant::now(),
             listings: HashMap::new(),
         }

@@ -14,6 +14,18 @@ pub const GOODBYE: Duration = Duration::from_secs(2);
 /// How long a completion may take: who pressed Tab would rather type on than wait.
 pub const COMPLETION: Duration = Duration::from_secs(2);
 
+/// How long each step of the doctor may take: a server that is well answers far sooner.
+pub const DOCTOR: Duration = Duration::from_secs(5);
+
+/// How long the doctor listens whether somebody speaks of their own accord.
+pub const DOCTOR_LISTENS: Duration = Duration::from_secs(1);
+
+/// How far two clocks may differ before the doctor says so: what a machine without NTP drifts in a week or two.
+pub const CLOCKS_APART: Duration = Duration::from_secs(5);
+
+/// Days before a certificate's end from which on the doctor warns: those that are renewed by a program are renewed before.
+pub const CERTIFICATE_DAYS: i64 = 14;
+
 /// Attempts after the first.
 pub const RETRIES: u32 = 5;
 

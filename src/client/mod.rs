@@ -3,16 +3,20 @@
 //! From the bottom up: [`connection`] speaks lines over one connection, [`remote`] has a method for each simple verb,
 //! [`transfer`] carries files, [`retry`] brings a lost connection back. They print nothing: what happens they tell a [`report`].
 //!
-//! From the top down: [`run`] reads the command line ([`cli`]), finds the [`password`], and has [`commands`] or the [`shell`]
+//! From the top down: [`run`] reads the command line ([`cli`]) and what completes it ([`config`]), finds the [`password`], and has [`commands`] or the [`shell`]
 //! do the work at a [`console`]; [`display`] is what a user sees of it.
 #![forbid(unsafe_code)]
 
 pub mod bench;
 pub mod cli;
+pub mod cli_config;
 pub mod commands;
+pub mod completions;
+pub mod config;
 pub mod connection;
 pub mod console;
 pub mod display;
+pub mod doctor;
 pub mod failure;
 pub mod filter;
 pub mod glob;

@@ -28,18 +28,34 @@ const LONGEST: usize = limits::PASSWORD + 2;
 
 /// Finds the password for `who` (for the prompt), asking each source in its order.
 pub fn find(options: &Options, who: &str) -> Result<Secret, Failure> {
-    if let Some(command) = &options.password_command {
-        return from_shell(command);
-    }
-    if let Some(path) = &options.password_file {
-        return from_named_file(path);
-    }
-    match std::env::var_os(VARIABLE) {
-        Some(value) => Ok(Zeroizing::new(value.into_vec())),
+    match without_asking(options)? {
+        Some(secret) => Ok(secret),
         None => {
             let hint = format!("no password for {who}: use --password-command, --password-file or {VARIABLE}");
             ask(&format!("Password of {who}: "), &hint)
         }
+    }
+}
+
+/// Finds the password where nobody needs to be asked; `None` where somebody would.
+pub fn without_asking(options: &Options) -> Result<Option<Secret>, Failure> {
+    if let Some(command) = &options.password_command {
+        return from_shell(command).map(Some);
+    }
+    if let Some(path) = &options.password_file {
+        return from_named_file(path).map(Some);
+    }
+    Ok(std::env::var_os(VARIABLE).map(|value| Zeroizing::new(value.into_vec())))
+}
+
+/// Where the password comes from, in words.
+pub fn source(options: &Options) -> String {
+    match (&options.password_command, &options.password_file) {
+        (Some(_), _) => "a command".into(),
+        (None, Some(path)) if path.as_os_str() == "-" => "standard input".into(),
+        (None, Some(path)) => escape(path.as_os_str().as_bytes()),
+        (None, None) if std::env::var_os(VARIABLE).is_some() => VARIABLE.into(),
+        (None, None) => "a question on the terminal".into(),
     }
 }
 

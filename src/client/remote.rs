@@ -76,6 +76,15 @@ pub struct Quota {
     pub files_limit: Option<u64>,
 }
 
+/// What PING tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pong {
+    /// The server's clock; `None` of a server that does not tell.
+    pub time: Option<Mtime>,
+    /// The server's version, as it writes it.
+    pub version: Option<String>,
+}
+
 /// A connection, logged in.
 pub struct Remote {
     pub(super) connection: Connection,
@@ -272,8 +281,10 @@ impl Remote {
     }
 
     /// PING.
-    pub fn ping(&mut self) -> Result<(), Failure> {
-        self.ok("PING", &RemotePath::root()).map(drop)
+    pub fn ping(&mut self) -> Result<Pong, Failure> {
+        let fields = self.ok("PING", &RemotePath::root())?;
+        let time = fields.get("time").map(|_| fields.value("time")).transpose();
+        Ok(Pong { time: self.field(time)?, version: fields.get("version").map(str::to_owned) })
     }
 
     /// HELP: the server's own words, a line each, or those about one verb.

@@ -1,9 +1,13 @@
 //! From the command line to an exit status.
 
-use super::cli::{self, Cli, Command, Options};
+use super::cli::{self, Command, Options};
+use super::cli_config::{About, ConfigAction};
 use super::commands;
+use super::completions;
+use super::config::{self, Loaded, Settings};
 use super::console::{Console, Place};
 use super::display::output::{Output, Volume};
+use super::doctor;
 use super::failure::{Exit, Failure};
 use super::keys;
 use super::password;
@@ -17,8 +21,9 @@ use std::time::Duration;
 
 /// The whole program.
 pub fn main() -> ExitCode {
-    match cli::parse(std::env::args_os()) {
-        Ok(cli) => ExitCode::from(run(cli) as u8),
+    let words: Vec<_> = std::env::args_os().collect();
+    match config::load(&words, &config::of_process) {
+        Ok(loaded) => ExitCode::from(run(loaded) as u8),
         Err(told) => {
             let _ = told.print(); // with nobody reading there is still the exit status
             ExitCode::from(u8::try_from(told.exit_code()).unwrap_or(Exit::Usage as u8))
@@ -26,7 +31,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Exit {
+fn run(Loaded { cli, settings }: Loaded) -> Exit {
     let volume = match (cli.options.quiet, cli.options.verbose) {
         (true, _) => Volume::Quiet,
         (false, 0) => Volume::Normal,
@@ -37,11 +42,19 @@ fn run(cli: Cli) -> Exit {
         let failure = Failure::new(Exit::Usage, "--batch has the commands: say none beside it");
         return commands::ended(&output, Err(failure), None);
     }
-    // Help needs neither a server nor a password, and what is said of keys needs only a file.
+    // Help needs neither a server nor a password nor a file that can be read.
     if let Some(Command::Help { command }) = &cli.command {
         let told = commands::help(cli::command(), command.as_deref());
         return commands::ended(&output, told.and_then(|text| output.data(text.as_bytes())), None);
     }
+    if let Some(Command::About(about)) = cli.command {
+        return run_about(output, &cli.options, settings, about);
+    }
+    let settings = match settings {
+        Ok(settings) => settings,
+        Err(failure) => return commands::ended(&output, Err(failure), None),
+    };
+    // What is said of keys needs only a file.
     let known = cli.options.known_servers();
     match &cli.command {
         Some(Command::Known) => return commands::ended(&output, keys::list(&output, known.as_ref()), None),
@@ -54,6 +67,7 @@ fn run(cli: Cli) -> Exit {
         Err(failure) => commands::ended(&output, Err(failure), None),
         Ok((target, stop)) => {
             let mut console = Console::new(output, target, stop, Place::CommandLine);
+            console.settings = settings;
             console.tells_summary = cli.options.summary;
             if let Some(file) = &cli.batch {
                 return shell::run_batch(console, file);
@@ -70,26 +84,48 @@ fn run(cli: Cli) -> Exit {
     }
 }
 
+/// The commands about the program itself: what connects does so in its own way.
+fn run_about(output: Output, options: &Options, settings: Result<Settings, Failure>, about: About) -> Exit {
+    let result = match about {
+        About::Config { what } => {
+            let what = what.unwrap_or(ConfigAction::Show);
+            settings.and_then(|settings| config::show::run(&output, options, &settings, what))
+        }
+        About::Doctor => return doctor::run(&output, options, settings),
+        About::Completions { shell } => output.data(shell.script("dfos-client").as_bytes()),
+        About::Complete { line } => return completions::run(&line),
+    };
+    commands::ended(&output, result, None)
+}
+
 /// Whom to connect to. Ctrl+C is caught only from here on: before, it ends the program as it ends any other.
 fn prepare(options: &Options) -> Result<(Target, Stop), Failure> {
-    let address = options.address(std::env::var("DFOS_SERVER").ok().filter(|url| !url.is_empty()).as_deref())?;
+    let target = target(options, password::find)?;
+    let stop = Stop::listen().map_err(|why| Failure::new(Exit::Other, format!("cannot listen for signals: {why}")))?;
+    Ok((target, stop))
+}
+
+/// Whom to connect to, and with how much patience. `find` knows the password of whom it is told.
+pub fn target(
+    options: &Options,
+    find: impl FnOnce(&Options, &str) -> Result<password::Secret, Failure>,
+) -> Result<Target, Failure> {
+    let address = options.address()?;
     let trusted = options.trusted()?;
     let user = user(options)?;
-    let secret = password::find(options, &format!("{user} at {address}"))?;
+    let secret = find(options, &format!("{user} at {address}"))?;
     let password = Password::new(secret.as_slice()).map_err(|why| Failure::new(Exit::Login, why.to_string()))?;
     let mut target = Target::new(address, user, password);
     target.trusted = trusted;
     target.retries = options.retries;
     target.silence = Duration::from_secs(options.timeout);
     target.connect = target.connect.min(target.silence);
-    let stop = Stop::listen().map_err(|why| Failure::new(Exit::Other, format!("cannot listen for signals: {why}")))?;
-    Ok((target, stop))
+    Ok(target)
 }
 
-/// Who logs in: as said, else `DFOS_USER`, else the login name on this machine if a server can know such a name.
-fn user(options: &Options) -> Result<UserName, Failure> {
-    let said = options.user.clone().or_else(|| std::env::var("DFOS_USER").ok());
-    if let Some(name) = said {
+/// Who logs in: as said, else the login name on this machine if a server can know such a name.
+pub fn user(options: &Options) -> Result<UserName, Failure> {
+    if let Some(name) = &options.user {
         return name.parse().map_err(|why| Failure::new(Exit::Usage, format!("{why}")));
     }
     let login = User::from_uid(getuid()).ok().flatten().and_then(|user| user.name.parse().ok());

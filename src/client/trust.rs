@@ -20,6 +20,8 @@ pub struct Trusted {
     fixed: Option<Pin>,
     /// `None` where nothing can be remembered.
     known: Option<KnownServers>,
+    /// Whether one that is met for the first time may prove itself by the login.
+    strangers: bool,
 }
 
 /// A server whose key has become known with this login.
@@ -35,14 +37,29 @@ pub struct Introduction {
 
 impl Default for Trusted {
     fn default() -> Self {
-        Trusted { authorities: Arc::new(Authorities::of_system()), fixed: None, known: None }
+        Trusted { authorities: Arc::new(Authorities::of_system()), fixed: None, known: None, strangers: true }
     }
 }
 
 impl Trusted {
     /// Believes these authorities, or the key `fixed` and no other; remembers in `known`.
     pub fn new(authorities: Authorities, fixed: Option<Pin>, known: Option<KnownServers>) -> Self {
-        Trusted { authorities: Arc::new(authorities), fixed, known }
+        Trusted { authorities: Arc::new(authorities), fixed, known, strangers: true }
+    }
+
+    /// Believes only servers that are known already, or vouched for.
+    pub fn without_strangers(self) -> Self {
+        Trusted { strangers: false, ..self }
+    }
+
+    /// Whether one whom only the login can prove may be logged in to.
+    pub fn admits(&self, trust: Option<Trust>) -> bool {
+        self.strangers || trust != Some(Trust::Unknown)
+    }
+
+    /// The key that it must be, whatever else is known.
+    pub fn fixed(&self) -> Option<Pin> {
+        self.fixed
     }
 
     /// Where keys are remembered.

@@ -8,13 +8,14 @@ use super::desk::{Desk, place};
 use super::handover::{self, State, Taken};
 use super::listener::{self, Listener, Prepared, Role};
 use super::manager::Manager;
-use super::options::{Command, LogTarget, ServeOptions};
+use super::options::{Command, LogTarget, Options, ServeOptions};
 use super::record::Level;
 use super::scribe::output::file;
 use super::starter::Starter;
 use super::users::{Loaded, Sources, Users};
 use super::{capacity, check, report, session, status, user_command, users};
 use crate::auth;
+use crate::completion;
 use crate::net::Address;
 use crate::net::listen::{Listener as Socket, listen_on};
 use crate::net::{activation, tls};
@@ -23,6 +24,7 @@ use crate::sys::fork::exit_child;
 use crate::sys::heap;
 use crate::sys::signals::{self, StopPipe};
 use crate::sys::title;
+use clap::CommandFactory;
 use nix::fcntl::OFlag;
 use nix::sys::signal::SigSet;
 use nix::sys::stat::{Mode, umask};
@@ -38,6 +40,9 @@ use std::time::Duration;
 
 /// What is wrong with a listener that speaks plain text to other machines.
 pub const EXPOSED: &str = "would be reachable from other machines in plain text: use tls://, or say --allow-plaintext";
+
+/// The program, as its command line begins.
+const PROGRAM: &str = "dfos-forkd";
 
 /// Runs `dfos-forkd`.
 pub fn main() -> ExitCode {
@@ -55,6 +60,11 @@ pub fn main() -> ExitCode {
         Some(Command::Report(command)) => report::run(&command),
         Some(Command::Check(command)) => Ok(check::run(&command, &gathered.configuration, &gathered.settings)),
         Some(Command::Serve(serve)) => starter.and_then(|starter| serve_files(serve, gathered.configuration, starter)),
+        Some(Command::Completions { shell }) => print(shell.script(PROGRAM).as_bytes()),
+        Some(Command::Complete { line }) => {
+            let line = completion::line::split(&line, PROGRAM);
+            print(&completion::complete(&Options::command(), &line).print(&line.kept))
+        }
         Some(Command::Status(options)) => status::status(&options),
         Some(Command::Kick(options)) => status::kick(&options),
         Some(Command::Drain(options)) => status::drain(&options),
@@ -71,6 +81,13 @@ fn failed(why: &str) -> ExitCode {
         let _ = writeln!(std::io::stderr(), "dfos-forkd: {line}");
     }
     ExitCode::FAILURE
+}
+
+/// Prints what was asked for.
+fn print(text: &[u8]) -> Result<ExitCode, String> {
+    let mut out = io::stdout();
+    let printed = out.write_all(text).and_then(|()| out.flush());
+    printed.map(|()| ExitCode::SUCCESS).map_err(|why| format!("cannot print: {why}"))
 }
 
 fn serve_files(options: ServeOptions, configuration: Configuration, starter: Starter) -> Result<ExitCode, String> {

@@ -7,6 +7,8 @@ mod organise;
 mod transfer;
 mod which;
 
+use super::cli_config::{About, ConfigOptions};
+use super::config::Settings;
 use super::failure::{Exit, Failure};
 use super::known_servers::KnownServers;
 use super::limits;
@@ -28,7 +30,7 @@ pub use which::List;
 pub const DEFAULT_SERVER: &str = "tls://127.0.0.1:9000";
 
 /// Put files on a DFOS server, get them back, list and organise them.
-#[derive(Debug, Parser)]
+#[derive(Debug, Clone, Parser)]
 #[command(name = "dfos-client", version, disable_help_subcommand = true)]
 pub struct Cli {
     /// Run the commands of FILE, one a line as in the shell, up to the first that fails; - is standard input. A - before a
@@ -47,9 +49,12 @@ pub struct Cli {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Server, login, output")]
 pub struct Options {
-    /// The server: tls://HOST:PORT, tcp://HOST:PORT (plain text) or unix:/PATH [default: $DFOS_SERVER, else
-    /// tls://127.0.0.1:9000]
-    #[arg(long, global = true, value_name = "URL", conflicts_with_all = ["ip", "port"])]
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub config: ConfigOptions,
+    /// The server: its name in the configuration file, tls://HOST:PORT or in short USER@HOST:PORT (user and port may be left
+    /// out), tcp://HOST:PORT (plain text) or unix:/PATH [default: $DFOS_SERVER, else the file's default-server, else tls://127.0.0.1:9000]
+    #[arg(long, global = true, value_name = "SERVER", conflicts_with_all = ["ip", "port"])]
     pub server: Option<String>,
     /// The server's address, the short way [default: 127.0.0.1]
     #[arg(long, global = true, value_name = "ADDRESS")]
@@ -159,6 +164,9 @@ pub enum Command {
     },
     /// Work with the server line by line; the default when no command is given
     Shell,
+    /// What is about the program itself.
+    #[command(flatten)]
+    About(About),
 }
 
 /// What can be typed in the shell: every command, and what concerns where one stands.
@@ -230,10 +238,10 @@ impl Options {
         Ok(Trusted::new(authorities, self.pin, self.known_servers()))
     }
 
-    /// The server that the options, else the environment (`DFOS_SERVER`), name.
-    pub fn address(&self, environment: Option<&str>) -> Result<Address, Failure> {
+    /// The server that the options name; the configuration has resolved names and short forms.
+    pub fn address(&self) -> Result<Address, Failure> {
         let text = match (&self.server, &self.ip, self.port) {
-            (None, None, None) => environment.unwrap_or(DEFAULT_SERVER).to_owned(),
+            (None, None, None) => DEFAULT_SERVER.to_owned(),
             (Some(server), ..) => server.clone(),
             (None, ip, port) => {
                 let host = ip.as_deref().unwrap_or("127.0.0.1");
@@ -255,6 +263,9 @@ pub fn line_command() -> clap::Command {
     Line::command()
         .color(ColorChoice::Never)
         .mut_subcommand("bench", |bench| bench.hide(true))
+        .mut_subcommand("config", |config| config.hide(true))
+        .mut_subcommand("doctor", |doctor| doctor.hide(true))
+        .mut_subcommand("completions", |completions| completions.hide(true))
         .subcommand_value_name("COMMAND")
         .subcommand_help_heading("Commands")
         .help_template("{subcommands}")
@@ -265,9 +276,9 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Err
     Cli::from_arg_matches(&command().try_get_matches_from(words)?)
 }
 
-/// Parses one line of the shell, split into words.
-pub fn parse_line(words: impl IntoIterator<Item = OsString>) -> Result<LineCommand, clap::Error> {
-    Ok(Line::from_arg_matches(&line_command().try_get_matches_from(words)?)?.command)
+/// Parses one line of the shell, split into words. What `settings` say holds for its options, too.
+pub fn parse_line(words: impl IntoIterator<Item = OsString>, settings: &Settings) -> Result<LineCommand, clap::Error> {
+    Ok(Line::from_arg_matches(&settings.apply(line_command()).try_get_matches_from(words)?)?.command)
 }
 
 /// What stands below the options in `--help`: examples, environment, and what each exit status means.
@@ -289,7 +300,8 @@ A server is believed if an authority vouches for its name, or if its key is know
 proves it; then its key is known from that time on. A key that has changed ends the command (status 4).
 
 The password comes from --password-command, --password-file, DFOS_PASSWORD, or is asked for: in this order.
-Environment: DFOS_SERVER, DFOS_USER, DFOS_PASSWORD, NO_COLOR (there are no colours anyway).
+Environment: DFOS_SERVER, DFOS_USER, DFOS_PASSWORD, DFOS_CONFIG, DFOS_RETRIES and so on for each option that all commands
+have, NO_COLOR (there are no colours anyway). 'config --help' tells of the configuration file, 'config show' what holds.
 
 Exit status:
 ",
@@ -386,9 +398,9 @@ mod tests {
             }
         }
         let words = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
-        assert!(matches!(parse_line(words("cd a")), Ok(LineCommand::Cd { remote: Some(_) })));
-        assert!(matches!(parse_line(words("put a")), Ok(LineCommand::Common(Command::Put(_)))));
-        assert!(parse_line(words("nonsense")).is_err());
+        assert!(matches!(parse_line(words("cd a"), &Settings::default()), Ok(LineCommand::Cd { remote: Some(_) })));
+        assert!(matches!(parse_line(words("put a"), &Settings::default()), Ok(LineCommand::Common(Command::Put(_)))));
+        assert!(parse_line(words("nonsense"), &Settings::default()).is_err());
     }
 
     #[test]
@@ -433,13 +445,12 @@ mod tests {
     }
 
     #[test]
-    fn the_server_comes_from_options_then_environment_then_the_default() {
-        let address = |line: &str, environment| cli(line).unwrap().options.address(environment).map(|a| a.to_string());
-        assert_eq!(address("c ls", None).unwrap(), "tls://127.0.0.1:9000");
-        assert_eq!(address("c ls", Some("unix:/s")).unwrap(), "unix:/s");
-        assert_eq!(address("c ls --server tcp://a:1", Some("unix:/s")).unwrap(), "tcp://a:1");
-        assert_eq!(address("c --port 7 ls", Some("unix:/s")).unwrap(), "tls://127.0.0.1:7");
-        assert_eq!(address("c --ip ::1 ls", None).unwrap(), "tls://[::1]:9000");
-        assert_eq!(address("c --server http://x ls", None).unwrap_err().exit, Exit::Usage);
+    fn the_server_comes_from_options_or_is_the_default() {
+        let address = |line: &str| cli(line).unwrap().options.address().map(|a| a.to_string());
+        assert_eq!(address("c ls").unwrap(), "tls://127.0.0.1:9000");
+        assert_eq!(address("c ls --server tcp://a:1").unwrap(), "tcp://a:1");
+        assert_eq!(address("c --port 7 ls").unwrap(), "tls://127.0.0.1:7");
+        assert_eq!(address("c --ip ::1 ls").unwrap(), "tls://[::1]:9000");
+        assert_eq!(address("c --server http://x ls").unwrap_err().exit, Exit::Usage);
     }
 }

@@ -8,6 +8,7 @@ pub mod words;
 
 use super::cli::{self, Command, LineCommand};
 use super::commands;
+use super::config::Settings;
 use super::console::{Console, Place};
 use super::display::escape::{escape, escape_text};
 use super::failure::{Exit, Failure};
@@ -107,7 +108,7 @@ fn execute(console: &mut Console, line: &[u8]) -> Then {
         Err(why) => return Then::Next(complain(console, &Failure::new(Exit::Usage, why.to_string()))),
     };
     console.refresh();
-    let command = match parse(words) {
+    let command = match parse(words, &console.settings) {
         Ok(command) => command,
         Err(Told::Help(text)) => return Then::Next(say(console, &text)),
         Err(Told::Wrong(failure)) => return Then::Next(complain(console, &failure)),
@@ -144,9 +145,9 @@ enum Told {
     Wrong(Failure),
 }
 
-fn parse(words: Vec<OsString>) -> Result<LineCommand, Told> {
+fn parse(words: Vec<OsString>, settings: &Settings) -> Result<LineCommand, Told> {
     let first = words.first().cloned().unwrap_or_default();
-    cli::parse_line(words).map_err(|error| match error.kind() {
+    cli::parse_line(words, settings).map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp => Told::Help(error.render().to_string()),
         ErrorKind::InvalidSubcommand if cli::line_command().find_subcommand(&first).is_none() => {
             let text = format!("there is no command '{}'; help lists them all", escape(first.as_bytes()));

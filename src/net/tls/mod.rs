@@ -3,6 +3,7 @@
 
 pub mod identity;
 pub mod pin;
+pub mod validity;
 pub mod verify;
 
 use super::inbox::Inbox;

@@ -96,17 +96,46 @@ pub struct Verifier {
     authorities: Arc<Authorities>,
     expected: Expectation,
     seen: Mutex<Option<(Pin, Trust)>>,
+    shown: Mutex<Option<Shown>>,
+}
+
+/// What a server has shown of itself, whether it was believed or not.
+#[derive(Debug, Clone)]
+pub struct Shown {
+    /// Its certificate.
+    pub certificate: CertificateDer<'static>,
+    /// Those that are to lead from it to an authority.
+    chain: Vec<CertificateDer<'static>>,
+    /// The name that it was asked for.
+    name: ServerName<'static>,
 }
 
 impl Verifier {
     /// A verifier for one connection.
     pub fn new(authorities: Arc<Authorities>, expected: Expectation) -> Arc<Self> {
-        Arc::new(Verifier { provider: provider(), authorities, expected, seen: Mutex::new(None) })
+        Arc::new(Verifier {
+            provider: provider(),
+            authorities,
+            expected,
+            seen: Mutex::new(None),
+            shown: Mutex::new(None),
+        })
     }
 
     /// The server's key, and why it was believed; `None` before the handshake.
     pub fn seen(&self) -> Option<(Pin, Trust)> {
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the server has shown; `None` before that.
+    pub fn shown(&self) -> Option<Shown> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What the authorities say of what was shown, whether their answer counts or not; `None` where there are none to ask.
+    pub fn opinion(&self, shown: &Shown) -> Option<Result<(), Error>> {
+        let by = self.authorities.ask()?;
+        Some(by.verify_server_cert(&shown.certificate, &shown.chain, &shown.name, &[], UnixTime::now()).map(drop))
     }
 
     /// How a client speaks TLS that believes this verifier.
@@ -143,6 +172,12 @@ impl ServerCertVerifier for Verifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let found = Pin::of(certificate).ok_or(CertificateError::BadEncoding)?;
+        let shown = Shown {
+            certificate: certificate.clone().into_owned(),
+            chain: chain.iter().map(|certificate| certificate.clone().into_owned()).collect(),
+            name: name.to_owned(),
+        };
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(shown);
         let vouched = || {
             let ask = |by: &Arc<WebPkiServerVerifier>| by.verify_server_cert(certificate, chain, name, stapled, now);
             self.authorities.ask().is_some_and(|by| ask(by).is_ok())

@@ -65,6 +65,19 @@ pub enum Command {
     Kick(KickOptions),
     /// Have a running server take nobody new, and end when all sessions have
     Drain(DrainOptions),
+    /// Print what makes bash, zsh or fish complete commands, options and files
+    Completions {
+        /// The shell
+        #[arg(value_name = "SHELL")]
+        shell: crate::completion::Shell,
+    },
+    /// Complete a command line as far as it is typed; what the scripts of `completions` call
+    #[command(hide = true)]
+    Complete {
+        /// The line up to the cursor
+        #[arg(value_name = "LINE", allow_hyphen_values = true)]
+        line: std::ffi::OsString,
+    },
 }
 
 #[cfg(test)]

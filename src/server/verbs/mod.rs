@@ -9,6 +9,7 @@ pub mod hostile;
 mod list;
 mod mkdir;
 mod passwd;
+mod ping;
 mod quota;
 mod rename;
 mod rmdir;
@@ -144,7 +145,7 @@ fn perform(
         Verb::Passwd => passwd::passwd(member, request),
         #[cfg(feature = "hostile")]
         Verb::Hostile => hostile::answer(request).map_err(Stop::from),
-        Verb::Ping => Ok(Answer::Ok(Fields::words("pong"))),
+        Verb::Ping => Ok(ping::ping()),
         Verb::Auth | Verb::Login => Err(Refusal::new(Code::BadRequest, "you are logged in already").into()),
         Verb::Logout => Ok(Answer::Ok(Fields::words("bye"))),
     }
