@@ -7,6 +7,7 @@
 
 pub mod edit;
 mod hashed;
+pub mod keep;
 mod keys;
 pub mod limits;
 pub mod limits_file;

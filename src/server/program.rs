@@ -7,6 +7,7 @@ use super::options::{Command, Options, ServeOptions};
 use super::record::Level;
 use super::users::{Loaded, Sources};
 use super::{capacity, check, session, user_command, users};
+use crate::auth::keep::Keep;
 use crate::auth::{self, Limits};
 use crate::net::Address;
 use crate::net::listen::{Listener as Socket, listen_on};
@@ -75,7 +76,11 @@ fn serve_files(options: ServeOptions) -> Result<ExitCode, String> {
     let sources = Sources {
         users: options.users.clone(),
         limits: options.limits_file(),
-        base: Limits { quota: options.quota.map(|size| size.as_u64()), ..Limits::default() },
+        base: Limits {
+            quota: options.quota.map(|size| size.as_u64()),
+            trash: options.trash.map(|Keep(seconds)| seconds),
+            ..Limits::default()
+        },
         certificate,
     };
     let loaded = users::load_now(&sources, storage.as_fd(), service.as_ref())

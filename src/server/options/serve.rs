@@ -1,6 +1,7 @@
 //! What `dfos-forkd serve` and `check` take.
 
 use super::user::usual_limits_file;
+use crate::auth::keep::Keep;
 use crate::net::Address;
 use crate::net::address::{DEFAULT_PORT, HostPort};
 use crate::server::certificate::Source;
@@ -76,6 +77,10 @@ pub struct ServeOptions {
     /// Bytes that each user may store whose limits do not say, as 500MB or 20GiB [default: no limit but the disk]
     #[arg(long, value_name = "SIZE")]
     pub quota: Option<bytesize::ByteSize>,
+    /// Let each user whose limits do not say move what is deleted to a trash of their own, and keep it there for TIME, as 30d or 12h
+    /// [default: there is no trash]
+    #[arg(long, value_name = "TIME")]
+    pub trash: Option<Keep>,
     /// Where log lines go
     #[arg(long, value_name = "TARGET", value_enum, default_value_t = LogTarget::Stderr)]
     pub log_target: LogTarget,

@@ -12,6 +12,7 @@ mod quota;
 mod rename;
 mod rmdir;
 mod stat;
+mod trash;
 mod upload;
 mod view;
 
@@ -85,6 +86,7 @@ pub fn carry_out(member: &mut Member, request: &Request) -> Result<Next, Cut> {
         Verb::Rename => rename::rename(member, request),
         Verb::Mkdir => mkdir::mkdir(member, request),
         Verb::Rmdir => rmdir::rmdir(member, request),
+        Verb::Trash => trash::trash(member, request),
         Verb::Digest => digest::digest(member, request),
         Verb::Quota => quota::quota(member),
         #[cfg(feature = "hostile")]
