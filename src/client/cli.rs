@@ -5,6 +5,7 @@ use super::failure::{Exit, Failure};
 use super::known_servers::KnownServers;
 use super::limits;
 use super::transfer::jobs::Jobs;
+use super::trash::options::{TrashChoice, TrashCommand};
 use super::trust::Trusted;
 use crate::net::Address;
 use crate::net::tls::pin::Pin;
@@ -106,6 +107,13 @@ pub enum Command {
     Mv(Mv),
     /// Tell type, size, time and, where the server knows it, the digest
     Stat(Names),
+    /// List what `rm --trash` has moved to the trash, bring it back, or delete it for good
+    #[command(disable_help_subcommand = true)]
+    Trash {
+        /// Which of these.
+        #[command(subcommand)]
+        what: TrashCommand,
+    },
     /// Let the server read files and tell their SHA-256, as sha256sum prints it
     Digest(Names),
     /// Tell how much space is used, and how much is left
@@ -223,6 +231,8 @@ pub struct Rm {
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,
+    #[command(flatten)]
+    pub trash: TrashChoice,
 }
 
 /// Making directories.
@@ -448,7 +458,7 @@ A server is believed if an authority vouches for its name, or if its key is know
 proves it; then its key is known from that time on. A key that has changed ends the command (status 4).
 
 The password comes from --password-command, --password-file, DFOS_PASSWORD, or is asked for: in this order.
-Environment: DFOS_SERVER, DFOS_USER, DFOS_PASSWORD, NO_COLOR (there are no colours anyway).
+Environment: DFOS_SERVER, DFOS_USER, DFOS_PASSWORD, DFOS_TRASH, NO_COLOR (there are no colours anyway).
 
 Exit status:
 ",

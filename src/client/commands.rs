@@ -16,6 +16,7 @@ use super::remote::{Parents, Recursion, Remote, Replace, Stat};
 use super::transfer::get::{GetPlan, get};
 use super::transfer::put::{PutPlan, put};
 use super::transfer::tally::Outcome;
+use super::trash;
 use crate::proto::answer::Entry;
 use crate::proto::{Code, EntryKind, RemotePath};
 use std::ffi::{OsStr, OsString};
@@ -57,6 +58,7 @@ fn run(console: &mut Console, command: Command) -> Result<(), Failure> {
         Command::View(options) => view(console, &options),
         Command::Ls(options) => ls(console, &options),
         Command::Rm(options) => rm(console, &options),
+        Command::Trash { what } => trash::trash(console, &what),
         Command::Mkdir(options) => mkdir(console, &options),
         Command::Rmdir(names) => rmdir(console, &names.remote),
         Command::Mv(options) => mv(console, &options),
@@ -92,7 +94,7 @@ pub fn help(mut all: clap::Command, command: Option<&str>) -> Result<String, Fai
 
 /// Does `work` for each of several things. One that fails does not keep the others from being done, unless the connection or
 /// the user has had enough.
-fn each<T>(
+pub(super) fn each<T>(
     console: &mut Console,
     things: Vec<T>,
     mut work: impl FnMut(&mut Console, T) -> Result<(), Failure>,
@@ -263,6 +265,9 @@ fn list_one(output: &Output, name: &Named, stat: Stat, options: &Ls) -> Result<(
 }
 
 fn rm(console: &mut Console, options: &Rm) -> Result<(), Failure> {
+    if options.trash.wanted(std::env::var_os(trash::options::VARIABLE).as_deref())? {
+        return trash::rm(console, options);
+    }
     let named = console.all_named(&options.remote)?;
     each(console, named, |console, name| {
         match console.ask_to_remove(|remote| remote.delete(&name.path)) {
@@ -293,9 +298,14 @@ fn remove_tree(console: &mut Console, name: &Named, yes: bool) -> Result<(), Fai
     console.output.object(&object)
 }
 
+/// Whether there is nobody to answer a question.
+pub(super) fn nobody_to_ask() -> bool {
+    !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal()
+}
+
 /// Whether the user agrees. Where nobody can be asked the command is taken at its word.
-fn agreed(question: &str) -> Result<bool, Failure> {
-    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+pub(super) fn agreed(question: &str) -> Result<bool, Failure> {
+    if nobody_to_ask() {
         return Ok(true);
     }
     // The line editor also hears Ctrl+C at the question, and finds the terminal where standard output goes elsewhere.
@@ -349,7 +359,7 @@ fn mv(console: &mut Console, options: &Mv) -> Result<(), Failure> {
     done(&console.output, "renamed", &from)
 }
 
-fn is_directory(console: &mut Console, name: &Named) -> Result<bool, Failure> {
+pub(super) fn is_directory(console: &mut Console, name: &Named) -> Result<bool, Failure> {
     match console.ask(|remote| remote.stat(&name.path)) {
         Ok(stat) => Ok(stat.kind == EntryKind::Dir),
         Err(failure) if failure.code.is_some() && !failure.retry => Ok(false), // the rename will say what is wrong

@@ -31,6 +31,7 @@ pub struct Connection {
     deadline: Option<Instant>,
     usable: bool,
     introduction: Option<Introduction>,
+    trash: Option<Duration>,
 }
 
 impl Connection {
@@ -41,10 +42,10 @@ impl Connection {
         let mut wire = Wire::new(socket, Side::Client, waiter).map_err(|cut| cannot_connect(target, cut))?;
         let verifier = secure(&mut wire, target)?;
         let mut connection =
-            Connection { wire, silence: target.silence, deadline: None, usable: true, introduction: None };
+            Connection { wire, silence: target.silence, deadline: None, usable: true, introduction: None, trash: None };
         let offered = connection.greeting(target)?;
         let trust = verifier.as_ref().and_then(|verifier| verifier.seen()).map(|(_, trust)| trust);
-        login::log_in(&mut connection, target, &offered, trust)?;
+        connection.trash = login::log_in(&mut connection, target, &offered, trust)?;
         if let Some(verifier) = verifier {
             connection.introduction = target.trusted.settle(&target.address, &verifier)?;
         }
@@ -54,6 +55,11 @@ impl Connection {
     /// The server, if its key has become known with this login; once.
     pub fn introduction(&mut self) -> Option<Introduction> {
         self.introduction.take()
+    }
+
+    /// How long the server keeps what goes to the trash; `None` where this user has none.
+    pub fn trash(&self) -> Option<Duration> {
+        self.trash
     }
 
     /// What ties a login to this channel.

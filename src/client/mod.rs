@@ -29,6 +29,7 @@ pub mod shell;
 pub mod stop;
 pub mod target;
 pub mod transfer;
+pub mod trash;
 pub mod trust;
 
 #[cfg(test)]
