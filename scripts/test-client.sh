@@ -61,6 +61,18 @@ every_command() {
     cmp a.txt b.txt
     exits 0 client rmdir d/e/f
     exits 8 client rmdir d
+    exits 0 client rm --trash d/a.txt
+    exits 7 client stat d/a.txt
+    exits 0 client trash list
+    matches "the trash" '*-* d/a.txt' "$(cat "$WORK/out")"
+    exits 0 client trash restore d/a.txt
+    exits 0 client rm --trash -r d
+    exits 2 client trash empty
+    exits 0 client trash restore d
+    exits 0 client rm --trash d/a.txt
+    exits 0 client trash empty --yes
+    exits 7 client trash restore d/a.txt
+    exits 0 client put a.txt --to d/a.txt
     exits 0 client rm d/a.txt
     exits 0 client rm -r d
     exits 0 client quota
@@ -82,7 +94,7 @@ every_command_is_known() {
     local command
     "$BIN/dfos-client" --help | sed -n '/^Commands:/,/^$/s/^  \([a-z]*\) .*/\1/p' | while read -r command; do
         case $command in
-        put | get | view | ls | rm | mkdir | rmdir | mv | stat | digest | quota | bench | ping | known | forget | subfolder) ;;
+        put | get | view | ls | rm | mkdir | rmdir | mv | stat | digest | quota | bench | ping | known | forget | subfolder | trash) ;;
         logout | help | shell) ;;
         *) fail "no test uses the command $command" ;;
         esac
@@ -256,7 +268,7 @@ json() {
     echo 2 >two
     local command
     for command in 'put one two' 'ls' 'ls -l -R' 'stat one' 'digest one' 'quota' 'ping' 'mkdir d' 'mv one d/' \
-        'bench --clients 1 --files 2 --size 1KiB' 'get two --to three' 'get d/one two --dir .' 'rmdir missing' 'get missing' 'view two' 'rm two' 'rm -r d'; do
+        'bench --clients 1 --files 2 --size 1KiB' 'get two --to three' 'get d/one two --dir .' 'rmdir missing' 'get missing' 'view two' 'rm --trash two' 'trash list' 'trash restore two' 'trash empty --yes' 'rm two' 'rm -r d'; do
         # shellcheck disable=SC2086 # several words
         client --json $command >"$WORK/out" 2>"$WORK/err" </dev/null || true
         plain_text
