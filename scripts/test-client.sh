@@ -453,7 +453,7 @@ shell_at_a_terminal() {
 }
 seen() { grep -qaF "$1" screen; }
 
-start_server
+start_server --trash 30d
 # What is on its way through a pipe is nobody else's, and what lies on the disk stays what it is.
 what_is_not_ours() {
     printf 'content\n' | client -q --password-command "cat >/dev/null; echo secret" put - piped
