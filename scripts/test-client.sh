@@ -453,6 +453,38 @@ shell_at_a_terminal() {
 }
 seen() { grep -qaF "$1" screen; }
 
+# A person is asked before the trash is emptied, and can say no.
+trash_at_a_terminal() {
+    local status terminal TYPE answer
+    mkdir -p bin && cd bin
+    echo x >kept
+    exits 0 client put kept
+    exits 0 client rm --trash kept
+    for answer in n y; do
+        status=0
+        rm -f keys
+        mkfifo keys
+        : >screen
+        HOME=$PWD TERM=xterm script -qefc "$BIN/dfos-client --server $URL trash empty" screen <keys >/dev/null 2>&1 &
+        terminal=$!
+        exec {TYPE}>keys
+        eventually "the question" seen 'delete all that is in the trash for good? [y/N]'
+        printf '%s\r' "$answer" >&"$TYPE"
+        wait "$terminal" || status=$?
+        exec {TYPE}>&-
+        case $answer in
+        n)
+            equal "the exit status after no" 1 "$status"
+            exits 0 client trash list
+            matches "the trash" '*-* kept' "$(cat "$WORK/out")"
+            ;;
+        y) equal "the exit status after yes" 0 "$status" ;;
+        esac
+    done
+    exits 0 client trash list
+    out ''
+}
+
 start_server --trash 30d
 # What is on its way through a pipe is nobody else's, and what lies on the disk stays what it is.
 what_is_not_ours() {
@@ -490,5 +522,6 @@ check "a download that was killed goes on where it was" download_resumes strace
 check "an interrupted transfer: exit status 17" interrupted
 check "a server that is restarted in the middle of an upload" server_restarts strace
 check "the shell fed by a pipe" shell_in_a_pipe
+check "emptying the trash asks at a terminal" trash_at_a_terminal pty
 check "the shell at a terminal: completion, history, Ctrl+C" shell_at_a_terminal pty
 finish

@@ -76,7 +76,7 @@ pub fn rm(console: &mut Console, options: &Rm) -> Result<(), Failure> {
 /// A time to keep things, in the largest unit that it is a whole number of.
 fn span(time: Duration) -> String {
     let hours = time.as_secs() / 3600;
-    let (number, unit) = if hours % 24 == 0 { (hours / 24, "day") } else { (hours, "hour") };
+    let (number, unit) = if hours.is_multiple_of(24) { (hours / 24, "day") } else { (hours, "hour") };
     format!("{number} {unit}{}", if number == 1 { "" } else { "s" })
 }
 
@@ -96,7 +96,7 @@ fn list(console: &mut Console, long: bool) -> Result<(), Failure> {
         });
         // Rows that stand on the screen cannot be taken back.
         listed.map_err(|failure| Failure { retry: failure.retry && !streaming, ..failure })?;
-        held.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        held.sort_unstable_by_key(|row| row.id);
         let any = streaming || !held.is_empty();
         held.iter().try_for_each(|row| print(output, long, row))?;
         Ok(any || remote.trash_keeps().is_some())

@@ -23,6 +23,7 @@ use crate::proto::{Code, EntryKind, RemotePath, TrashId, limits};
 use crate::sys::statx::mount_of;
 use nix::errno::Errno;
 use nix::fcntl::renameat;
+use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -146,6 +147,10 @@ impl Tree {
         }
         let (parent, name) = beneath::open_parent(self.root(), &to)?;
         self.move_name((bin.as_fd(), Path::new(&from)), (parent.as_fd(), name), &to, replace, pulse)?;
+        if replace {
+            // Between two names of one file rename(2) does nothing: here it would stay, and nothing would tell of it.
+            let _ = unlinkat(bin, from.as_str(), UnlinkatFlags::NoRemoveDir);
+        }
         note::remove(&notes, id);
         Ok(to)
     }
@@ -298,7 +303,12 @@ mod tests {
         assert_eq!(tree.restore(&ids[0], None, false, &mut Patient).unwrap_err().code(), Code::NotFound);
         assert_eq!(tree.empty_trash(Some(&ids[1]), &mut Patient).unwrap_err().code(), Code::NotFound);
         assert_eq!(tree.empty_trash(Some(&ids[2]), &mut Patient), Ok(1));
-        assert!(home.bin().is_empty());
+        // The other name of the same file.
+        fs::hard_link(home.at("f"), home.at("g")).unwrap();
+        let id = tree.trash(&path("f"), Whole::File, &mut Patient).unwrap();
+        tree.restore(&id, Some(path("g")), true, &mut Patient).unwrap();
+        assert_eq!(fs::read(home.at("g")).unwrap(), b"one");
+        assert!(home.bin().is_empty(), "{:?}", home.bin());
     }
 
     #[test]

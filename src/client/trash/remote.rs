@@ -54,3 +54,35 @@ impl Remote {
         self.field(fields.number("entries"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::failure::Exit;
+    use crate::client::fake::{Fake, Script};
+    use crate::client::stop::Stop;
+
+    #[test]
+    fn a_server_whose_trash_makes_no_sense_is_not_believed() {
+        for said in [
+            "OK entries=1\n",
+            "OK\n",
+            "TRASHED 1-0000000000000001 file 1 1 a\nOK entries=2\n",
+            "TRASHED 1-0000000000000001 file 1 1 ../a\nOK entries=1\n",
+            "TRASHED ../../x file 1 1 a\nOK entries=1\n",
+            "ENTRY file 1 1 a\nOK entries=1\n",
+        ] {
+            let script: Script = Box::new(move |peer| {
+                assert_eq!(peer.line(), "TRASH list");
+                peer.say(said);
+            });
+            let fake = Fake::start(0, vec![script]);
+            let mut remote = Remote::connect(&fake.target, &Stop::deaf()).unwrap();
+            assert_eq!(remote.trash_keeps(), None, "the welcome said nothing of a trash");
+            assert_eq!(remote.trash_list(&mut |_| Ok(())).unwrap_err().exit, Exit::Protocol, "{said}");
+            assert!(!remote.usable());
+            drop(remote);
+            fake.end();
+        }
+    }
+}
