@@ -61,6 +61,18 @@ every_command() {
     cmp a.txt b.txt
     exits 0 client rmdir d/e/f
     exits 8 client rmdir d
+    exits 0 client rm --trash d/a.txt
+    exits 7 client stat d/a.txt
+    exits 0 client trash list
+    matches "the trash" '*-* d/a.txt' "$(cat "$WORK/out")"
+    exits 0 client trash restore d/a.txt
+    exits 0 client rm --trash -r d
+    exits 2 client trash empty
+    exits 0 client trash restore d
+    exits 0 client rm --trash d/a.txt
+    exits 0 client trash empty --yes
+    exits 7 client trash restore d/a.txt
+    exits 0 client put a.txt --to d/a.txt
     exits 0 client rm d/a.txt
     exits 0 client rm -r --yes d
     exits 0 client quota
@@ -87,7 +99,7 @@ every_command_is_known() {
     local command
     "$BIN/dfos-client" --help | sed -n '/^Commands:/,/^$/s/^  \([a-z]*\) .*/\1/p' | while read -r command; do
         case $command in
-        put | get | view | ls | rm | mkdir | rmdir | mv | stat | digest | quota | passwd | bench | ping | known | forget | subfolder) ;;
+        put | get | view | ls | rm | mkdir | rmdir | mv | stat | digest | quota | passwd | bench | ping | known | forget | subfolder | trash | config | doctor | completions) ;;
         logout | help | shell) ;;
         *) fail "no test uses the command $command" ;;
         esac
@@ -261,7 +273,7 @@ json() {
     echo 2 >two
     local command
     for command in 'put one two' 'ls' 'ls -l -R' 'stat one' 'digest one' 'quota' 'ping' 'mkdir d' 'mv one d/' \
-        'bench --clients 1 --files 2 --size 1KiB' 'get two --to three' 'get d/one two --dir .' 'rmdir missing' 'get missing' 'view two' 'rm two' 'rm -r --yes d'; do
+        'bench --clients 1 --files 2 --size 1KiB' 'get two --to three' 'get d/one two --dir .' 'rmdir missing' 'get missing' 'view two' 'rm --trash two' 'trash list' 'trash restore two' 'trash empty --yes' 'rm two' 'rm -r --yes d'; do
         # shellcheck disable=SC2086 # several words
         client --json $command >"$WORK/out" 2>"$WORK/err" </dev/null || true
         plain_text
@@ -518,7 +530,39 @@ batch_interrupted() {
     [[ ! -e $STORAGE/alice/never ]] || fail "the batch went on"
 }
 
-start_server
+# A person is asked before the trash is emptied, and can say no.
+trash_at_a_terminal() {
+    local status terminal TYPE answer
+    mkdir -p bin && cd bin
+    echo x >kept
+    exits 0 client put kept
+    exits 0 client rm --trash kept
+    for answer in n y; do
+        status=0
+        rm -f keys
+        mkfifo keys
+        : >screen
+        HOME=$PWD TERM=xterm script -qefc "$BIN/dfos-client --server $URL trash empty" screen <keys >/dev/null 2>&1 &
+        terminal=$!
+        exec {TYPE}>keys
+        eventually "the question" seen 'delete all that is in the trash for good? [y/N]'
+        printf '%s\r' "$answer" >&"$TYPE"
+        wait "$terminal" || status=$?
+        exec {TYPE}>&-
+        case $answer in
+        n)
+            equal "the exit status after no" 1 "$status"
+            exits 0 client trash list
+            matches "the trash" '*-* kept' "$(cat "$WORK/out")"
+            ;;
+        y) equal "the exit status after yes" 0 "$status" ;;
+        esac
+    done
+    exits 0 client trash list
+    out ''
+}
+
+start_server --trash 30d
 # What is on its way through a pipe is nobody else's, and what lies on the disk stays what it is.
 what_is_not_ours() {
     printf 'content\n' | client -q --password-command "cat >/dev/null; echo secret" put - piped
@@ -556,6 +600,7 @@ check "an interrupted transfer: exit status 17" interrupted
 check "a server that is restarted in the middle of an upload" server_restarts strace
 check "Ctrl+C ends a batch" batch_interrupted
 check "the shell fed by a pipe" shell_in_a_pipe
+check "emptying the trash asks at a terminal" trash_at_a_terminal pty
 check "the shell at a terminal: completion, history, Ctrl+C" shell_at_a_terminal pty
 check "a recursive delete asks at a terminal, and nowhere else" asks_before_deleting pty
 check "dry runs, limits and summaries at a terminal" options_at_a_terminal pty

@@ -111,6 +111,46 @@ mount_in_tree() {
     expect "OK pong" PING
     expect "OK entries=0 *" LIST second
 }
+# Each mount has a trash of its own, since nothing is renamed between two; the notes of all lie in one.
+trash_of_a_mount() {
+    local there
+    login
+    expect "OK *" MKDIR second/place parents
+    upload second/place/there 'on the second disk' "OK *"
+    upload at-home 'at home' "OK *"
+    expect "OK deleted id=*" DELETE second/place/there trash
+    there=${LINE#*id=}
+    expect "OK deleted id=*" DELETE at-home trash
+    test -e "$STORAGE/alice/second/.dfos/trash/$there" || fail "it does not lie on its own mount"
+    test -e "$STORAGE/alice/.dfos/trash/$there.note" || fail "its note does not lie with the others"
+    expect "ERR busy *in use*" RMDIR second recursive trash
+    expect "ERR cross-device *" TRASH restore "$there" to=there
+    in_trash 2
+    # A disk that is away takes its things with it, and brings them back.
+    mount -t tmpfs dfos-cover "$STORAGE/alice/second"
+    give "$STORAGE/alice/second"
+    in_trash 1
+    expect "ERR not-found *disk*" TRASH restore "$there"
+    expect "OK emptied entries=1" TRASH empty
+    umount "$STORAGE/alice/second"
+    in_trash 1
+    expect "OK restored path=second/place/there" TRASH restore "$there"
+    content second/place/there 'on the second disk'
+    expect "OK removed=1 id=*" RMDIR second/place recursive trash
+    expect "OK emptied entries=1" TRASH empty "${LINE#*id=}"
+    equal "what is left on the mount" "" "$(find "$STORAGE/alice/second/.dfos/trash" -mindepth 1)"
+}
+in_trash() {
+    local n=0
+    say TRASH list
+    hear
+    while [[ $LINE == TRASHED* ]]; do
+        n=$((n + 1))
+        hear
+    done
+    matches "the trash" "OK entries=$1" "$LINE"
+    equal "things in the trash" "$1" "$n"
+}
 staged_in() { [[ -n $(find "$1" -type f -size +0 2>/dev/null) ]]; }
 
 without_attributes() {
@@ -388,7 +428,7 @@ no_fork() {
     stop_server
 }
 
-start_server
+start_server --trash 30d
 if can_mount >/dev/null; then
     mkdir -p "$STORAGE/alice"/{small,inodes,fixed,second}
     mount -t tmpfs -o size=1m dfos-small "$STORAGE/alice/small"
@@ -415,6 +455,7 @@ fi
 check "a full disk is no-space, and what failed takes no room" disk_full mount
 check "no inodes left is no-space" no_inodes mount
 check "a read-only mount is read-only, and can be read" read_only mount
+check "a mount in a user's tree has a trash of its own" trash_of_a_mount mount
 check "a mount in a user's tree: staged at its top, cross-device from outside, not removed" mount_in_tree mount
 check "a file system without extended attributes serves as well" without_attributes ramfs
 check "a disk of its own in a user's tree (ext4)" on_ext4 ext4

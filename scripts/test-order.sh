@@ -14,6 +14,8 @@ steps() {
     tail -n "+$1" "${2:-$TRACE}" | awk -v storage="$STORAGE" '
         function name(text) {
             gsub(storage "/", "", text); sub(storage, "storage", text)
+            gsub(/[^ ]*\.dfos\/trash\/[0-9a-f]+-[0-9a-f]+\.note/, "note", text)
+            gsub(/[^ ]*\.dfos\/trash\/[0-9a-f]+-[0-9a-f]+/, "trashed", text)
             gsub(/[^ ]*\.dfos\/uploads\/[0-9a-f]+\.[0-9a-f]+\.[-0-9]+/, "staged", text)
             return text
         }
@@ -153,7 +155,7 @@ shows() { equal "$1" "$2" "$(since_mark)"; }
 first_login() {
     connect
     mark
-    expect "OK welcome bob" LOGIN bob builder
+    expect "OK welcome bob*" LOGIN bob builder
     shows "the steps of a first login" $'mkdir bob\nfsync storage\nsay OK'
 }
 
@@ -309,6 +311,50 @@ delete() {
     shows "the steps of DELETE" $'unlink alice/dead\nfsync alice\nsay OK'
 }
 
+trash() {
+    login
+    upload lost 1 "OK *"
+    expect "OK *" MKDIR deep/er parents
+    upload deep/er/lost 2 "OK *"
+    mark
+    expect "OK deleted id=*" DELETE lost trash
+    shows "the steps of the first DELETE to the trash" "mkdir alice/.dfos/trash
+fsync alice/.dfos
+write note
+fsync note
+fsync alice/.dfos/trash
+rename alice/lost trashed
+fsync alice/.dfos/trash
+fsync alice
+say OK"
+    mark
+    expect "OK deleted id=*" DELETE deep/er/lost trash
+    shows "the steps of DELETE to the trash" "write note
+fsync note
+fsync alice/.dfos/trash
+rename alice/deep/er/lost trashed
+fsync alice/.dfos/trash
+fsync alice/deep/er
+say OK"
+    local id=${LINE#*id=}
+    expect "OK removed=1" RMDIR deep/er
+    expect "OK removed=1" RMDIR deep
+    mark
+    expect "OK restored path=deep/er/lost" TRASH restore "$id"
+    shows "the steps of TRASH restore" "mkdir alice/deep
+mkdir alice/deep/er
+fsync alice
+fsync alice/deep
+rename trashed alice/deep/er/lost
+fsync alice/deep/er
+fsync alice/.dfos/trash
+unlink note
+say OK"
+    mark
+    expect "OK emptied entries=1" TRASH empty
+    shows "the steps of TRASH empty" $'unlink trashed\nunlink note\nfsync alice/.dfos/trash\nsay OK'
+}
+
 remove_dir() {
     login
     expect "OK *" MKDIR empty/inner parents
@@ -349,7 +395,7 @@ if can_trace >/dev/null; then
     # -D: the server stays this script's own child.
     UNDER=(strace -D -f -yy -s 100000 -o "$TRACE" -e "trace=$CALLS" -e signal=none)
 fi
-start_server
+start_server --trash 30d
 check "a user's root is durable before the welcome" first_login trace
 check "the reserved directories are durable before they are used" first_upload trace
 check "UPLOAD new: data, flush, name, flush of the directory, OK" new_upload trace
@@ -361,6 +407,7 @@ check "MKDIR parents: each directory is flushed into its parent, from the top do
 check "ten MKDIRs in one stroke: each directory is flushed once" make_many trace
 check "RENAME between directories: both are flushed" rename_across trace
 check "DELETE: name, flush, OK" delete trace
+check "DELETE to the trash: note, flush, name, flush of both directories, OK" trash trace
 check "RMDIR: name, flush of the parent, OK" remove_dir trace
 check "RMDIR recursive: all names, flush of the parent, OK" remove_tree trace
 check "a missing flush would be noticed" not_blind trace

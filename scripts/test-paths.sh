@@ -25,6 +25,14 @@ every_verb() {
     say LIST . recursive
     until [[ $LINE == OK* ]]; do hear; done
     expect "OK deleted" DELETE d/moved
+    upload d/e/lost 'to be had back' "OK *"
+    expect "OK deleted id=*" DELETE d/e/lost trash
+    expect "OK restored path=d/again/lost" TRASH restore "${LINE#*id=}" to=d/again/lost
+    expect "OK removed=1 id=*" RMDIR d/again recursive trash
+    say TRASH list
+    LINE=
+    until [[ $LINE == OK* ]]; do hear; done
+    expect "OK emptied entries=1" TRASH empty
     expect "OK used=*" QUOTA
     expect "OK removed=1" RMDIR d/e/f
     expect "OK removed=*" RMDIR d recursive
@@ -55,6 +63,6 @@ names_below_held_directories() {
     equal "times set by name" "" "$strays"
 }
 
-start_server
+start_server --trash 30d
 check "after its login a session names only what lies below directories that it holds open" names_below_held_directories trace
 finish

@@ -37,12 +37,19 @@ fn requests(verb: Verb) -> &'static [&'static str] {
         ],
         Verb::Download => &["DOWNLOAD file", "DOWNLOAD file fresh", "DOWNLOAD file offset=8", "DOWNLOAD dir/inner"],
         Verb::View => &["VIEW file", "PREVIEW file offset=8"],
-        Verb::Delete => &["DELETE file", "DELETE link", "DELETE none"],
+        Verb::Delete => &["DELETE file", "DELETE link", "DELETE none", "DELETE file trash"],
+        Verb::Trash => &[
+            "TRASH list",
+            "TRASH restore 6543210f-0011223344556677",
+            "TRASH restore 6543210f-0011223344556677 to=file replace",
+            "TRASH empty 6543210f-0011223344556677",
+            "TRASH empty",
+        ],
         Verb::Rename => {
             &["RENAME file other", "RENAME file dir/inner replace", "RENAME dir empty replace", "RENAME file file"]
         }
         Verb::Mkdir => &["MKDIR made", "MKDIR made/deep parents", "MKDIR dir parents", "SUBFOLDER CREATE sub"],
-        Verb::Rmdir => &["RMDIR empty", "RMDIR dir recursive", "SUBFOLDER DELETE dir"],
+        Verb::Rmdir => &["RMDIR empty", "RMDIR dir recursive", "SUBFOLDER DELETE dir", "RMDIR dir recursive trash"],
         Verb::Digest => &["DIGEST file", "DIGEST dir/inner"],
         Verb::Quota => &["QUOTA"],
         Verb::Passwd => &["PASSWD a b"],
@@ -60,6 +67,10 @@ fn fill(root: &Path) {
     fs::write(root.join("file"), "content\nof a file\n").unwrap();
     fs::write(root.join("dir/inner"), "content within\n").unwrap();
     symlink("file", root.join("link")).unwrap();
+    // In the trash since long ago, and there for ever, since these accounts have no trash.
+    fs::create_dir_all(root.join(".dfos/trash")).unwrap();
+    fs::write(root.join(".dfos/trash/6543210f-0011223344556677"), "content in the trash\n").unwrap();
+    fs::write(root.join(".dfos/trash/6543210f-0011223344556677.note"), "dfos-trash-1 trashed .\n").unwrap();
     fs::create_dir_all(root.join(".dfos/uploads")).unwrap();
     let old = File::create(root.join(".dfos/uploads/00000000000000000000000000000000.0.9")).unwrap();
     let long_ago = SystemTime::now() - Duration::from_secs(60 * 24 * 3600);
@@ -133,7 +144,7 @@ fn a_read_only_account_changes_nothing_whatever_it_asks() {
     fs::write(home.path().join("user_limits.toml"), limits).unwrap();
     let server = Server::start_in(home, &[]);
     let before = pictures(&server.at("alice"));
-    assert_eq!(before.len(), 9, "{:?}", before.keys());
+    assert_eq!(before.len(), 12, "{:?}", before.keys());
     for row in TABLE {
         for request in requests(row.verb) {
             let mut raw = server.login("alice");
@@ -157,7 +168,7 @@ fn a_read_only_account_changes_nothing_whatever_it_asks() {
     assert_eq!(pictures(&server.at("alice")), before);
     let mut raw = server.login("alice");
     let quota = raw.ask("QUOTA");
-    assert_eq!((field(&quota, "files"), field(&quota, "files-limit"), field(&quota, "used")), ("6", "100", "33"));
+    assert_eq!((field(&quota, "files"), field(&quota, "files-limit"), field(&quota, "used")), ("7", "100", "54"));
     drop(raw);
     server.stop();
 }

@@ -6,7 +6,7 @@ mod common;
 
 use common::tree::snapshot;
 use common::{Raw, Server};
-use dfos::proto::verb::{Row, TABLE};
+use dfos::proto::verb::{Row, TABLE, Verb};
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use std::collections::BTreeMap;
 use std::fs;
@@ -136,6 +136,14 @@ fn race(flipper: impl Fn(&AtomicBool) + Sync, workers: Vec<Box<dyn FnMut() + Sen
 fn requests(row: &Row, paths: &[&str]) -> Vec<String> {
     let mut all = Vec::new();
     for path in paths {
+        if row.verb == Verb::Trash {
+            let restore = format!("TRASH restore ID to={path}");
+            all.extend(["TRASH list".to_owned(), format!("{restore} replace"), restore]);
+            continue;
+        }
+        if row.verb == Verb::Rmdir {
+            all.push(format!("RMDIR {path} recursive trash"));
+        }
         for flag in [""].iter().chain(row.flags) {
             let both: &[String] = match row.positional.1 {
                 1 => &[format!("{} {path} {flag}", row.name)],
@@ -162,7 +170,17 @@ fn exchange(raw: &mut Raw, request: &str) -> Vec<u8> {
             Ok(body) => [body.ready.as_bytes(), b"\n", &body.bytes, b"\n", body.end.as_bytes()].concat(),
         };
     }
-    let mut text = raw.ask(request);
+    let mut text = match request.split_once(" ID ") {
+        None => raw.ask(request),
+        // Whatever lies in the trash: a file of our own where nothing else does.
+        Some((verb, rest)) => {
+            raw.send("UPLOAD given\nDATA 4\noursEND\nDELETE given trash\n");
+            raw.expect("READY");
+            raw.expect("OK size=4");
+            let id = raw.expect("OK deleted id=");
+            raw.ask(format!("{verb} {} {rest}", common::raw::field(&id, "id")))
+        }
+    };
     if request.starts_with("UPLOAD") && text.starts_with("READY") {
         if request.ends_with("resume") {
             raw.send("FROM 0\n");
@@ -170,7 +188,7 @@ fn exchange(raw: &mut Raw, request: &str) -> Vec<u8> {
         raw.send(common::raw::body_bytes(b"of the session"));
         text = raw.line();
     }
-    while text.lines().last().is_some_and(|line| line.starts_with("ENTRY ")) {
+    while text.lines().last().is_some_and(|line| line.starts_with("ENTRY ") || line.starts_with("TRASHED ")) {
         text = format!("{text}\n{}", raw.line());
     }
     text.into_bytes()
@@ -185,7 +203,7 @@ fn shows_foreign(answer: &[u8]) -> bool {
 
 /// Races every verb over these paths, while the names of the pair are swapped.
 fn race_verbs(paths: &[&str], pair: (&str, &str)) {
-    let server = Server::start(&["--listen", "tcp://127.0.0.1:0"]);
+    let server = Server::start(&["--listen", "tcp://127.0.0.1:0", "--trash", "1d"]);
     drop(server.login("alice"));
     let foreign = Foreign::at(server.home().join("foreign"));
     let root = server.at("alice");
@@ -209,6 +227,7 @@ fn race_verbs(paths: &[&str], pair: (&str, &str)) {
             exchange(&mut raw, "UPLOAD own");
             exchange(&mut raw, "DELETE taken");
             exchange(&mut raw, "RMDIR taken recursive");
+            exchange(&mut raw, "TRASH empty");
         })
     };
     let rows = verbs();

@@ -77,6 +77,17 @@ fn the_download_example_happens_as_shown() {
 }
 
 #[test]
+fn the_trash_example_happens_as_shown() {
+    let server = Server::start(&["--trash", "30d"]);
+    let mut raw = server.client();
+    assert_eq!(raw.ask("LOGIN alice secret"), "OK welcome alice trash=2592000");
+    raw.put("notes.txt", b"hello\n");
+    replay(&mut raw, &example("C: TRASH"));
+    drop(raw);
+    server.stop();
+}
+
+#[test]
 fn the_login_example_works_by_the_formulas_of_the_page_alone() {
     let server = Server::start(&[]);
     let mut raw = server.client();

@@ -26,6 +26,8 @@ pub struct Limits {
     pub files: Option<u64>,
     /// Bytes of the largest file that it may store.
     pub largest_file: Option<u64>,
+    /// Seconds that what it moves to the trash is kept; `None` where it has no trash.
+    pub trash: Option<u64>,
     /// Its sessions at a time.
     pub sessions: Option<u32>,
     /// Bytes a second that all its sessions together may send to the server.

@@ -4,6 +4,7 @@
 //! everything doubtful is an error with its line, and all errors of a file are told at once.
 
 use super::UserName;
+use super::keep::Keep;
 use super::limits::Limits;
 use crate::net::networks::Network;
 use crate::proto::{Access, limits as bounds};
@@ -62,6 +63,7 @@ const KEYS: &[(&str, Set)] = &[
     ("quota", |limits, value| size(value, 0).map(|n| limits.quota = n)),
     ("files", |limits, value| number(value, 0).map(|n| limits.files = n)),
     ("largest_file", |limits, value| size(value, 0).map(|n| limits.largest_file = n)),
+    ("trash", |limits, value| keep(value).map(|n| limits.trash = n)),
     ("sessions", sessions),
     ("rate_up", |limits, value| size(value, bounds::RATE_LEAST).map(|n| limits.rate_up = n)),
     ("rate_down", |limits, value| size(value, bounds::RATE_LEAST).map(|n| limits.rate_down = n)),
@@ -226,6 +228,16 @@ fn truth(value: &DeValue) -> Result<bool, String> {
     value.as_bool().ok_or_else(|| "write true or false, without quotes".into())
 }
 
+/// How long the trash keeps things: a text like "30d", or "none" for no trash.
+fn keep(value: &DeValue) -> Result<Option<u64>, String> {
+    match value.as_str().map(str::parse::<Keep>) {
+        _ if is_none(value) => Ok(None),
+        Some(Ok(Keep(seconds))) => Ok(Some(seconds)),
+        Some(Err(why)) => Err(format!("{why}; or \"none\"")),
+        None => Err("write a time like \"30d\" or \"12h\", in quotes, or \"none\"".into()),
+    }
+}
+
 fn sessions(limits: &mut Limits, value: &DeValue) -> Result<(), String> {
     let n = number(value, 0)?;
     if n == Some(0) {
@@ -272,20 +284,22 @@ mod tests {
     #[test]
     fn a_user_s_own_key_beats_the_default_s_and_that_the_command_line_s() {
         let base = Limits { quota: Some(99), ..Limits::default() };
-        let text = "[default]\nsessions = 8\nquota = \"10GiB\"\n[\"j.doe\"]\nquota = \"none\"\naccess = \"read-only\"\n\
-                    [bob]\nfiles = 1_000\nrate_up = \"5MB\"\nrate_down = 0x1000\nlargest_file = 0\n\
+        let text = "[default]\nsessions = 8\nquota = \"10GiB\"\ntrash = \"30d\"\n[\"j.doe\"]\nquota = \"none\"\naccess = \"read-only\"\n\
+                    [bob]\nfiles = 1_000\nrate_up = \"5MB\"\nrate_down = 0x1000\nlargest_file = 0\ntrash = \"none\"\n\
                     allow = [\"192.0.2.0/24\"]\ndeny = [\"::1\"]\ndisabled = true\n";
         let file = parse(text, base.clone()).unwrap();
-        let everybody = Limits { sessions: Some(8), quota: Some(10 << 30), ..Limits::default() };
+        let everybody =
+            Limits { sessions: Some(8), quota: Some(10 << 30), trash: Some(30 * 86_400), ..Limits::default() };
         assert_eq!(file.everybody, everybody);
         let (bob, doe) = (&file.users[0], &file.users[1]);
-        assert_eq!((bob.0.as_str(), bob.2, doe.0.as_str(), doe.2), ("bob", 7, "j.doe", 4));
+        assert_eq!((bob.0.as_str(), bob.2, doe.0.as_str(), doe.2), ("bob", 8, "j.doe", 5));
         assert_eq!(doe.1, Limits { quota: None, access: Access::ReadOnly, ..everybody.clone() });
         let bobs = Limits {
             files: Some(1000),
             rate_up: Some(5_000_000),
             rate_down: Some(4096),
             largest_file: Some(0),
+            trash: None,
             allow: vec!["192.0.2.0/24".parse().unwrap()],
             deny: vec!["::1".parse().unwrap()],
             disabled: true,
@@ -308,6 +322,10 @@ mod tests {
             ("[alice]\nquota = 9223372036854775808", "line "),
             ("[alice]\nquota = \"99999999999GiB\"", "line 2: quota: that is more"),
             ("[alice]\nfiles = \"10GiB\"", "line 2: files: write a whole number"),
+            ("[alice]\ntrash = 30", "line 2: trash: write a time like"),
+            ("[alice]\ntrash = \"30\"", "line 2: trash: write a whole number with a unit"),
+            ("[alice]\ntrash = \"1h30m\"", "line 2: trash: write a whole number with a unit"),
+            ("[alice]\ntrash = \"0d\"", "line 2: trash: from 1h to 3650d"),
             ("[alice]\nsessions = 0", "line 2: sessions: 0 would keep the user out"),
             ("[alice]\nsessions = 4294967297", "line 2: sessions: at most 10000"),
             ("[alice]\nrate_up = 0", "line 2: rate_up: at least 1024"),

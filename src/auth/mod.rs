@@ -8,6 +8,7 @@
 pub mod change;
 pub mod edit;
 mod hashed;
+pub mod keep;
 mod keys;
 pub mod limits;
 pub mod limits_file;

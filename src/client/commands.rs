@@ -16,6 +16,7 @@ use super::names;
 use super::passwd;
 use super::remote::{Parents, Recursion, Remote, Replace, Stat};
 use super::removing;
+use super::trash;
 use crate::paper::units::human;
 use crate::proto::answer::Entry;
 use crate::proto::{Code, EntryKind, RemotePath};
@@ -56,6 +57,7 @@ fn run(console: &mut Console, command: Command) -> Result<(), Failure> {
         Command::View(options) => view(console, &options),
         Command::Ls(options) => ls(console, &options),
         Command::Rm(options) => removing::rm(console, &options),
+        Command::Trash { what } => trash::trash(console, &what),
         Command::Mkdir(options) => mkdir(console, &options),
         Command::Rmdir(names) => rmdir(console, &names.remote),
         Command::Mv(options) => mv(console, &options),
@@ -249,7 +251,7 @@ fn mv(console: &mut Console, options: &Mv) -> Result<(), Failure> {
     done(&console.output, "renamed", &from)
 }
 
-fn is_directory(console: &mut Console, name: &Named) -> Result<bool, Failure> {
+pub(super) fn is_directory(console: &mut Console, name: &Named) -> Result<bool, Failure> {
     match console.ask(|remote| remote.stat(&name.path)) {
         Ok(stat) => Ok(stat.kind == EntryKind::Dir),
         Err(failure) if failure.code.is_some() && !failure.retry => Ok(false), // the rename will say what is wrong

@@ -34,6 +34,7 @@ pub struct Connection {
     usable: bool,
     introduction: Option<Introduction>,
     throttle: Option<Arc<Throttle>>,
+    trash: Option<Duration>,
 }
 
 impl Connection {
@@ -50,7 +51,7 @@ impl Connection {
         if !target.trusted.admits(trust) {
             return Err(Failure::new(Exit::Identity, format!("{} is not known here", target.address)));
         }
-        login::log_in(&mut connection, target, &offered, trust)?;
+        connection.trash = login::log_in(&mut connection, target, &offered, trust)?;
         if let Some(verifier) = verifier {
             connection.introduction = target.trusted.settle(&target.address, &verifier)?;
         }
@@ -62,6 +63,11 @@ impl Connection {
         self.introduction.take()
     }
 
+    /// How long the server keeps what goes to the trash; `None` where this user has none.
+    pub fn trash(&self) -> Option<Duration> {
+        self.trash
+    }
+
     /// What ties a login to this channel.
     pub fn binding(&mut self) -> Result<Binding, Failure> {
         let bytes = self.wire.tls().map(Tls::binding).transpose();
@@ -70,7 +76,15 @@ impl Connection {
 
     /// A connection that has not been greeted yet.
     pub(super) fn over(wire: Wire, target: &Target) -> Self {
-        Connection { wire, silence: target.silence, deadline: None, usable: true, introduction: None, throttle: None }
+        Connection {
+            wire,
+            silence: target.silence,
+            deadline: None,
+            usable: true,
+            introduction: None,
+            throttle: None,
+            trash: None,
+        }
     }
 
     /// Reads the greeting; returns the mechanisms offered.

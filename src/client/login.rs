@@ -8,14 +8,15 @@ use super::trust::Trust;
 use crate::auth::scram::{decode, encode};
 use crate::auth::{ClientExchange, ScramError};
 use crate::proto::{Answer, Code};
+use std::time::Duration;
 
-/// Logs in. `LOGIN`, which sends the password, is never used. `trust` is why the server is believed so far.
+/// Logs in; how long the server keeps what goes to the trash, if it says so. `LOGIN`, which sends the password, is never used. `trust` is why the server is believed so far.
 pub fn log_in(
     connection: &mut Connection,
     target: &Target,
     offered: &str,
     trust: Option<Trust>,
-) -> Result<(), Failure> {
+) -> Result<Option<Duration>, Failure> {
     let binding = connection.binding()?;
     let mechanism = binding.mechanism();
     if !offered.split(',').any(|offer| offer == mechanism) {
@@ -42,7 +43,8 @@ pub fn log_in(
     // A server that just says "welcome" has proved nothing.
     let signature =
         fields.get("scram").ok_or(ScramError::Server).and_then(decode).map_err(|_| failed(&ScramError::Server))?;
-    proof.check(&signature).map_err(|why| failed(&why))
+    proof.check(&signature).map_err(|why| failed(&why))?;
+    Ok(fields.number("trash").ok().map(Duration::from_secs))
 }
 
 /// At a first meeting a refusal may have another reason than the password.

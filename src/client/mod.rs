@@ -39,6 +39,7 @@ pub mod stop;
 pub mod target;
 pub mod throttle;
 pub mod transfer;
+pub mod trash;
 pub mod trust;
 
 #[cfg(test)]

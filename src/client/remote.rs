@@ -314,7 +314,7 @@ impl Remote {
     }
 
     /// Asks for something that is answered by `OK` or `ERR` alone.
-    fn ok(&mut self, line: impl std::fmt::Display, about: &RemotePath) -> Result<Fields, Failure> {
+    pub(super) fn ok(&mut self, line: impl std::fmt::Display, about: &RemotePath) -> Result<Fields, Failure> {
         let what = if about.is_root() { b"" } else { about.as_bytes() };
         match self.connection.ask(line)? {
             Answer::Ok(fields) => Ok(fields),
@@ -323,7 +323,7 @@ impl Remote {
         }
     }
 
-    fn field<T>(&mut self, value: Result<T, BadAnswer>) -> Result<T, Failure> {
+    pub(super) fn field<T>(&mut self, value: Result<T, BadAnswer>) -> Result<T, Failure> {
         value.map_err(|why| self.connection.broken(why))
     }
 }

@@ -12,6 +12,7 @@ use super::limits;
 use super::names::below_here;
 use super::remote::Recursion;
 use super::transfer::tally::Tally;
+use super::trash;
 use crate::proto::answer::Entry;
 use crate::proto::{Code, EntryKind, Mtime, RemotePath};
 use std::collections::HashSet;
@@ -22,10 +23,12 @@ use std::path::Path;
 
 /// `rm`.
 pub fn rm(console: &mut Console, options: &Rm) -> Result<(), Failure> {
-    if options.recursive && !options.dry_run {
+    let to_trash = options.trash.wanted(std::env::var_os(trash::options::VARIABLE).as_deref())?;
+    let keeps = if to_trash { Some(trash::keeps(console)?) } else { None };
+    if options.recursive && !options.dry_run && !to_trash {
         may_ask(console, options.yes, "rm -r")?;
     }
-    let mut removal = Removal { options, filter: &options.filters.0, steps: Steps::default() };
+    let mut removal = Removal { options, filter: &options.filters.0, steps: Steps::default(), to_trash, trashed: 0 };
     let result = match options.list.open()? {
         None => {
             let named = console.all_named(&options.remote)?;
@@ -35,6 +38,9 @@ pub fn rm(console: &mut Console, options: &Rm) -> Result<(), Failure> {
     };
     if options.dry_run {
         console.output.note(&removal.steps.told(0));
+    }
+    if let Some(keeps) = keeps.filter(|_| removal.trashed > 0) {
+        trash::told(&console.output, keeps);
     }
     result
 }
@@ -48,12 +54,17 @@ pub fn directory(console: &mut Console, name: &Named, yes: bool) -> Result<(), F
 
 /// What is removed where nobody can be asked must have been agreed to before.
 fn may_ask(console: &Console, yes: bool, command: &str) -> Result<(), Failure> {
-    if yes || (!console.unattended && std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
+    if yes || !nobody_to_ask(console) {
         return Ok(());
     }
     let text =
         format!("{command} deletes directories with all that is in them, and nobody is here to be asked: say --yes");
     Err(Failure::new(Exit::Usage, text))
+}
+
+/// Whether there is nobody to answer a question.
+pub fn nobody_to_ask(console: &Console) -> bool {
+    console.unattended || !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal()
 }
 
 /// Asks whether a directory shall go.
@@ -65,7 +76,8 @@ fn agree(name: &Named, yes: bool) -> Result<(), Failure> {
     Err(Failure::new(Exit::Other, format!("{shown} stays")))
 }
 
-fn agreed(question: &str) -> Result<bool, Failure> {
+/// Whether the user agrees.
+pub fn agreed(question: &str) -> Result<bool, Failure> {
     // The line editor also hears Ctrl+C at the question, and finds the terminal where standard output goes elsewhere.
     let config = rustyline::Config::builder().behavior(rustyline::Behavior::PreferTerm).build();
     let editor = rustyline::DefaultEditor::with_config(config);
@@ -92,6 +104,9 @@ struct Removal<'a> {
     options: &'a Rm,
     filter: &'a Filter,
     steps: Steps,
+    /// Whether things go to the trash instead; and how many have.
+    to_trash: bool,
+    trashed: u64,
 }
 
 impl Removal<'_> {
@@ -127,12 +142,16 @@ impl Removal<'_> {
 
     fn one(&mut self, console: &mut Console, name: Named) -> Result<(), Failure> {
         // A directory as a whole the server removes fastest; whoever wants to see or choose has each thing removed by itself.
+        // To the trash it goes as a whole, unless there are rules.
         let each = self.options.dry_run || console.output.volume == Volume::Verbose || !self.filter.is_empty();
         let result = if each { self.looked_at(console, &name) } else { self.at_once(console, &name) };
         result.inspect_err(|_| console.summary.failed())
     }
 
     fn at_once(&mut self, console: &mut Console, name: &Named) -> Result<(), Failure> {
+        if self.to_trash {
+            return self.trash(console, name);
+        }
         match console.ask_to_remove(|remote| remote.delete(&name.path)) {
             Err(failure) if failure.code == Some(Code::IsDirectory) && self.options.recursive => {
                 agree(name, self.options.yes)?;
@@ -160,7 +179,10 @@ impl Removal<'_> {
         if !self.options.recursive {
             return Err(needs_recursion(name, Failure::refused(Code::IsDirectory, "")));
         }
-        if !self.options.dry_run {
+        if self.to_trash && self.filter.is_empty() {
+            return self.step(console, name, stat.kind, 0);
+        }
+        if !self.options.dry_run && !self.to_trash {
             agree(name, self.options.yes)?;
         }
         self.tree(console, name)
@@ -229,13 +251,29 @@ impl Removal<'_> {
         }
     }
 
+    fn trash(&mut self, console: &mut Console, name: &Named) -> Result<(), Failure> {
+        trash::move_there(console, name, self.options.recursive)?;
+        self.trashed += 1;
+        Ok(())
+    }
+
     /// Removes one thing, or tells that it would be.
     fn step(&mut self, console: &mut Console, name: &Named, kind: EntryKind, size: u64) -> Result<(), Failure> {
-        let (verb, bytes) = if kind == EntryKind::Dir { ("rmdir", None) } else { ("delete", Some(size)) };
+        // Of a directory out of which things went one by one the empty rest is nothing to keep.
+        let to_trash = self.to_trash && (kind != EntryKind::Dir || self.filter.is_empty());
+        let (verb, bytes) = match (kind, to_trash) {
+            (EntryKind::Dir, true) => ("trash", None),
+            (EntryKind::Dir, false) => ("rmdir", None),
+            (_, true) => ("trash", Some(size)),
+            (_, false) => ("delete", Some(size)),
+        };
         self.steps.count(verb, bytes);
         steps::tell(&console.output, self.options.dry_run, verb, name.shown.as_bytes(), None, bytes);
         if self.options.dry_run {
             return Ok(());
+        }
+        if to_trash {
+            return self.trash(console, name);
         }
         match kind {
             EntryKind::Dir if name.path.is_root() => return Ok(()), // one's own directory stays, as with one request

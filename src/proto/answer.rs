@@ -1,7 +1,7 @@
 //! What a server says: answers, rows, and the lines of a body that it sends. Printed by the server, parsed by the client.
 
 use super::value::{self, Mtime};
-use super::{Code, Digest, RemotePath, limits};
+use super::{Code, Digest, RemotePath, Trashed, limits};
 use std::fmt;
 use std::str::FromStr;
 use thiserror::Error;
@@ -17,6 +17,8 @@ pub enum Answer {
     Ready(Fields),
     /// One row of a listing.
     Entry(Entry),
+    /// One row of a listing of the trash.
+    Trashed(Trashed),
     /// One row of text for people.
     Info(String),
     /// The server's message of a login exchange, in base64.
@@ -160,6 +162,7 @@ impl fmt::Display for Answer {
             Answer::Ok(of) => fields(f, "OK", of),
             Answer::Err(code, text) => write!(f, "ERR {code} {text}"),
             Answer::Ready(of) => fields(f, "READY", of),
+            Answer::Trashed(row) => write!(f, "TRASHED {row}"),
             Answer::Entry(e) => write!(f, "ENTRY {} {} {} {}", e.kind.as_str(), e.size, e.mtime, e.path),
             Answer::Info(text) => write!(f, "INFO {text}"),
             Answer::Challenge(text) => write!(f, "CHALLENGE {text}"),
@@ -183,6 +186,7 @@ impl FromStr for Answer {
             }
             "READY" => Answer::Ready(Fields(rest.to_owned())),
             "ENTRY" => Answer::Entry(entry(rest)?),
+            "TRASHED" => Answer::Trashed(rest.parse()?),
             "INFO" => Answer::Info(rest.to_owned()),
             "CHALLENGE" => Answer::Challenge(rest.to_owned()),
             "WAIT" => Answer::Wait,

@@ -189,6 +189,12 @@ impl<'a> Request<'a> {
         })
     }
 
+    /// A path option, if it was given.
+    pub fn path_option(&self, key: &str) -> Result<Option<RemotePath>, Refusal> {
+        let Some((_, text)) = self.options.iter().find(|(k, _)| *k == key) else { return Ok(None) };
+        text.parse().map(Some).map_err(|why: path::BadPath| Refusal::new(why.into(), why.to_string()))
+    }
+
     /// A digest option, if it was given.
     pub fn digest(&self, key: &str) -> Result<Option<Digest>, Refusal> {
         self.option(key)

@@ -51,6 +51,15 @@ pub const GOODBYE: Duration = Duration::from_secs(2);
 /// Unfinished uploads older than this are swept at their user's login.
 pub const PARTIAL_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// The shortest time that a trash keeps things, in seconds. A note that has waited for so long for the thing that it is of waits in vain.
+pub const TRASH_LEAST: u64 = 3600;
+
+/// The longest: ten years. What is to stay for longer is not meant to go.
+pub const TRASH_MOST: u64 = 3650 * 24 * 3600;
+
+/// How long a login may take for what the trash has kept for long enough; the next one goes on.
+pub const TRASH_SWEEP: Duration = Duration::from_millis(500);
+
 /// Finished uploads that gather while those before them are flushed, at most: bounds open descriptors. With half as many a flush
 /// begins if none is under way.
 pub const BATCH_FILES: usize = 512;

@@ -18,6 +18,7 @@ pub enum Verb {
     Rename,
     Mkdir,
     Rmdir,
+    Trash,
     Digest,
     Quota,
     Passwd,
@@ -84,7 +85,7 @@ pub const TABLE: &[Row] = &[
         .keys(&["offset", "length"])
         .login()
         .says("path [offset=n] [length=n]", "show the first 1024 bytes"),
-    row(Verb::Delete, "DELETE", (1, 1)).login().writes().says("path", "delete a file"),
+    row(Verb::Delete, "DELETE", (1, 1)).flags(&["trash"]).login().writes().says("path [trash]", "delete a file"),
     row(Verb::Rename, "RENAME", (2, 2))
         .flags(&["replace"])
         .login()
@@ -99,10 +100,14 @@ pub const TABLE: &[Row] = &[
         .says("path [parents]", "make a directory"),
     row(Verb::Rmdir, "RMDIR", (1, 1))
         .also(&["SUBFOLDER DELETE"])
-        .flags(&["recursive"])
+        .flags(&["recursive", "trash"])
         .login()
         .writes()
-        .says("path [recursive]", "remove a directory; SUBFOLDER DELETE is recursive"),
+        .says("path [recursive] [trash]", "remove a directory; SUBFOLDER DELETE is recursive"),
+    row(Verb::Trash, "TRASH", (1, 2)).flags(&["replace"]).keys(&["to"]).login().writes().says(
+        "list | restore id [to=path] [replace] | empty [id]",
+        "see what lies in the trash, get it back, be rid of it",
+    ),
     row(Verb::Digest, "DIGEST", (1, 1)).login().says("path", "read a file and tell its SHA-256"),
     row(Verb::Quota, "QUOTA", (0, 0)).login().adds().says("", "tell what is used and what is left"),
     row(Verb::Passwd, "PASSWD", (2, 2))

@@ -15,7 +15,7 @@ use super::words::Mouth;
 use crate::auth::Limits;
 use crate::net::wait::Errand;
 use crate::net::{Cut, Peer, Side, Waiter, Wire};
-use crate::proto::{Access, Code, Incoming, Verb, incoming, verb};
+use crate::proto::{Access, Answer, Code, Incoming, Verb, incoming, verb};
 use crate::store::quota::Allowance;
 use crate::store::tree::{Policy, Tree};
 use crate::store::{Pulse, Trouble};
@@ -118,6 +118,7 @@ pub fn run(mut brief: Brief, stop: StopPipe) -> Ending {
         }
     };
     let policy = policy(brief.policy, &limits);
+    let welcome = with_trash(welcome, policy.trash);
     let tree = match enter(&brief.walls, brief.storage, user.as_str(), policy, &mut talk) {
         Ok(tree) => tree,
         Err(trouble) => {
@@ -158,7 +159,16 @@ fn enter(walls: &Walls, storage: OwnedFd, user: &str, policy: Policy, pulse: &mu
 /// What the operator has decided about all trees, with the user's own limits.
 fn policy(base: Policy, limits: &Limits) -> Policy {
     let quota = Allowance { bytes: limits.quota, files: limits.files };
-    Policy { quota, largest: limits.largest_file, read_only: limits.access == Access::ReadOnly, ..base }
+    let trash = limits.trash.filter(|_| limits.access == Access::Full);
+    Policy { quota, largest: limits.largest_file, trash, read_only: limits.access == Access::ReadOnly, ..base }
+}
+
+/// The welcome, which tells a client beforehand whether there is a trash.
+fn with_trash(welcome: Answer, keep: Option<u64>) -> Answer {
+    match welcome {
+        Answer::Ok(fields) => Answer::Ok(fields.maybe("trash", keep)),
+        other => other,
+    }
 }
 
 /// How a session of a user ends that may have begun with a guess at another's password.

@@ -20,6 +20,7 @@ pub mod remove;
 pub mod reserved;
 pub mod spool;
 pub mod stage;
+pub mod trash;
 pub mod tree;
 pub mod trouble;
 pub mod walk;

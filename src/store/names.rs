@@ -86,11 +86,23 @@ impl Tree {
         }
         let (from_dir, from_name) = beneath::open_parent(self.root(), from)?;
         let (to_dir, to_name) = beneath::open_parent(self.root(), to)?;
+        self.move_name((from_dir.as_fd(), from_name), (to_dir.as_fd(), to_name), to, replace, pulse)
+    }
+
+    /// Gives what has the name `from` in a directory the name `to` in another, which the path `path` means.
+    pub(super) fn move_name(
+        &mut self,
+        (from_dir, from_name): (BorrowedFd, &Path),
+        (to_dir, to_name): (BorrowedFd, &Path),
+        path: &RemotePath,
+        replace: bool,
+        pulse: &mut dyn Pulse,
+    ) -> Result<()> {
         if replace {
             let lock = self.lock_account(pulse);
-            let moved = meta_at(from_dir.as_fd(), from.name().unwrap_or(b"."));
-            let replaced = meta_at(to_dir.as_fd(), to.name().unwrap_or(b"."));
-            let renamed = renameat(&from_dir, from_name, &to_dir, to_name);
+            let moved = meta_at(from_dir, from_name.as_os_str().as_bytes());
+            let replaced = meta_at(to_dir, to_name.as_os_str().as_bytes());
+            let renamed = renameat(from_dir, from_name, to_dir, to_name);
             let freed = match (moved, replaced) {
                 // Between two names of one file rename(2) does nothing.
                 (Ok(moved), Ok(meta)) if renamed.is_ok() && moved.inode != meta.inode => meta.weight(),
@@ -99,14 +111,14 @@ impl Tree {
             self.settle(lock, freed);
             renamed.map_err(rename_error)?;
         } else {
-            rename_new((from_dir.as_fd(), from_name), (to_dir.as_fd(), to_name), || {
-                let above = to.parent().unwrap_or_else(RemotePath::root);
-                let reserved = self.reserved_for(to_dir.as_fd(), &above)?;
+            rename_new((from_dir, from_name), (to_dir, to_name), || {
+                let above = path.parent().unwrap_or_else(RemotePath::root);
+                let reserved = self.reserved_for(to_dir, &above)?;
                 Ok(beneath::open_dir(&reserved.dir, b".")?)
             })?;
         }
         // The new name first: if the old one went before it, a crash in between would lose both.
-        flush(&[to_dir.as_fd(), from_dir.as_fd()], pulse)
+        flush(&[to_dir, from_dir], pulse)
     }
 }
 

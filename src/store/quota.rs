@@ -1,5 +1,5 @@
 //! Quotas: how many bytes, and how many files and directories, a user has stored, unfinished uploads included: each of these is a
-//! file from its first moment, so that they cannot pile up beside the account.
+//! file from its first moment, so that they cannot pile up beside the account. What lies in the trash counts as it did before.
 //!
 //! The figures stand in a file in the reserved directory and is changed under that file's lock, so that all sessions of a
 //! user, on all servers that share the storage, draw on one account. They are reserved before bytes arrive and settled when a
@@ -10,7 +10,7 @@ use super::meta::meta_at;
 use super::pulse::patiently;
 use super::reserved::Reserved;
 use super::walk::Walk;
-use super::{Pulse, Result, Tree, Trouble, Weight, beneath, leftover, spool};
+use super::{Pulse, Result, Tree, Trouble, Weight, beneath, leftover, spool, trash};
 use crate::proto::{Code, EntryKind, RemotePath, limits};
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
@@ -253,7 +253,7 @@ impl Tree {
         Ok(usage)
     }
 
-    /// Counts all files and directories and their bytes, and what running uploads have reserved.
+    /// Counts all files and directories and their bytes, those in the trash too, and what running uploads have reserved.
     fn count(&self, pulse: &mut dyn Pulse) -> Result<Weight> {
         let mut walk = Walk::new(beneath::open_dir(self.root(), b".")?)?;
         let (mut total, mut name) = (Weight::NONE, Vec::new());
@@ -267,7 +267,10 @@ impl Tree {
             }
             let Ok(meta) = meta_at(walk.dir()?, &name) else { continue };
             match meta.kind {
-                EntryKind::Dir if name == limits::RESERVED.as_bytes() => continue,
+                EntryKind::Dir if name == limits::RESERVED.as_bytes() => {
+                    total += trash::weigh(walk.dir()?, pulse)?;
+                    continue;
+                }
                 EntryKind::Dir => drop(walk.enter(&name)),
                 EntryKind::File => total.bytes = total.bytes.saturating_add(meta.size),
                 _ => {}

@@ -39,7 +39,7 @@ impl Tree {
 
 /// Removes all that is in the directory where `walk` begins. `removed` counts names, and `freed` what an account gets back, also when
 /// it fails.
-fn empty(mut walk: Walk, removed: &mut u64, freed: &mut Weight, pulse: &mut dyn Pulse) -> Result<()> {
+pub(super) fn empty(mut walk: Walk, removed: &mut u64, freed: &mut Weight, pulse: &mut dyn Pulse) -> Result<()> {
     let mut name = Vec::new();
     loop {
         pulse.check()?;

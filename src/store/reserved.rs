@@ -37,7 +37,7 @@ impl Reserved {
 
 /// Opens a directory that only the server may have made: a link, or one that somebody else owns, is refused. Whose it is the kernel
 /// says by O_NOATIME, which is the owner's alone (open(2)): in the user namespace of a confined session user ids have no numbers.
-fn own_dir(above: BorrowedFd, name: &str, make: bool) -> Result<Option<OwnedFd>> {
+pub(super) fn own_dir(above: BorrowedFd, name: &str, make: bool) -> Result<Option<OwnedFd>> {
     let open = || {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOATIME;
         beneath::open(above, name.as_bytes(), flags, Mode::empty())
@@ -70,22 +70,22 @@ impl Tree {
         if let Some(found) = self.reserved.iter().find(|r| r.mount == mount) {
             return Ok(found.clone());
         }
-        let top = self.top_of_mount(mount, path)?;
+        let (top, _) = self.top_of_mount(mount, path)?;
         let reserved = Reserved::open(top.as_fd(), true)?.ok_or_else(|| Trouble::of(Code::NotFound))?;
         let reserved = Rc::new(reserved);
         self.reserved.push(reserved.clone());
         Ok(reserved)
     }
 
-    /// The highest directory on the way down to `path` from which on all lie on `mount`.
-    fn top_of_mount(&self, mount: u64, path: &RemotePath) -> Result<OwnedFd> {
+    /// The highest directory on the way down to `path` from which on all lie on `mount`, and its path.
+    pub(super) fn top_of_mount(&self, mount: u64, path: &RemotePath) -> Result<(OwnedFd, RemotePath)> {
         let mut top = None;
         let mut here = RemotePath::root();
         let mut below = path.components();
         loop {
             let fd = beneath::open_dir(self.root(), here.as_bytes())?;
             if mount_of(fd.as_fd())? == mount {
-                top.get_or_insert(fd);
+                top.get_or_insert_with(|| (fd, here.clone()));
             } else {
                 top = None;
             }

@@ -23,6 +23,8 @@ pub struct Tree {
     pub(super) quota: Option<Quota>,
     /// Bytes of the largest file that is taken in.
     pub(super) largest: Option<u64>,
+    /// Seconds that the trash keeps things; `None` where there is no trash.
+    pub(super) keep: Option<u64>,
     /// Nothing is written here, notes of the server's own neither.
     pub(super) read_only: bool,
 }
@@ -44,6 +46,8 @@ pub struct Policy {
     pub quota: Allowance,
     /// Bytes of the largest file that is taken in; `None` for no limit.
     pub largest: Option<u64>,
+    /// Seconds that what is moved to the trash is kept; `None` where nothing is.
+    pub trash: Option<u64>,
     /// Whether nothing at all is written into the tree.
     pub read_only: bool,
 }
@@ -51,7 +55,7 @@ pub struct Policy {
 impl Policy {
     /// No limits; published files do not get the bits of `umask`.
     pub fn new(umask: Mode) -> Policy {
-        Policy { umask, quota: Allowance::default(), largest: None, read_only: false }
+        Policy { umask, quota: Allowance::default(), largest: None, trash: None, read_only: false }
     }
 }
 
@@ -75,12 +79,12 @@ impl Tree {
         }
     }
 
-    /// The tree below `root`; sweeps what old broken uploads left there.
+    /// The tree below `root`; sweeps what old broken uploads left there, and what the trash has kept for long enough.
     pub fn new(root: OwnedFd, policy: Policy, pulse: &mut dyn Pulse) -> Result<Tree> {
         let file_mode = Mode::from_bits_truncate(0o666) & !policy.umask;
-        let Policy { quota, largest, read_only, .. } = policy;
+        let Policy { quota, largest, trash: keep, read_only, .. } = policy;
         let (reserved, parents, quota) = (Vec::new(), Vec::new(), Quota::new(quota));
-        let mut tree = Tree { root, reserved, parents, file_mode, quota, largest, read_only };
+        let mut tree = Tree { root, reserved, parents, file_mode, quota, largest, keep, read_only };
         if let Some(reserved) = Reserved::open(tree.root(), false)? {
             if read_only {
                 tree.reserved.push(Rc::new(reserved)); // what lies there is counted
@@ -89,6 +93,9 @@ impl Tree {
             Quota::forget_unless(&reserved, tree.quota.is_some());
             tree.reserved.push(Rc::new(reserved));
             let _ = leftover::sweep(&mut tree, pulse); // debris that stays costs space, not the login
+        }
+        if keep.is_some() && !read_only {
+            let _ = tree.sweep_trash(pulse);
         }
         Ok(tree)
     }

@@ -48,6 +48,9 @@ NOT_MET = {
     "LOGIN_CPU": "tests/confinement.rs",
     "SEATS": "auth/limits_file.rs: the operator's",
     "RATE_LEAST": "auth/limits_file.rs: the operator's",
+    "TRASH_LEAST": "auth/keep.rs, store/trash.rs: the operator's, and a time",
+    "TRASH_MOST": "auth/keep.rs: the operator's",
+    "TRASH_SWEEP": "a time, of a login: store/trash/empty.rs",
     "RATE_BURST": "server/rate.rs, tests/limits.rs",
 }
 

@@ -32,12 +32,17 @@ def loose(name):
 
 @check("hostile names go through every verb unchanged, and the log shows none of them raw")
 def through_the_server():
-    with house("-v") as server, server.login() as speaker:
+    with house("-v", "--trash", "1d") as server, server.login() as speaker:
         for form in (lambda name: encode(name), loose):
             for name in NAMES:
                 path = form(name)
                 speaker.put(path, name)
                 assert speaker.download(path) == name
+                trashed = speaker.ask(f"DELETE {path} trash").removeprefix("OK deleted id=")
+                row = speaker.ask("TRASH list").split(" ")
+                assert row[:4] == ["TRASHED", trashed, "file", str(len(name))] and decode(row[5]) == name, row
+                assert speaker.line() == "OK entries=1"
+                assert speaker.ask(f"TRASH restore {trashed}").startswith("OK restored path=")
                 assert speaker.ask(f"STAT {path}").startswith(f"OK type=file size={len(name)} ")
                 assert speaker.ask(f"DIGEST {path}").startswith("OK size=")
                 content, _ = speaker.take_body(speaker.ask(f"VIEW {path}"))

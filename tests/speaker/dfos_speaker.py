@@ -204,7 +204,7 @@ def lawful(line):
     assert not any(byte < 0x20 or byte == 0x7F for byte in line), f"a control byte in {line!r}"
     assert len(line) < 32768, f"a line of {len(line)} bytes"
     word = text.split(" ", 1)[0]
-    assert word in {"OK", "ERR", "READY", "ENTRY", "INFO", "CHALLENGE", "DATA", "END", "ABORT"}, text
+    assert word in {"OK", "ERR", "READY", "ENTRY", "TRASHED", "INFO", "CHALLENGE", "DATA", "END", "ABORT"}, text
     return text
 
 

@@ -12,6 +12,7 @@ use super::config::Settings;
 use super::failure::{Exit, Failure};
 use super::known_servers::KnownServers;
 use super::limits;
+use super::trash::options::TrashCommand;
 use super::trust::Trusted;
 use crate::net::Address;
 use crate::net::tls::pin::Pin;
@@ -129,6 +130,13 @@ pub enum Command {
     Mv(Mv),
     /// Tell type, size, time and, where the server knows it, the digest
     Stat(Names),
+    /// List what `rm --trash` has moved to the trash, bring it back, or delete it for good
+    #[command(disable_help_subcommand = true)]
+    Trash {
+        /// Which of these.
+        #[command(subcommand)]
+        what: TrashCommand,
+    },
     /// Let the server read files and tell their SHA-256, as sha256sum prints it
     Digest(Names),
     /// Tell how much space is used, and how much is left
@@ -300,7 +308,7 @@ A server is believed if an authority vouches for its name, or if its key is know
 proves it; then its key is known from that time on. A key that has changed ends the command (status 4).
 
 The password comes from --password-command, --password-file, DFOS_PASSWORD, or is asked for: in this order.
-Environment: DFOS_SERVER, DFOS_USER, DFOS_PASSWORD, DFOS_CONFIG, DFOS_RETRIES and so on for each option that all commands
+Environment: DFOS_SERVER, DFOS_USER, DFOS_PASSWORD, DFOS_TRASH, DFOS_CONFIG, DFOS_RETRIES and so on for each option that all commands
 have, NO_COLOR (there are no colours anyway). 'config --help' tells of the configuration file, 'config show' what holds.
 
 Exit status:

@@ -1,6 +1,7 @@
 //! The options of the commands that delete, make and move.
 
 use super::which::{Filters, List, RULES};
+use crate::client::trash::options::TrashChoice;
 use clap::{Args, Subcommand};
 use std::ffi::OsString;
 
@@ -25,6 +26,8 @@ pub struct Rm {
     pub list: List,
     #[command(flatten)]
     pub filters: Filters,
+    #[command(flatten)]
+    pub trash: TrashChoice,
 }
 
 /// Making directories.

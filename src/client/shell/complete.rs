@@ -19,6 +19,7 @@ pub struct Choice {
 enum Kind {
     Command,
     Subfolder,
+    Trash,
     Option,
     Local,
     Remote,
@@ -42,6 +43,7 @@ pub fn complete(
         Kind::Nothing => Vec::new(),
         Kind::Command => plain(&text, command_names()),
         Kind::Subfolder => plain(&text, vec!["create".into(), "delete".into()]),
+        Kind::Trash => plain(&text, vec!["empty".into(), "list".into(), "restore".into()]),
         Kind::Option => plain(&text, options_of(&before)),
         Kind::Local => names(directory, prefix, local(directory), false),
         Kind::LocalDirectory => names(directory, prefix, local(directory), true),
@@ -67,7 +69,7 @@ fn kind(before: &[Vec<u8>], text: &[u8]) -> Kind {
     let name = command.find_subcommand(String::from_utf8_lossy(first).as_ref()).map(|found| found.get_name());
     let options_ended = before.iter().any(|word| word == b"--");
     match (name, last) {
-        (Some("put"), b"--to") => Kind::Remote,
+        (Some("put" | "trash"), b"--to") => Kind::Remote,
         (Some("get"), b"--to") => Kind::Local,
         (Some("get"), b"--dir") => Kind::LocalDirectory,
         (Some("put" | "get"), b"-j" | b"--jobs") => Kind::Nothing,
@@ -78,6 +80,7 @@ fn kind(before: &[Vec<u8>], text: &[u8]) -> Kind {
         (Some("cd" | "rmdir" | "mkdir"), _) => Kind::RemoteDirectory,
         (Some("subfolder"), _) if before.len() == 1 => Kind::Subfolder,
         (Some("subfolder"), _) => Kind::RemoteDirectory,
+        (Some("trash"), _) if before.len() == 1 => Kind::Trash,
         (Some("get" | "view" | "ls" | "rm" | "mv" | "stat" | "digest"), _) => Kind::Remote,
         _ => Kind::Nothing,
     }
@@ -96,6 +99,8 @@ fn options_of(before: &[Vec<u8>]) -> Vec<String> {
     let command = cli::line_command();
     let first = before.first().map(|word| String::from_utf8_lossy(word).into_owned()).unwrap_or_default();
     let Some(sub) = command.find_subcommand(first) else { return Vec::new() };
+    let second = before.get(1).map(|word| String::from_utf8_lossy(word).into_owned());
+    let sub = second.and_then(|word| sub.find_subcommand(word)).unwrap_or(sub);
     sub.get_arguments().filter_map(|argument| argument.get_long()).map(|long| format!("--{long}")).collect()
 }
 
@@ -151,6 +156,9 @@ mod tests {
         assert_eq!(texts("cd "), (3, vec![r"my\ dir/".into()]), "no files");
         assert_eq!(texts("lcd ").1, ["locals/"]);
         assert_eq!(texts("subfolder c").1, ["create "]);
+        assert_eq!(texts("trash ").1, ["empty ", "list ", "restore "]);
+        assert_eq!(texts("trash restore x --t").1, ["--to "]);
+        assert_eq!(texts("trash restore x --to n").1, ["notes.txt "]);
         assert_eq!(texts("help me").1, [""; 0]);
         assert_eq!(texts("nonsense x").1, [""; 0]);
     }

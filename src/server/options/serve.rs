@@ -4,6 +4,7 @@ use super::log::LogOptions;
 use super::status::ControlOption;
 use super::user::usual_limits_file;
 use crate::auth::Limits;
+use crate::auth::keep::Keep;
 use crate::net::Address;
 use crate::net::address::{DEFAULT_PORT, HostPort};
 use crate::server::certificate::Source;
@@ -72,6 +73,10 @@ pub struct ServeOptions {
     /// Bytes that each user may store whose limits do not say, as 500MB or 20GiB [default: no limit but the disk]
     #[arg(long, value_name = "SIZE")]
     pub quota: Option<bytesize::ByteSize>,
+    /// Let each user whose limits do not say move what is deleted to a trash of their own, and keep it there for TIME, as 30d or 12h
+    /// [default: there is no trash]
+    #[arg(long, value_name = "TIME")]
+    pub trash: Option<Keep>,
     #[command(flatten)]
     /// The log and the audit.
     pub log: LogOptions,
@@ -126,7 +131,8 @@ impl ServeOptions {
 
     /// The limits of users of whom the limits file says nothing.
     pub fn base_limits(&self) -> Limits {
-        Limits { quota: self.quota.map(|size| size.as_u64()), ..Limits::default() }
+        let trash = self.trash.map(|Keep(seconds)| seconds);
+        Limits { quota: self.quota.map(|size| size.as_u64()), trash, ..Limits::default() }
     }
 
     /// Whether they say where to listen.

@@ -14,6 +14,7 @@ mod quota;
 mod rename;
 mod rmdir;
 mod stat;
+mod trash;
 mod upload;
 mod view;
 
@@ -141,6 +142,7 @@ fn perform(
         Verb::Rename => rename::rename(member, request),
         Verb::Rmdir => rmdir::rmdir(member, request, action),
         Verb::Digest => digest::digest(member, request, action),
+        Verb::Trash => trash::trash(member, request, action),
         Verb::Quota => quota::quota(member),
         Verb::Passwd => passwd::passwd(member, request),
         #[cfg(feature = "hostile")]
