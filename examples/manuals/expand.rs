@@ -23,6 +23,8 @@ fn fill(place: &str) -> String {
     let (name, argument) = place.split_once(' ').unwrap_or((place, ""));
     match name {
         "server-options" => options(&server(argument), false),
+        "server-own" => options_beyond(&server(argument), &server("serve")),
+        "server-tree" => tree(&server(argument)),
         "server-keys" => keys(&server("serve")),
         "client-options" => options(&client(""), false),
         "client-commands" => client_commands(),
@@ -58,6 +60,27 @@ fn options(command: &Command, own_alone: bool) -> String {
         out.push_str(&format!(": {}\n{}\n\n", term(arg), help_of(arg)));
     }
     out
+}
+
+/// The options that a command has beside those of another.
+fn options_beyond(command: &Command, other: &Command) -> String {
+    let shared: Vec<_> = told(other).filter_map(Arg::get_long).collect();
+    let own = told(command)
+        .filter(|arg| arg.get_long().is_none_or(|long| command.get_name() != "check" || !shared.contains(&long)));
+    own.map(|arg| format!(": {}\n{}\n\n", term(arg), help_of(arg))).collect()
+}
+
+/// The commands below one, and the options that they share.
+fn tree(command: &Command) -> String {
+    let mut out = String::new();
+    for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+        out.push_str(&format!(": **{}**\n{}\n\n", sub.get_name(), about(sub)));
+    }
+    out + &options(command, false)
+}
+
+fn about(command: &Command) -> String {
+    command.get_long_about().or(command.get_about()).map(ToString::to_string).unwrap_or_default().replace('\n', " ")
 }
 
 /// `**-j**, **--jobs** N`.
