@@ -74,6 +74,11 @@ const KEYS: &[(&str, Set)] = &[
     ("passwd", |limits, value| truth(value).map(|may| limits.passwd = Some(may))),
 ];
 
+/// The names of all keys.
+pub fn key_names() -> impl Iterator<Item = &'static str> {
+    KEYS.iter().map(|(name, _)| *name)
+}
+
 /// The text of an open limits file.
 pub fn contents(file: &File) -> io::Result<String> {
     let mut text = String::new();

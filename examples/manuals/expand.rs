@@ -1,0 +1,172 @@
+//! Fills the places of a page with what the program itself knows.
+
+use clap::{Arg, ArgAction, Command, CommandFactory};
+use dfos::auth::limits_file;
+use dfos::client::cli;
+use dfos::client::failure::Exit;
+use dfos::server::options::Options;
+
+/// The text with its places filled: a line `{{NAME ARGUMENT}}` each.
+pub fn expand(source: &str) -> String {
+    let mut out = String::new();
+    for line in source.lines() {
+        match line.strip_prefix("{{").and_then(|line| line.strip_suffix("}}")) {
+            Some(place) => out.push_str(&fill(place)),
+            None => out.push_str(line),
+        }
+        out.push('\n');
+    }
+    out
+}
+
+fn fill(place: &str) -> String {
+    let (name, argument) = place.split_once(' ').unwrap_or((place, ""));
+    match name {
+        "server-options" => options(&server(argument), false),
+        "server-own" => options_beyond(&server(argument), &server("serve")),
+        "server-tree" => tree(&server(argument)),
+        "server-keys" => keys(&server("serve")),
+        "client-options" => options(&client(""), false),
+        "client-commands" => client_commands(),
+        "client-exit" => exit_statuses(),
+        "limit-keys" => limits_file::key_names().map(|name| format!("- `{name}`\n")).collect(),
+        _ => panic!("there is no list {place:?}"),
+    }
+}
+
+/// The server's command of this name.
+pub fn server(name: &str) -> Command {
+    let mut all = Options::command();
+    all.build();
+    if name.is_empty() { all } else { all.find_subcommand(name).expect(name).clone() }
+}
+
+/// The client's command of this name.
+pub fn client(name: &str) -> Command {
+    let mut all = cli::command();
+    all.build();
+    if name.is_empty() { all } else { all.find_subcommand(name).expect(name).clone() }
+}
+
+/// What a reader is told of.
+pub fn told(command: &Command) -> impl Iterator<Item = &Arg> {
+    command.get_arguments().filter(|arg| !arg.is_hide_set() && !["help", "version"].contains(&arg.get_id().as_str()))
+}
+
+/// The arguments of a command as terms with their explanations; those that all commands share only where they are asked for.
+fn options(command: &Command, own_alone: bool) -> String {
+    let mut out = String::new();
+    for arg in told(command).filter(|arg| !own_alone || !arg.is_global_set()) {
+        out.push_str(&format!(": {}\n{}\n\n", term(arg), help_of(arg)));
+    }
+    out
+}
+
+/// The options that a command has beside those of another.
+fn options_beyond(command: &Command, other: &Command) -> String {
+    let shared: Vec<_> = told(other).filter_map(Arg::get_long).collect();
+    let own = told(command)
+        .filter(|arg| arg.get_long().is_none_or(|long| command.get_name() != "check" || !shared.contains(&long)));
+    own.map(|arg| format!(": {}\n{}\n\n", term(arg), help_of(arg))).collect()
+}
+
+/// The commands below one, and the options that they share.
+fn tree(command: &Command) -> String {
+    let mut out = String::new();
+    for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+        out.push_str(&format!(": **{}**\n{}\n\n", sub.get_name(), about(sub)));
+    }
+    out + &options(command, false)
+}
+
+fn about(command: &Command) -> String {
+    command.get_long_about().or(command.get_about()).map(ToString::to_string).unwrap_or_default().replace('\n', " ")
+}
+
+/// `**-j**, **--jobs** N`.
+fn term(arg: &Arg) -> String {
+    let names = arg.get_value_names().unwrap_or_default().join(" ");
+    if arg.is_positional() {
+        let more = if matches!(arg.get_action(), ArgAction::Append)
+            || arg.get_num_args().is_some_and(|n| n.max_values() > 1)
+        {
+            "..."
+        } else {
+            ""
+        };
+        return format!("**{names}**{more}");
+    }
+    let short = arg.get_short().map(|short| format!("**-{short}**"));
+    let long = arg.get_long().map(|long| format!("**--{long}**"));
+    let flags: Vec<_> = short.into_iter().chain(long).collect();
+    let takes = arg.get_action().takes_values() && arg.get_num_args().is_none_or(|n| n.max_values() > 0);
+    let value = if takes { format!(" {names}") } else { String::new() };
+    format!("{}{value}", flags.join(", "))
+}
+
+fn help_of(arg: &Arg) -> String {
+    let help = arg.get_long_help().or(arg.get_help()).map(ToString::to_string).unwrap_or_default();
+    let help = help.replace('\n', " ");
+    let defaults: Vec<_> = arg.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
+    let takes = arg.get_action().takes_values();
+    let values: Vec<_> =
+        arg.get_possible_values().iter().filter(|v| !v.is_hide_set()).map(|v| v.get_name().to_owned()).collect();
+    let mut out = help;
+    if takes && !values.is_empty() {
+        out.push_str(&format!(" [one of: {}]", values.join(", ")));
+    }
+    if takes && !defaults.is_empty() {
+        out.push_str(&format!(" [default: {}]", defaults.join(" ")));
+    }
+    out
+}
+
+/// The same options as keys of the configuration file.
+fn keys(command: &Command) -> String {
+    let mut out = String::new();
+    for arg in told(command).filter(|arg| arg.get_long().is_some() && arg.get_id() != "config") {
+        let name = arg.get_long().unwrap_or_default();
+        let kind = match arg.get_action() {
+            ArgAction::Append => "list",
+            ArgAction::Count => "number",
+            action if !action.takes_values() => "true or false",
+            _ => "value",
+        };
+        out.push_str(&format!(": `{name}` = *{kind}*\n{}\n\n", help_of(arg)));
+    }
+    out
+}
+
+/// Each command of the client: its usage, what it does, its own options.
+fn client_commands() -> String {
+    let mut out = String::new();
+    for command in client("").get_subcommands().filter(|command| !command.is_hide_set()) {
+        let aliases: Vec<_> = command.get_visible_aliases().collect();
+        let also = if aliases.is_empty() { String::new() } else { format!(" (also: {})", aliases.join(", ")) };
+        out.push_str(&format!("### {}\n\n", command.get_name()));
+        let usage = usage(command);
+        out.push_str(&format!("    {usage}\n\n"));
+        let about = command.get_long_about().or(command.get_about()).map(ToString::to_string).unwrap_or_default();
+        out.push_str(&format!("{}{also}.\n\n", about.replace('\n', " ").trim_end_matches('.')));
+        out.push_str(&options(command, true));
+        for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help") {
+            out.push_str(&format!(
+                "    {}\n\n{}.\n\n",
+                self::usage(sub),
+                sub.get_about().map(ToString::to_string).unwrap_or_default().trim_end_matches('.')
+            ));
+            out.push_str(&options(sub, true));
+        }
+    }
+    out
+}
+
+fn usage(command: &Command) -> String {
+    let text = command.clone().render_usage().to_string();
+    let usage = text.trim_start_matches("Usage:").trim();
+    usage.lines().map(str::trim).collect::<Vec<_>>().join(" ")
+}
+
+fn exit_statuses() -> String {
+    Exit::TABLE.iter().map(|(exit, meaning)| format!(": **{}**\n{meaning}\n\n", *exit as u8)).collect()
+}
