@@ -6,7 +6,6 @@ mod common;
 use common::raw::pieces;
 use common::tree::{noise, sha256};
 use common::{Raw, Server, command_of, eventually, give, home};
-use dfos::server::handover::ask;
 use nix::sys::signal::{Signal, kill};
 use std::fs;
 use std::net::TcpStream;
@@ -348,23 +347,36 @@ fn the_right_to_chroot_goes_along_and_nothing_else_of_root() {
 }
 
 #[test]
-fn who_asks_for_an_upgrade_is_told_when_it_is_done_and_when_nothing_came_of_it() {
-    if !nix::unistd::geteuid().is_root() {
-        println!("skipped: asking another user's server for an upgrade (needs root)");
-        return;
+fn who_asks_for_an_upgrade_is_told_when_it_is_done_and_why_nothing_came_of_it() {
+    let place = tempfile::tempdir().unwrap();
+    let socket = place.path().join("own/control").to_string_lossy().into_owned();
+    let installed = Installed::start(&["--control", &socket]);
+    let asked = |word: &str, options: &[&str]| {
+        let mut command = Command::new(common::binary());
+        command.args([word, "--control", &socket]).args(options).env("DFOS_FORKD_CONFIG", "none");
+        let output = command.output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+    };
+    let mut raw = installed.server.login("alice");
+    for n in 1..=2 {
+        let (status, said) = asked("upgrade", &[]);
+        assert_eq!(status, Some(0), "{said}");
+        assert!(said.starts_with("upgraded: the server is dfos-forkd ") && said.contains("1 session"), "{said}");
+        assert_eq!(installed.count("upgraded in place"), n);
     }
-    let installed = Installed::start(&[]);
-    let pid = installed.server.pid();
-    for _ in 0..2 {
-        ask(pid, common::PATIENCE).unwrap();
-    }
-    installed.server.login("alice").demand("PING", "OK pong");
-    installed.install(b"#!/bin/sh\nexit 1\n");
-    let why = ask(pid, Duration::from_millis(500)).unwrap_err();
-    assert!(why.contains("goes on as it was"), "{why}");
-    assert!(ask(nix::unistd::Pid::from_raw(i32::MAX), Duration::ZERO).is_err());
-    installed.server.logged("upgrade refused");
+    raw.demand("PING", "OK pong");
+    let json = asked("status", &["--json"]).1;
+    assert!(json.contains("\"upgrades\":2") && json.contains("\"logins\":1"), "{json}");
+    installed.install(b"#!/bin/sh\necho 'a library is missing' >&2\nexit 1\n");
+    let (status, said) = asked("upgrade", &[]);
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains("goes on as it was") && said.contains("a library is missing"), "{said}");
+    raw.demand("PING", "OK pong");
+    drop(raw);
     installed.server.stop();
+    let (status, said) = asked("upgrade", &[]);
+    assert!(status == Some(1) && said.contains(&socket), "{said}");
 }
 
 #[test]

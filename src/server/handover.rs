@@ -10,7 +10,6 @@ use super::scoreboard::{LAYOUT, Totals};
 use crate::auth::UserName;
 use crate::net::{Peer, activation, listen};
 use crate::sys::sealed;
-use nix::sys::signal::kill;
 use nix::unistd::{Pid, Uid};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -401,33 +400,6 @@ impl Taken {
             state,
         })
     }
-}
-
-/// Asks the server `listener` to go on as the program that lies where it was started from, and waits until it has. Needs the right to
-/// signal the process and to read its environment: root, or nobody. That it refused is told by its log alone: then this fails after
-/// `patience`.
-pub fn ask(listener: Pid, patience: Duration) -> Result<(), String> {
-    let before = taken_over(listener)?;
-    let until = Instant::now() + patience;
-    kill(listener, crate::sys::signals::UPGRADE).map_err(|why| format!("cannot signal process {listener}: {why}"))?;
-    while taken_over(listener)? <= before {
-        if Instant::now() >= until {
-            return Err(format!("process {listener} goes on as it was: its log says why"));
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
-}
-
-/// How often process `of` has gone on as another program. What execve(2) was given stays readable, whatever the process removes.
-fn taken_over(of: Pid) -> Result<u64, String> {
-    let environment = std::fs::read(format!("/proc/{of}/environ"))
-        .map_err(|why| format!("cannot see what becomes of process {of} (is this root?): {why}"))?;
-    let told = environment.split(|byte| *byte == 0).find_map(|word| {
-        let text = std::str::from_utf8(word).ok()?.strip_prefix(VARIABLE)?.strip_prefix('=')?;
-        Invitation::parse(text, of)
-    });
-    Ok(told.map_or(0, |invitation| invitation.count))
 }
 
 #[cfg(test)]

@@ -282,7 +282,7 @@ impl Listener {
                 }
             }
             if self.signals.came(UPGRADE) {
-                self.begin_upgrade();
+                let _ = self.begin_upgrade(); // the log tells why not
             }
             self.turn_upgrade();
             // Both are asked: `||` would leave the second flag set.

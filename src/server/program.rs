@@ -68,6 +68,7 @@ pub fn main() -> ExitCode {
         Some(Command::Status(options)) => status::status(&options),
         Some(Command::Kick(options)) => status::kick(&options),
         Some(Command::Drain(options)) => status::drain(&options),
+        Some(Command::Upgrade(options)) => status::upgrade(&options),
         None => starter.and_then(|starter| serve_files(options.serve, gathered.configuration, starter)),
     };
     match result {

@@ -35,6 +35,15 @@ pub struct Draining {
     pub sessions: u64,
 }
 
+/// That an upgrade has begun.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upgrading {
+    /// [`VERSION`].
+    pub v: u32,
+    /// How often the server has been upgraded before.
+    pub upgrades: u64,
+}
+
 /// How the server is. Of each session, `user`, `peer`, `pid`, `session` and `since` are the listener's knowledge; the rest is what the
 /// session says of itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,7 +54,7 @@ pub struct Status {
     pub version: String,
     /// The listener's process id.
     pub pid: i32,
-    /// `serving`, `draining` (it takes nobody new) or `ending`.
+    /// `serving`, `upgrading` (it serves, and another program gets ready to take over), `draining` (it takes nobody new) or `ending`.
     pub state: String,
     /// When this was said: RFC 3339 in UTC, as all times.
     pub time: String,
@@ -73,6 +82,12 @@ pub struct Status {
     pub sent_away: u64,
     /// Sessions that the operator has ended.
     pub kicked: u64,
+    /// How often it has gone on as another program since it began.
+    #[serde(default)]
+    pub upgrades: u64,
+    /// Why it did not, the last time that it was asked to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upgrade_refused: Option<String>,
     /// Files uploaded.
     pub files_in: u64,
     /// Bytes of those.

@@ -15,6 +15,8 @@ pub enum Request {
     Kick(Whom),
     /// Take nobody new, and end when all have gone; those that are still there after this time are ended.
     Drain(Option<Duration>),
+    /// Go on as the program that lies where the server was started from.
+    Upgrade,
 }
 
 /// Which sessions.
@@ -54,6 +56,7 @@ impl fmt::Display for Request {
             Request::Kick(Whom::Session(name)) => write!(f, "KICK session {name}"),
             Request::Kick(Whom::Process(pid)) => write!(f, "KICK session {pid}"),
             Request::Kick(Whom::User(user)) => write!(f, "KICK user {user}"),
+            Request::Upgrade => f.write_str("UPGRADE"),
             Request::Drain(None) => f.write_str("DRAIN"),
             Request::Drain(Some(within)) => write!(f, "DRAIN {}", within.as_secs()),
         }
@@ -72,12 +75,13 @@ impl FromStr for Request {
                 let user = name.parse().map_err(|_| "that is no user's name".to_owned())?;
                 Ok(Request::Kick(Whom::User(user)))
             }
+            ["UPGRADE"] => Ok(Request::Upgrade),
             ["DRAIN"] => Ok(Request::Drain(None)),
             ["DRAIN", seconds] => {
                 let seconds = seconds.parse::<u32>().map_err(|_| "a number of seconds is due".to_owned())?;
                 Ok(Request::Drain(Some(Duration::from_secs(seconds.into()))))
             }
-            _ => Err("STATUS, KICK session ID, KICK user NAME and DRAIN [SECONDS] are understood here".into()),
+            _ => Err("STATUS, KICK session ID, KICK user NAME, DRAIN [SECONDS] and UPGRADE are understood here".into()),
         }
     }
 }

@@ -46,14 +46,32 @@ impl Listener {
                 Ok(Request::Status) => answer::text(&self.status()),
                 Ok(Request::Kick(whom)) => self.kick(&whom),
                 Ok(Request::Drain(within)) => self.drain(within),
+                Ok(Request::Upgrade) => self.upgrade_for_the_operator(),
                 Err(why) => answer::fault(&why),
             };
             self.desk.answer(whose, answer);
         }
     }
 
+    /// What the server is doing.
+    fn doing(&self) -> &'static str {
+        match self.phase {
+            Phase::Serving if self.upgrade.is_under_way() => "upgrading",
+            _ => self.phase.as_str(),
+        }
+    }
+
+    /// Begins an upgrade; how it goes on, the status tells.
+    fn upgrade_for_the_operator(&mut self) -> String {
+        let upgrades = self.upgrade.count();
+        match self.begin_upgrade() {
+            Ok(()) => answer::text(&answer::Upgrading { v: VERSION, upgrades }),
+            Err(why) => answer::fault(&why),
+        }
+    }
+
     fn keep_books(&mut self) {
-        let (count, state) = (self.children.count(), self.phase.as_str());
+        let (count, state) = (self.children.count(), self.doing());
         self.books.peak = self.books.peak.max(count);
         if self.books.titled.replace((count, state)) != Some((count, state)) {
             let state = if state == "serving" { "" } else { state };
@@ -79,7 +97,7 @@ impl Listener {
             v: VERSION,
             version: env!("CARGO_PKG_VERSION").into(),
             pid: self.pid.as_raw(),
-            state: self.phase.as_str().into(),
+            state: self.doing().into(),
             time: stamp(now),
             started: stamp(begun),
             start,
@@ -93,6 +111,8 @@ impl Listener {
             turned_away: self.gate.tally.by_reason().map(|(reason, count)| (reason.into(), count)).collect(),
             sent_away: self.sent_away,
             kicked: self.books.kicked,
+            upgrades: self.upgrade.count(),
+            upgrade_refused: self.upgrade.refused().map(Into::into),
             files_in: totals.get(Figure::FilesIn),
             bytes_in: totals.get(Figure::BytesIn),
             files_out: totals.get(Figure::FilesOut),

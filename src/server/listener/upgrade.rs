@@ -49,12 +49,29 @@ pub(super) struct Upgrade {
     step: Step,
     /// How often it has been done.
     count: u64,
+    /// Why it was not, the last time.
+    refused: Option<String>,
 }
 
 impl Upgrade {
     /// Nothing under way. This process has gone on as another program so often.
     pub(super) fn new(program: Program, count: u64) -> Self {
-        Upgrade { program, step: Step::Idle, count }
+        Upgrade { program, step: Step::Idle, count, refused: None }
+    }
+
+    /// How often it has been done.
+    pub(super) fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Why it was not, the last time.
+    pub(super) fn refused(&self) -> Option<&str> {
+        self.refused.as_deref()
+    }
+
+    /// Whether another program gets ready.
+    pub(super) fn is_under_way(&self) -> bool {
+        !matches!(self.step, Step::Idle)
     }
 
     /// Whether the rehearsal is this process.
@@ -79,21 +96,23 @@ impl Upgrade {
     /// In a session: closes what is open; memory alone stays where it is.
     pub(super) fn leave_behind(self) {
         drop(self.step);
-        std::mem::forget(self.program);
+        std::mem::forget((self.program, self.refused));
     }
 }
 
 impl Listener {
-    /// SIGUSR2: has the program that now lies where this one was started from rehearse to take over.
-    pub(super) fn begin_upgrade(&mut self) {
-        if !matches!(self.phase, Phase::Serving) || !matches!(self.upgrade.step, Step::Idle) {
-            self.log.line(Level::Warning, "no upgrade now: the server ends, or another upgrade is under way");
-            return;
+    /// Has the program that now lies where this one was started from rehearse to take over; or says why not now.
+    pub(super) fn begin_upgrade(&mut self) -> Result<(), String> {
+        if !matches!(self.phase, Phase::Serving) || self.upgrade.is_under_way() {
+            let why = "no upgrade now: the server ends, or another upgrade is under way";
+            self.log.line(Level::Warning, why);
+            return Err(why.into());
         }
         match self.rehearse() {
             Ok(step) => self.upgrade.step = step,
             Err(why) => self.stay(&format!("no rehearsal can be started: {why}")),
         }
+        Ok(())
     }
 
     fn rehearse(&mut self) -> io::Result<Step> {
@@ -148,6 +167,7 @@ impl Listener {
     fn stay(&mut self, why: &str) {
         self.upgrade.step = Step::Idle;
         self.log.line(Level::Error, format!("upgrade refused, the server goes on as it is: {why}"));
+        self.upgrade.refused = Some(why.into());
     }
 
     /// At each turn of the loop: ends who takes too long, and takes the next step when it can be taken.

@@ -11,7 +11,7 @@ pub use check::CheckOptions;
 pub use log::{LogOptions, LogTarget};
 pub use report::ReportOptions;
 pub use serve::{ChannelOptions, ServeOptions};
-pub use status::{ControlOption, DrainOptions, KickOptions, StatusOptions};
+pub use status::{ControlOption, DrainOptions, KickOptions, StatusOptions, UpgradeOptions};
 pub use user::{UserAction, UserOptions, usual_limits_file};
 
 use clap::{Parser, Subcommand};
@@ -65,6 +65,8 @@ pub enum Command {
     Kick(KickOptions),
     /// Have a running server take nobody new, and end when all sessions have
     Drain(DrainOptions),
+    /// Have a running server go on as the program that now lies where it was started from, its sessions and sockets with it
+    Upgrade(UpgradeOptions),
     /// Print what makes bash, zsh or fish complete commands, options and files
     Completions {
         /// The shell

@@ -15,12 +15,32 @@ pub struct ControlOption {
     pub control: Option<PathBuf>,
 }
 
+/// Which running server is meant.
+#[derive(Debug, Clone, Args)]
+pub struct WhichServer {
+    #[command(flatten)]
+    /// By its control socket.
+    pub control: ControlOption,
+    /// The configuration file that names the control socket, if --control does not; 'none' for none [default: /etc/dfos/forkd.toml for
+    /// root, where it is there]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// Another program in the place of a running server.
+#[derive(Debug, Args)]
+pub struct UpgradeOptions {
+    #[command(flatten)]
+    /// Which server.
+    pub server: WhichServer,
+}
+
 /// How a running server is to be told of.
 #[derive(Debug, Args)]
 pub struct StatusOptions {
     #[command(flatten)]
     /// Which server.
-    pub control: ControlOption,
+    pub server: WhichServer,
     /// Go on telling until q or Ctrl+C, and look again every so many seconds
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", value_parser = interval, conflicts_with_all = ["json", "openmetrics"])]
     pub watch: Option<Duration>,
@@ -37,7 +57,7 @@ pub struct StatusOptions {
 pub struct KickOptions {
     #[command(flatten)]
     /// Of which server.
-    pub control: ControlOption,
+    pub server: WhichServer,
     /// The session, by its name or its process id as 'dfos-forkd status' shows them
     #[arg(value_name = "SESSION", required_unless_present = "user", conflicts_with = "user")]
     pub session: Option<Whom>,
@@ -51,7 +71,7 @@ pub struct KickOptions {
 pub struct DrainOptions {
     #[command(flatten)]
     /// Which server.
-    pub control: ControlOption,
+    pub server: WhichServer,
     /// After so many seconds, end the sessions that are still there, as Ctrl+C does [default: never]
     #[arg(long, value_name = "SECS")]
     pub timeout: Option<u32>,

@@ -6,10 +6,11 @@ pub mod rates;
 pub mod table;
 mod watch;
 
-use super::desk::answer::{Draining, Kicked, Status};
+use super::desk::answer::{Draining, Kicked, Status, Upgrading};
 use super::desk::ask::ask;
 use super::desk::request::{Request, Whom};
-use super::options::{ControlOption, DrainOptions, KickOptions, StatusOptions};
+use super::options::{ControlOption, DrainOptions, KickOptions, StatusOptions, UpgradeOptions};
+use crate::proto::limits;
 use crate::sys::window;
 use serde::de::DeserializeOwned;
 use std::fs::{self, OpenOptions};
@@ -18,14 +19,17 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// How often it is looked how far an upgrade has come.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// `dfos-forkd status`.
 pub fn status(options: &StatusOptions) -> Result<ExitCode, String> {
     if let Some(every) = options.watch {
-        return watch::watch(&options.control, every).map(|()| ExitCode::SUCCESS);
+        return watch::watch(&options.server.control, every).map(|()| ExitCode::SUCCESS);
     }
-    let answer = ask(options.control.control.as_deref(), &Request::Status)?;
+    let answer = ask(options.server.control.control.as_deref(), &Request::Status)?;
     if options.json {
         return print(&answer);
     }
@@ -49,7 +53,7 @@ pub fn status(options: &StatusOptions) -> Result<ExitCode, String> {
 pub fn kick(options: &KickOptions) -> Result<ExitCode, String> {
     let of_user = options.user.map(Whom::User);
     let whom = options.session.clone().or(of_user).ok_or("name a session, or a user with --user")?;
-    let Kicked { kicked, .. } = understood(&ask(options.control.control.as_deref(), &Request::Kick(whom))?)?;
+    let Kicked { kicked, .. } = understood(&ask(options.server.control.control.as_deref(), &Request::Kick(whom))?)?;
     match kicked.len() {
         0 => Err("no such session: 'dfos-forkd status' shows those that there are".into()),
         1 => print(&format!("1 session is ended: {}\n", kicked.join(" "))),
@@ -60,13 +64,39 @@ pub fn kick(options: &KickOptions) -> Result<ExitCode, String> {
 /// `dfos-forkd drain`.
 pub fn drain(options: &DrainOptions) -> Result<ExitCode, String> {
     let within = options.timeout.map(|seconds| Duration::from_secs(seconds.into()));
-    let asked = ask(options.control.control.as_deref(), &Request::Drain(within))?;
+    let asked = ask(options.server.control.control.as_deref(), &Request::Drain(within))?;
     let Draining { sessions, .. } = understood(&asked)?;
     print(&match sessions {
         0 => "the server ends: it has no sessions\n".into(),
         1 => "the server takes nobody new, and ends after 1 session\n".into(),
         _ => format!("the server takes nobody new, and ends after {sessions} sessions\n"),
     })
+}
+
+/// `dfos-forkd upgrade`: asks for it, and waits for what comes of it.
+pub fn upgrade(options: &UpgradeOptions) -> Result<ExitCode, String> {
+    let control = &options.server.control;
+    let Upgrading { upgrades: before, .. } = understood(&ask(control.control.as_deref(), &Request::Upgrade)?)?;
+    let until = Instant::now() + limits::REHEARSAL + limits::VISIT;
+    loop {
+        // Between the two programs the socket stays open: whoever asks just then waits for the second one's answer.
+        let status = look(control)?;
+        if status.upgrades > before {
+            let sessions = match status.sessions.len() {
+                1 => "1 session goes on".into(),
+                count => format!("{count} sessions go on"),
+            };
+            return print(&format!("upgraded: the server is dfos-forkd {} now, and {sessions}\n", status.version));
+        }
+        if status.state != "upgrading" {
+            let why = status.upgrade_refused.unwrap_or_else(|| "its log says why".into());
+            return Err(format!("the server goes on as it was: {why}"));
+        }
+        if Instant::now() >= until {
+            return Err("the server has not gone on as another program in time; its log says why".into());
+        }
+        std::thread::sleep(LOOK);
+    }
 }
 
 /// Asks how a server is.

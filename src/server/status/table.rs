@@ -268,6 +268,8 @@ pub mod tests {
             turned_away: [("denied".into(), 2), ("full".into(), 0)].into(),
             sent_away: 0,
             kicked: 0,
+            upgrades: 0,
+            upgrade_refused: None,
             files_in: 5,
             bytes_in: 1 << 20,
             files_out: 0,
