@@ -37,7 +37,7 @@ answered() {
 
 # The session goes on, its old file is as it was, and nothing unfinished stays behind.
 unharmed() {
-    expect "OK pong" PING
+    expect "OK pong*" PING
     content old 'as it was'
     equal "files left in staging" "" "$(ls -A "$STORAGE/alice/.dfos/uploads")"
 }
@@ -57,7 +57,7 @@ disk_full() {
     { printf 'DATA 1000000\n'; head -c 1000000 /dev/zero; printf 'END\n'; } >&"$RAW"
     hear
     matches "a disk that fills up" "ERR no-space *disk is full*" "$LINE"
-    expect "OK pong" PING
+    expect "OK pong*" PING
     content small/old 'as it was'
     say UPLOAD small/fits size=100000
     { printf 'DATA 100000\n'; head -c 100000 /dev/zero; printf 'END\n'; } >&"$RAW"
@@ -108,7 +108,7 @@ mount_in_tree() {
     content home 1
     # What is in it goes, the mount itself stays: it is not the user's to remove.
     expect "ERR busy *in use*" RMDIR second recursive
-    expect "OK pong" PING
+    expect "OK pong*" PING
     expect "OK entries=0 *" LIST second
 }
 # Each mount has a trash of its own, since nothing is renamed between two; the notes of all lie in one.
@@ -388,7 +388,7 @@ disk_on_read() {
     done
     matches "the end of the body" "ABORT io-error good=$length *" "$LINE"
     heal
-    expect "OK pong" PING
+    expect "OK pong*" PING
 }
 
 disk_on_sendfile() {
@@ -407,7 +407,7 @@ disk_on_sendfile() {
     hear
     matches "the end of the body" "ABORT io-error good=0 *" "$LINE"
     heal
-    expect "OK pong" PING
+    expect "OK pong*" PING
     expect "OK deleted" DELETE big
 }
 
@@ -423,7 +423,7 @@ no_fork() {
     fi
     matches "the refusal" "ERR busy *cannot start another session*" "$LINE"
     login
-    expect "OK pong" PING
+    expect "OK pong*" PING
     hang_up
     stop_server
 }

@@ -136,7 +136,7 @@ keeps_promise() {
 mark() {
     local pings
     pings=$(grep -c '"OK pong' "$TRACE") || true
-    expect "OK pong" PING
+    expect "OK pong*" PING
     eventually "the trace to hold the PING" pinged $((pings + 1))
     MARK=$(($(wc -l <"$TRACE") + 1))
 }
@@ -246,7 +246,7 @@ overlapping() {
         matches "answer $i" "OK size=5 *" "$LINE"
     done
     wait $!
-    expect "OK pong" PING
+    expect "OK pong*" PING
     eventually "the trace of all answers" all_answered
     tail -n "+$MARK" "$TRACE" >"$WORK/overlapping"
     said=$(keeps_promise 1 "$targets" "$WORK/overlapping") || fail "$said"

@@ -211,7 +211,7 @@ reader_gone() {
     URL=${line#listening } PORT=${line##*:}
     rm "$WORK/pipe"
     login
-    expect "OK pong" PING
+    expect "OK pong*" PING
     stop_server
 }
 

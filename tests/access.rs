@@ -130,7 +130,7 @@ fn exchange(raw: &mut Raw, request: &str) -> Vec<String> {
 
 fn until_pong(raw: &mut Raw) -> Vec<String> {
     let mut lines = Vec::new();
-    while let Some(line) = raw.try_line().filter(|line| line != "OK pong") {
+    while let Some(line) = raw.try_line().filter(|line| !line.starts_with("OK pong")) {
         lines.push(line);
     }
     lines

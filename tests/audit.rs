@@ -481,7 +481,7 @@ fn where_the_audit_is_required_nothing_is_done_while_it_cannot_be_written() {
     let told = lines(&path).iter().filter(|line| is(line, "verb", "MKDIR") && is(line, "result", "ok")).count() as u64;
     assert_eq!(told, done, "all that was done found room");
     disk.make_room();
-    eventually("requests are carried out again", || raw.ask("PING") == "OK pong");
+    eventually("requests are carried out again", || raw.ask("PING").starts_with("OK pong"));
     raw.put("f", b"content");
     stranger.login("bob");
     line_with(&path, &[("verb", "UPLOAD"), ("path", "f"), ("result", "ok")]);

@@ -40,7 +40,7 @@ fn a_refused_upload_keeps_the_stream_in_step() {
             let line = raw.line();
             let line = if line == "READY offset=0" { raw.line() } else { line };
             assert!(line.starts_with("ERR "), "{request}: {line}");
-            assert_eq!(raw.line(), "OK pong", "{request} {end}");
+            assert!(raw.line().starts_with("OK pong"), "{request} {end}");
         }
         raw.send(format!("{request}\nPING\n"));
         if raw.line() == "READY offset=0" {

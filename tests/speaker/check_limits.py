@@ -311,8 +311,9 @@ def buffer(server, most):
 
 @limit("OUTPUT", 64 * 1024)
 def output(server, most):
-    answer = len("OK pong\n")
     with server.login() as speaker:
+        speaker.send(b"PING\n")
+        answer = len(speaker.line()) + 1
         for count in (most // answer - 1, most // answer, most // answer + 1, 4 * most // answer):
             speaker.send(b"PING\n" * count)
             for _ in range(count):
