@@ -48,7 +48,8 @@ const PROGRAM: &str = "dfos-forkd";
 pub fn main() -> ExitCode {
     // Before anything else: it closes and changes what only this process's beginning can.
     let starter = Starter::hear();
-    let gathered = match config::gather(std::env::args_os().collect(), std::env::vars_os().collect()) {
+    let gather = || config::gather(std::env::args_os().collect(), std::env::vars_os().collect());
+    let gathered = match heap::elsewhere(gather) {
         Ok(gathered) => gathered,
         Err(Trouble::Line(why)) => why.exit(),
         Err(Trouble::Configuration { why, checking: true }) => return check::refused(&why),
