@@ -106,7 +106,7 @@ fn a_server_that_is_well_has_a_line_for_each_step_and_stays_unknown() {
     told.says("ok", "tls", &["TLS 1.3"]).says("ok", "certificate", &["server's own", "no end in sight"]);
     told.says("warning", "key", &["sha256:", "new here"]).says("ok", "greeting", &["dfos/1", "SCRAM-SHA-256-PLUS"]);
     told.says("ok", "login", &["alice", "bound to this channel"]).says("ok", "clock", &["ms apart"]);
-    told.says("ok", "versions", &["client 0.", "server 0."]).says("ok", "space", &["used no limit", "free"]);
+    told.says("ok", "versions", &["client 0.", "server 0."]).says("ok", "space", &["used, no limit", "free"]);
     assert!(!user.known_servers().exists(), "the doctor changes nothing");
     assert!(user.command(&url, &["ls"]).status().unwrap().success());
     user.doctor(&url, &[], 0).says("ok", "known servers", &["1 in"]).says("ok", "key", &["known"]);

@@ -69,13 +69,13 @@ pub fn space(chart: &mut Chart, remote: &mut Remote) -> Result<(), Failure> {
         Ok(quota) => quota,
         Err(failure) => return chart.failed(Step::Space, &failure, "ask the operator, whose log has the reason"),
     };
-    let limit = quota.limit.map_or("no limit".to_owned(), |limit| format!("of {}", human(limit)));
+    let limit = quota.limit.map_or(", no limit".to_owned(), |limit| format!(" of {}", human(limit)));
     let files = match (quota.files, quota.files_limit) {
         (Some(files), Some(limit)) => format!(", {files} of {limit} files"),
         (Some(files), None) => format!(", {files} files"),
         _ => String::new(),
     };
-    let found = format!("{} used {limit}{files}, {} free on the disk", human(quota.used), human(quota.free));
+    let found = format!("{} used{limit}{files}, {} free on the disk", human(quota.used), human(quota.free));
     let todo = "delete what is not needed ('dfos-client ls -lR'), or ask the operator for more";
     match fullest(&quota) {
         100.. => chart.failed(Step::Space, &Failure::new(Exit::Space, format!("{found}: it is full")), todo),
