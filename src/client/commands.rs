@@ -18,9 +18,11 @@ use super::remote::{Parents, Recursion, Remote, Replace, Stat};
 use super::removing;
 use super::trash;
 use crate::paper::units::human;
+use crate::paper::wrap;
 use crate::proto::answer::Entry;
 use crate::proto::{Code, EntryKind, RemotePath};
 use std::ffi::{OsStr, OsString};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
@@ -77,7 +79,10 @@ fn run(console: &mut Console, command: Command) -> Result<(), Failure> {
         Command::Logout => log_out(console),
         Command::Known => keys::list(&console.output, console.target.trusted.known()),
         Command::Forget { url } => keys::forget(&console.output, console.target.trusted.known(), &url),
-        Command::Help { command } => console.output.data(help(cli::command(), command.as_deref())?.as_bytes()),
+        Command::Help { command } => {
+            let text = help(cli::command(), command.as_deref())?;
+            console.output.data(wrap::fit(&text, std::io::stdout().as_fd()).as_bytes())
+        }
         Command::About(_) => Err(Failure::new(Exit::Usage, "this is a command of the command line, not of the shell")),
         Command::Shell => Err(Failure::new(Exit::Usage, "this is the shell already")),
     }

@@ -15,7 +15,9 @@ use super::shell;
 use super::stop::Stop;
 use super::target::Target;
 use crate::auth::{Password, UserName};
+use crate::paper::wrap;
 use nix::unistd::{User, getuid};
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -25,7 +27,7 @@ pub fn main() -> ExitCode {
     match config::load(&words, &config::of_process) {
         Ok(loaded) => ExitCode::from(run(loaded) as u8),
         Err(told) => {
-            let _ = told.print(); // with nobody reading there is still the exit status
+            wrap::tell(&told);
             ExitCode::from(u8::try_from(told.exit_code()).unwrap_or(Exit::Usage as u8))
         }
     }
@@ -45,7 +47,11 @@ fn run(Loaded { cli, settings }: Loaded) -> Exit {
     // Help needs neither a server nor a password nor a file that can be read.
     if let Some(Command::Help { command }) = &cli.command {
         let told = commands::help(cli::command(), command.as_deref());
-        return commands::ended(&output, told.and_then(|text| output.data(text.as_bytes())), None);
+        return commands::ended(
+            &output,
+            told.and_then(|text| output.data(wrap::fit(&text, std::io::stdout().as_fd()).as_bytes())),
+            None,
+        );
     }
     if let Some(Command::About(about)) = cli.command {
         return run_about(output, &cli.options, settings, about);

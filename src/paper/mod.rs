@@ -1,7 +1,7 @@
 //! What people look at, whoever shows it: figures with their units, names made harmless, plots, and pages that stand alone.
 //!
 //! [`units`] are figures as people read them, [`escape`] text that a terminal only shows, [`columns`] and [`bars`] a table of it; [`plot`] makes
-//! pictures, [`page`] what holds them, [`whole`] the file that it goes to.
+//! pictures, [`page`] what holds them, [`whole`] the file that it goes to; [`wrap`] fits long lines into a terminal.
 #![forbid(unsafe_code)]
 
 pub mod bars;
@@ -11,3 +11,4 @@ pub mod page;
 pub mod plot;
 pub mod units;
 pub mod whole;
+pub mod wrap;

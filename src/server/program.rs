@@ -19,6 +19,7 @@ use crate::completion;
 use crate::net::Address;
 use crate::net::listen::{Listener as Socket, listen_on};
 use crate::net::{activation, tls};
+use crate::paper::wrap;
 use crate::store::tree::Policy;
 use crate::sys::fork::exit_child;
 use crate::sys::heap;
@@ -51,7 +52,10 @@ pub fn main() -> ExitCode {
     let gather = || config::gather(std::env::args_os().collect(), std::env::vars_os().collect());
     let gathered = match heap::elsewhere(gather) {
         Ok(gathered) => gathered,
-        Err(Trouble::Line(why)) => why.exit(),
+        Err(Trouble::Line(why)) => {
+            wrap::tell(&why);
+            return ExitCode::from(u8::try_from(why.exit_code()).unwrap_or(2));
+        }
         Err(Trouble::Configuration { why, checking: true }) => return check::refused(&why),
         Err(Trouble::Configuration { why, checking: false }) => return failed(&why),
     };

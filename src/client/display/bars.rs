@@ -4,9 +4,11 @@
 use super::escape::escape;
 use super::terminal::HiddenControls;
 use crate::client::report::Event;
+use crate::sys::window;
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use std::collections::HashMap;
 use std::fmt::Write;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 /// Drawings a second.
@@ -21,9 +23,25 @@ const TICK: Duration = Duration::from_millis(500);
 /// Nothing has moved since the beginning: said when it has lasted so long.
 const STALLED: Duration = Duration::from_secs(5);
 
-const SIZED: &str = "{prefix:<24!} [{wide_bar}] {percent:>3} % {bytes:>11} {binary_bytes_per_sec:>12} {left:>9}";
-const SETTLING: &str = "{prefix:<24!} [{wide_bar}] {percent:>3} % {bytes:>11} {binary_bytes_per_sec:>12}  checking";
-const UNSIZED: &str = "{prefix:<24!} {bytes:>11} {binary_bytes_per_sec:>12} {elapsed:>9}";
+/// What a line shows, by how many columns there are: a line that is too long is two, and taken away as one.
+struct Templates {
+    sized: &'static str,
+    settling: &'static str,
+    unsized_: &'static str,
+}
+
+const WIDE: Templates = Templates {
+    sized: "{prefix:<24!} [{wide_bar}] {percent:>3} % {bytes:>11} {binary_bytes_per_sec:>12} {left:>9}",
+    settling: "{prefix:<24!} [{wide_bar}] {percent:>3} % {bytes:>11} {binary_bytes_per_sec:>12}  checking",
+    unsized_: "{prefix:<24!} {bytes:>11} {binary_bytes_per_sec:>12} {elapsed:>9}",
+};
+const NARROW: Templates = Templates {
+    sized: "{prefix:<10!} {percent:>3} % {binary_bytes_per_sec:>12} {left:>9}",
+    settling: "{prefix:<10!} {percent:>3} % {binary_bytes_per_sec:>12} checking",
+    unsized_: "{prefix:<14!} {bytes:>11} {binary_bytes_per_sec:>12}",
+};
+/// Columns that the wide ones need.
+const ENOUGH: usize = 76;
 
 /// The bars of one command.
 pub struct Bars {
@@ -85,7 +103,7 @@ impl Bars {
             Event::Advanced { file, bytes } => self.advance(file, bytes),
             Event::Settling { file } => {
                 if let Some(bar) = self.files.get(&file).and_then(|gauge| gauge.bar.as_ref()) {
-                    bar.set_style(style(SETTLING));
+                    bar.set_style(style(templates(columns()).settling));
                 }
             }
             Event::Finished { file, .. } | Event::Failed { file, .. } => {
@@ -177,7 +195,8 @@ impl Gauge {
         if self.bar.is_some() {
             return;
         }
-        let template = if self.size.is_some() { SIZED } else { UNSIZED };
+        let templates = templates(columns());
+        let template = if self.size.is_some() { templates.sized } else { templates.unsized_ };
         let bar = ProgressBar::with_draw_target(self.size, ProgressDrawTarget::hidden()); // until it has its place
         bar.set_style(style(template));
         bar.set_prefix(self.name.clone());
@@ -187,6 +206,15 @@ impl Gauge {
         bar.enable_steady_tick(TICK);
         self.bar = Some(bar);
     }
+}
+
+/// Columns of the terminal.
+fn columns() -> usize {
+    window::size(std::io::stderr().as_fd()).map_or(ENOUGH, |(columns, _)| columns)
+}
+
+fn templates(columns: usize) -> &'static Templates {
+    if columns < ENOUGH { &NARROW } else { &WIDE }
 }
 
 fn style(template: &str) -> ProgressStyle {
@@ -211,8 +239,27 @@ mod tests {
 
     #[test]
     fn the_templates_are_valid() {
-        for template in [SIZED, SETTLING, UNSIZED] {
-            assert!(ProgressStyle::with_template(template).is_ok());
+        for Templates { sized, settling, unsized_ } in [WIDE, NARROW] {
+            for template in [sized, settling, unsized_] {
+                assert!(ProgressStyle::with_template(template).is_ok());
+            }
+        }
+    }
+
+    /// The columns of a template without its bar, each place as wide as it says.
+    fn width(template: &str) -> usize {
+        let place = |text: &str| text.trim_end_matches('!').rsplit(['<', '>']).next().and_then(|n| n.parse().ok());
+        let parts = template.split('{').map(|part| part.split_once('}').unwrap_or(("", part)));
+        parts.map(|(inside, after)| place(inside).unwrap_or(0) + after.chars().count()).sum()
+    }
+
+    #[test]
+    fn no_line_is_longer_than_its_terminal() {
+        for (columns, room) in [(40, 39), (75, 39), (76, 75), (80, 75)] {
+            let Templates { sized, settling, unsized_ } = templates(columns);
+            for template in [sized, settling, unsized_] {
+                assert!((20..=room).contains(&width(template)), "{template}: {}", width(template));
+            }
         }
     }
 

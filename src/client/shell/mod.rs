@@ -13,10 +13,12 @@ use super::console::{Console, Place};
 use super::display::escape::{escape, escape_text};
 use super::failure::{Exit, Failure};
 use super::list::List;
+use crate::paper::wrap;
 use crate::proto::{EntryKind, RemotePath};
 use clap::error::ErrorKind;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -116,7 +118,7 @@ fn execute(console: &mut Console, line: &[u8]) -> Then {
     let result = match command {
         LineCommand::Common(Command::Logout) => return Then::End,
         LineCommand::Common(Command::Help { command }) => commands::help(cli::line_command(), command.as_deref())
-            .and_then(|text| console.output.data(text.as_bytes())),
+            .and_then(|text| console.output.data(wrap::fit(&text, io::stdout().as_fd()).as_bytes())),
         LineCommand::Common(command) => return Then::Next(commands::perform(console, command)),
         LineCommand::Cd { remote } => change_directory(console, remote),
         LineCommand::Pwd => print_directory(console),
@@ -162,7 +164,7 @@ fn parse(words: Vec<OsString>, settings: &Settings) -> Result<LineCommand, Told>
 }
 
 fn say(console: &Console, text: &str) -> Exit {
-    match console.output.data(text.as_bytes()).and_then(|()| console.output.flush()) {
+    match console.output.data(wrap::fit(text, io::stdout().as_fd()).as_bytes()).and_then(|()| console.output.flush()) {
         Ok(()) => Exit::Ok,
         Err(failure) => failure.exit,
     }
