@@ -9,6 +9,9 @@ use std::fmt::Write as _;
 use std::str::FromStr;
 use std::time::Duration;
 
+/// Bytes that are held ready for a record; few need more.
+pub const ENCODED: usize = 512;
+
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -138,9 +141,16 @@ impl Action {
 
     /// As it travels to the scribe: microseconds, outcome, verb, `key=value` words, and the text behind ` :`.
     pub fn encode(&self) -> String {
+        let mut out = String::with_capacity(ENCODED);
+        self.encode_into(&mut out);
+        out
+    }
+
+    /// The same, behind what stands there.
+    pub fn encode_into(&self, out: &mut String) {
         let broke = if matches!(self.outcome, Outcome::Broke(_) | Outcome::Vanished) { "-" } else { "" };
         let verb = self.verb.map_or("-", |verb| verb.row().name);
-        let mut out = format!("{} {broke}{} {verb}", self.took.as_micros(), self.outcome.word());
+        let _ = write!(out, "{} {broke}{} {verb}", self.took.as_micros(), self.outcome.word());
         let numbers = [("s", self.size), ("b", self.bytes), ("e", self.entries), ("r", self.resumed.then_some(1))];
         for (key, value) in numbers {
             let _ = value.map(|value| write!(out, " {key}={value}"));
@@ -151,7 +161,6 @@ impl Action {
         }
         out.push_str(" :");
         out.push_str(&self.text);
-        out
     }
 
     /// Reads what [`Action::encode`] wrote; `None` for what it never writes, since a session that was taken over can send anything.

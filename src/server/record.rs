@@ -1,7 +1,7 @@
 //! What travels to the scribe: one record a datagram, over sockets on which the kernel names the sender. No session can speak for
 //! another; who is who only the listener says, over a socket of its own, which no session can fill.
 
-use super::action::Action;
+use super::action::{Action, ENCODED};
 pub use super::log::{Audit, LARGEST, Log, Way};
 use crate::auth::UserName;
 use crate::proto::{Code, limits};
@@ -133,7 +133,12 @@ impl Record {
             Record::Refused(attempt, account, text) => {
                 format!("R{attempt} {} {text}", account.as_deref().unwrap_or_default())
             }
-            Record::Action(action) => format!("A{}", action.encode()),
+            Record::Action(action) => {
+                let mut text = String::with_capacity(ENCODED);
+                text.push('A');
+                action.encode_into(&mut text);
+                text
+            }
         }
     }
 

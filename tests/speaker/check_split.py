@@ -57,6 +57,7 @@ def normal(lines):
     text = b"\n".join(line for entries, group in rows for line in (sorted(group, key=row_path) if entries else group))
     text = re.sub(rb"mtime=(?!1700000000\.000000001)\S+", b"mtime=T", text)
     text = re.sub(rb"(ENTRY \w+ \d+) \S+", rb"\1 T", text)
+    text = re.sub(rb"pong time=\S+", b"pong time=T", text)
     return re.sub(rb"free=\d+", b"free=N", text)
 
 

@@ -284,6 +284,9 @@ impl<'a> Planner<'a> {
     }
 
     fn takes(&self, entry: &DirEntry, source: &Path) -> bool {
+        if self.rules.filter.is_empty() {
+            return true;
+        }
         let tail = entry.path().strip_prefix(source).unwrap_or(Path::new(""));
         let names: Vec<&[u8]> = tail.components().map(|name| name.as_os_str().as_bytes()).collect();
         self.rules.filter.takes(&names, entry.file_type().is_dir())
