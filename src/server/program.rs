@@ -6,6 +6,7 @@ use super::confine::{self, Layer, Layers, process};
 use super::listener::{self, Listener, Prepared, Role};
 use super::options::{Command, LogTarget, ServeOptions};
 use super::record::Level;
+use super::scribe::hooks;
 use super::scribe::output::file;
 use super::users::{Loaded, Sources};
 use super::{capacity, check, session, user_command, users};
@@ -104,6 +105,7 @@ fn serve_files(options: ServeOptions, configuration: Configuration) -> Result<Ex
     }
     leave_root(service.as_ref(), &sockets, layers)?;
     check_files(&options)?; // as whoever is to open them again
+    hooks::program::check(&options.hooks, &options.dir)?; // and to run these
     let (walls, missing) = confine::raise(&options, storage.as_fd())?;
     notes.extend(missing);
     notes.extend(capacity::shortage(&options));

@@ -90,8 +90,8 @@ pub enum Record {
     Reopen,
     /// Of the listener: lines that matter less than this are not written from now on.
     Level(Level),
-    /// Of the listener: nothing more will come.
-    End,
+    /// Of the listener: nothing more will come, and the operator's programs have so long.
+    End(Duration),
     /// Of anybody: so many records are missing here, and why.
     Lost(u64, String),
     /// Of anybody: a line for the log.
@@ -123,7 +123,7 @@ impl Record {
             }
             Record::Reopen => "N".into(),
             Record::Level(level) => format!("V{}", *level as u8),
-            Record::End => "E".into(),
+            Record::End(patience) => format!("E{}", patience.as_millis()),
             Record::Lost(count, why) => format!("X{count} {why}"),
             Record::Line(level, text) => format!("{}{text}", *level as u8),
             Record::OfUser(level, text) => format!("L{}{text}", *level as u8),
@@ -157,7 +157,7 @@ impl Record {
             }
             b'N' => Some(Record::Reopen),
             b'V' => levelled(rest).map(|(level, _)| Record::Level(level)),
-            b'E' => Some(Record::End),
+            b'E' => rest.parse::<u32>().ok().map(|millis| Record::End(Duration::from_millis(millis.into()))),
             b'X' => {
                 let [count, why] = words(rest)?;
                 let count = count.parse().ok().filter(|count| *count <= MOST_LOST)?;
@@ -262,7 +262,7 @@ mod tests {
             Record::TurnedAway(0, "uid:5".into(), Some(Level::Info), "full".into(), "no room".into()),
             Record::Reopen,
             Record::Level(Level::Debug),
-            Record::End,
+            Record::End(Duration::from_millis(1500)),
             Record::Lost(7, "the log was too slow".into()),
             Record::Line(Level::Debug, "text with spaces".into()),
             Record::OfUser(Level::Debug, "text with spaces".into()),
@@ -313,6 +313,8 @@ mod tests {
             b"A",
             b"V",
             b"V9",
+            b"E",
+            b"E-1",
         ] {
             assert_eq!(Record::decode(rubbish), None, "{rubbish:?}");
         }

@@ -1,11 +1,13 @@
 //! The command line of `dfos-forkd`: a file for each command that takes many options.
 
 mod check;
+mod hooks;
 mod log;
 mod serve;
 mod user;
 
 pub use check::CheckOptions;
+pub use hooks::HookOptions;
 pub use log::{LogOptions, LogTarget};
 pub use serve::{ChannelOptions, ServeOptions};
 pub use user::{UserAction, UserOptions, usual_limits_file};
