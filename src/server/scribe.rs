@@ -144,7 +144,9 @@ impl Scribe {
             return false;
         }
         self.release(|_| true);
-        self.hooks.end_by(Instant::now()); // where the listener was killed, and could not say when
+        if !self.hooks.is_ending() {
+            self.hooks.end_by(Instant::now()); // the listener was killed, and nobody waits
+        }
         self.tend_hooks();
         if !self.hooks.is_idle() {
             return false;

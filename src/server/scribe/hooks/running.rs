@@ -118,7 +118,7 @@ impl Running {
             (Some(Fate::ShutDown), _) => ("shut-down", "did not end before the server".to_owned()),
             (None, Ok(WaitStatus::Exited(_, 0))) => ("ok", "exit status 0".to_owned()),
             (None, Ok(WaitStatus::Exited(_, status))) => ("failed", format!("exit status {status}")),
-            (None, Ok(WaitStatus::Signaled(_, signal, _))) => ("killed", format!("killed by {signal}")),
+            (None, Ok(WaitStatus::Signaled(_, signal, _))) => ("killed", format!("ended by {signal}")),
             (None, _) => ("failed", "its end was not seen".to_owned()),
         };
         let said = String::from_utf8_lossy(&self.words);
