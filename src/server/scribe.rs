@@ -305,9 +305,8 @@ impl Scribe {
     /// belongs into the list that [`run`](Self::run) polls, for the scribe itself never waits.
     fn done(&mut self, sender: Pid, action: &Action) {
         let Some(event) = Event::of(action).filter(|event| self.hooks.wants(*event)) else { return };
-        let storage = &self.hooks.orders().storage;
         let job = self.known.get(sender);
-        let job = job.and_then(|session| Job::of_action(event, &self.known, session, action, storage));
+        let job = job.and_then(|session| Job::of_action(event, &self.known, session, action));
         self.run_after(sender, event, job);
     }
 

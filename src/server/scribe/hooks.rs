@@ -75,11 +75,6 @@ impl Hooks {
         Ok(())
     }
 
-    /// What to run, and where users' files lie.
-    pub fn orders(&self) -> &Orders {
-        &self.orders
-    }
-
     /// Whether a program is run after this.
     pub fn wants(&self, event: Event) -> bool {
         self.orders.programs.iter().any(|(of, _)| *of == event)
@@ -173,17 +168,12 @@ impl Hooks {
     fn start(&mut self, job: Job, reports: &mut Vec<Report>) {
         let found = self.orders.programs.iter().find(|(event, _)| *event == job.event);
         let Some((_, program)) = found else { return };
-        match Running::start(program, job, self.orders.timeout) {
+        match Running::start(program, job, &self.orders.storage, self.orders.timeout) {
             Ok(mut running) => {
                 self.end.into_iter().for_each(|end| running.end_by(end));
                 self.running.push(running);
             }
-            Err((job, why)) => reports.push(Report::Ended(Box::new(Ended {
-                job,
-                took: Duration::ZERO,
-                word: "failed",
-                text: format!("cannot be started: {why}"),
-            }))),
+            Err(ended) => reports.push(Report::Ended(ended)),
         }
     }
 }

@@ -4,7 +4,7 @@ use super::super::known::{Known, Session};
 use crate::proto::{RemotePath, Verb};
 use crate::server::action::{Action, Outcome};
 use crate::server::audit::STAMP;
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -61,14 +61,14 @@ pub struct Job {
     pub session: Session,
     /// Of the request, as far as it is one.
     pub path: Option<RemotePath>,
-    /// What the program is told: names, and the bytes of their values.
-    variables: Vec<(&'static str, Vec<u8>)>,
+    /// What else the program is told: names, and their values.
+    variables: Vec<(&'static str, String)>,
 }
 
 impl Job {
     /// After something that a session has done. `None` if it is nothing that a program can be told of: a session that was taken over can
     /// claim that what is no path was stored, and who has no name has no directory.
-    pub fn of_action(event: Event, known: &Known, session: &Session, action: &Action, storage: &Path) -> Option<Job> {
+    pub fn of_action(event: Event, known: &Known, session: &Session, action: &Action) -> Option<Job> {
         let user = session.user.as_deref()?;
         let path: Option<RemotePath> = action.path.as_deref().and_then(|word| word.parse().ok());
         if path.is_none() && event != Event::UploadFailed {
@@ -77,12 +77,6 @@ impl Job {
         let mut job = Job::new(event, known, session);
         job.tell("DFOS_USER", user);
         job.tell("DFOS_VERB", action.verb.map_or("", |verb| verb.row().name));
-        if let Some(path) = &path {
-            // No component of such a path is `..`: what it is joined to stays above it.
-            let below = Path::new(std::ffi::OsStr::from_bytes(path.as_bytes()));
-            job.tell("DFOS_PATH", path.as_bytes());
-            job.tell("DFOS_FILE", storage.join(user).join(below).as_os_str().as_bytes());
-        }
         job.path = path;
         for (name, value) in [
             ("DFOS_SIZE", action.size.map(|n| n.to_string())),
@@ -124,14 +118,23 @@ impl Job {
         job
     }
 
-    fn tell(&mut self, name: &'static str, value: impl AsRef<[u8]>) {
-        self.variables.push((name, value.as_ref().to_vec()));
+    fn tell(&mut self, name: &'static str, value: impl Into<String>) {
+        self.variables.push((name, value.into()));
     }
 
-    /// The environment. A value with a zero byte, which only a session that was taken over can send, is none.
-    pub fn environment(&self) -> Vec<CString> {
-        let words = self.variables.iter().map(|(name, value)| [name.as_bytes(), b"=", value].concat());
-        words.filter_map(|word| CString::new(word).ok()).collect()
+    /// The environment, where users' directories lie in `storage`. A value with a zero byte, which only a session that was taken over can
+    /// send, is none.
+    pub fn environment(&self, storage: &Path) -> Vec<CString> {
+        let word = |name: &str, value: &[u8]| CString::new([name.as_bytes(), b"=", value].concat()).ok();
+        let mut words: Vec<_> =
+            self.variables.iter().filter_map(|(name, value)| word(name, value.as_bytes())).collect();
+        if let Some(path) = &self.path {
+            // No component of such a path is `..`: what it is joined to stays above it.
+            let file = storage.join(self.owner()).join(OsStr::from_bytes(path.as_bytes()));
+            words.extend(word("DFOS_PATH", path.as_bytes()));
+            words.extend(word("DFOS_FILE", file.as_os_str().as_bytes()));
+        }
+        words
     }
 
     /// Who waits for it: a user, or all strangers together.
@@ -162,8 +165,8 @@ mod tests {
     }
 
     fn after(event: Event, user: Option<&str>, action: &Action) -> Option<Vec<String>> {
-        let job = Job::of_action(event, &known(), &session("[::1]:5", user), action, Path::new("/s"))?;
-        Some(job.environment().into_iter().map(|word| word.into_string().unwrap()).collect())
+        let job = Job::of_action(event, &known(), &session("[::1]:5", user), action)?;
+        Some(job.environment(Path::new("/s")).into_iter().map(|word| word.into_string().unwrap()).collect())
     }
 
     #[test]
@@ -197,6 +200,8 @@ mod tests {
             ["../bob/f", "a/../../bob/f", "/etc/passwd", "a//b", "%2E%2E/bob/f", "a%2Fb", "a%00b", ".dfos/x", ""]
         {
             assert_eq!(file(claim), None, "{claim}");
+            let told = after(Event::Upload, Some("alice"), &action(Verb::Upload, claim, Outcome::Ok));
+            assert_eq!(told, None, "nothing was stored at {claim}");
         }
     }
 
@@ -223,7 +228,7 @@ mod tests {
         let told = |peer: &str, account| {
             let job = Job::of_login(&known(), &session(peer, None), 2, account, "wrong password");
             assert_eq!(job.owner(), "");
-            job.environment().into_iter().map(|word| word.into_string().unwrap()).collect::<Vec<_>>()
+            job.environment(Path::new("/s")).into_iter().map(|word| word.into_string().unwrap()).collect::<Vec<_>>()
         };
         let known = told("[2001:db8::7]:5", Some("bob"));
         for word in ["DFOS_ADDRESS=2001:db8::7", "DFOS_PEER=[2001:db8::7]:5", "DFOS_ACCOUNT=bob", "DFOS_ATTEMPT=2"] {

@@ -61,13 +61,16 @@ pub struct Ended {
 
 impl Running {
     /// Starts a program. Nothing is waited for: what is wrong with it, it says itself.
-    pub fn start(program: &Path, job: Job, patience: Duration) -> Result<Running, (Job, io::Error)> {
-        match begin(program, &job) {
+    pub fn start(program: &Path, job: Job, storage: &Path, patience: Duration) -> Result<Running, Box<Ended>> {
+        match begin(program, &job, storage) {
             Ok((pid, ear)) => {
                 let since = Instant::now();
                 Ok(Running { job, pid, since, until: since + patience, asked: None, ear, words: Vec::new() })
             }
-            Err(why) => Err((job, why)),
+            Err(why) => {
+                let text = format!("cannot be started: {why}");
+                Err(Box::new(Ended { job, took: Duration::ZERO, word: "failed", text }))
+            }
         }
     }
 
@@ -131,27 +134,19 @@ impl Running {
 }
 
 /// Forks, and executes a program in the child. Its process, and where it is heard.
-fn begin(program: &Path, job: &Job) -> io::Result<(Pid, OwnedFd)> {
+fn begin(program: &Path, job: &Job, storage: &Path) -> io::Result<(Pid, OwnedFd)> {
     let path = CString::new(program.as_os_str().as_bytes())?;
     let words = [path.clone(), CString::new(job.event.as_str())?];
-    let environment = job.environment();
+    let environment = job.environment(storage);
     let (ear, mouth) = pipe2(OFlag::O_CLOEXEC)?;
     fcntl(&ear, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
     let scribe = Pid::this();
-    // Until it is another program, no handler of ours is to run in it.
-    let mask = signals::block()?;
-    match fork() {
-        Ok(Fork::Child) => {
+    match fork()? {
+        Fork::Parent(pid) => Ok((pid, ear)),
+        Fork::Child => {
             let Err(why) = become_program(scribe, &mouth, &path, &words, &environment);
             let _ = write(&mouth, format!("cannot be started: {}", why.desc()).as_bytes());
             exit_child(NOT_STARTED)
-        }
-        forked => {
-            signals::restore(&mask)?;
-            match forked? {
-                Fork::Parent(pid) => Ok((pid, ear)),
-                Fork::Child => exit_child(NOT_STARTED), // it has gone above
-            }
         }
     }
 }
@@ -164,7 +159,8 @@ fn become_program(
     words: &[CString],
     environment: &[CString],
 ) -> nix::Result<Infallible> {
-    // First of all: the scribe leads the group of all sessions, and their signals are not for this one. Without a terminal, too.
+    // First of all: the scribe leads the group of all sessions, and their signals, which it ignores, are not for this one. It has no
+    // terminal either.
     setsid()?;
     // Nobody but this scribe keeps its time and its place among the others.
     set_pdeathsig(Signal::SIGKILL)?;
