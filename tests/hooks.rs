@@ -357,6 +357,19 @@ fn a_program_that_says_much_and_ends_is_not_stopped_by_that() {
 }
 
 #[test]
+fn what_each_of_many_failures_says_is_told() {
+    let server = start("--on-upload", "echo $DFOS_PATH went wrong >&2; exit 1", &["--hooks-at-a-time", "2"]);
+    let mut raw = server.login("alice");
+    (0..30).for_each(|n| raw.put(&format!("f{n}"), b"x"));
+    eventually("all are told of", || told(&server).len() == 30);
+    for line in told(&server) {
+        let path = line["path"].as_str().unwrap();
+        assert_eq!(line["text"], format!("on-upload: exit status 1: {path} went wrong"));
+    }
+    server.stop();
+}
+
+#[test]
 fn a_failure_is_in_the_log_and_in_the_audit_and_forges_nothing() {
     let script = "case $DFOS_PATH in
         3) printf '\\n  \\033[2Jwords\\r\\n second\\n' >&2; exit 3;;

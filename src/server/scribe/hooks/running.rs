@@ -177,3 +177,27 @@ fn become_program(
     // Not execvp(3), which gives what the kernel does not know to a shell.
     execve(path, words, environment)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::record::Caller;
+    use crate::server::scribe::known::{Known, Session};
+
+    #[test]
+    fn of_what_a_program_says_the_beginning_is_kept() {
+        let (ear, mouth) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).unwrap();
+        let caller = Caller { pid: Pid::this(), serial: 1, at: 0, peer: "uid:5".into() };
+        let job = Job::of_login(&Known::new(vec![], 1), &Session { caller, user: None }, 1, None, "");
+        let now = Instant::now();
+        let mut running =
+            Running { job, pid: Pid::this(), since: now, until: now, asked: None, ear, words: Vec::new() };
+        running.listen(); // nothing is there, and nothing is waited for
+        for n in 0..100 {
+            assert_eq!(write(&mouth, &[b'a' + n % 26; 1000]), Ok(1000));
+            running.listen();
+        }
+        assert_eq!(running.words, [vec![b'a'; 1000], vec![b'b'; HOOK_WORDS - 1000]].concat());
+        assert_eq!(read(&running.ear, &mut [0; 1]), Err(Errno::EAGAIN), "the rest is thrown away");
+    }
+}
