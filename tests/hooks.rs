@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Server, command, eventually, home, process};
+use common::{PATIENCE, Server, command, eventually, home, process};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -12,6 +12,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// A place with a directory `out` where programs leave something.
@@ -561,7 +562,13 @@ fn a_program_that_is_not_fit_to_be_run_is_refused_at_the_start_and_by_the_check(
         for checking in [false, true] {
             let mut options = vec![option, value, "--listen", "tcp://127.0.0.1:0"];
             checking.then(|| options.insert(0, "check"));
-            let done = command(home.path(), &options).output().unwrap();
+            let mut child = command(home.path(), &options).spawn().unwrap();
+            let deadline = Instant::now() + PATIENCE;
+            while child.try_wait().unwrap().is_none() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            let _ = child.kill(); // one that serves all the same
+            let done = child.wait_with_output().unwrap();
             let said = String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned();
             assert_eq!(done.status.code(), Some(1), "{option} {said}");
             assert!(said.contains(option) && said.contains(why), "{option} {said}");
