@@ -138,7 +138,8 @@ impl Schema {
 #[test]
 fn every_line_is_as_the_document_tells_and_every_event_is_there() {
     let listeners = ["--listen", "tcp://127.0.0.1:0", "--listen", "tls://127.0.0.1:0", "--deny", "127.0.0.9/32"];
-    let (server, path) = start(&listeners);
+    let hooks = ["--on-download", "/bin/true", "--on-delete", "/bin/false", "--on-login-failed", "/bin/true"];
+    let (server, path) = start(&[&listeners[..], &hooks].concat());
     let mut raw = server.login("alice");
     raw.put("f", b"12345");
     raw.get("f");
@@ -183,8 +184,8 @@ fn every_line_is_as_the_document_tells_and_every_event_is_there() {
     let (schema, lines) = (Schema::read(), all_lines(&path));
     lines.iter().for_each(|line| schema.check(line));
     let told: BTreeSet<&str> = lines.iter().map(|line| line["event"].as_str().unwrap()).collect();
-    // Of the others tell other tests: `lost`, and the hooks.
-    for event in ["start", "stop", "connect", "turned-away", "login", "request", "disconnect"] {
+    // Of `lost` tell other tests.
+    for event in ["start", "stop", "connect", "turned-away", "login", "request", "disconnect", "hook"] {
         assert!(told.contains(event), "no {event}");
     }
     let find = |fields: &[(&str, &str)]| {

@@ -156,6 +156,15 @@ pub const AUDIT_ROOM: u64 = 1024 * 1024;
 /// Lines that wait in memory for a syslogd that is away or stands still; what exceeds that is counted.
 pub const SYSLOG_WAITING: usize = 1000;
 
+/// Runs of the operator's programs that wait for their turn, each a few kilobytes. More than that no program catches up with soon.
+pub const HOOKS_WAITING: usize = 10_000;
+/// Programs of the operator's at a time, at most: each takes a descriptor of the scribe's and is a process of the service user's.
+pub const HOOKS_MOST: i64 = 256;
+/// Bytes that are kept of what such a program says on standard error: its first line is what the log has room for.
+pub const HOOK_WORDS: usize = 1024;
+/// How long a program that was asked to end has before it is killed.
+pub const HOOK_MERCY: Duration = Duration::from_secs(2);
+
 /// Records of sessions that the listener takes in before it looks at new connections again.
 pub const WORDS: usize = 64;
 /// How often a session may ask for another password: whoever has taken it over is not to guess the old one.

@@ -103,7 +103,7 @@ impl Line {
     }
 
     /// A path, and its exact bytes where they are no text.
-    fn path(&mut self, key: &str, exact: &str, word: Option<&str>) -> &mut Self {
+    pub fn path(&mut self, key: &str, exact: &str, word: Option<&str>) -> &mut Self {
         let Some(word) = word else { return self };
         let bytes = path_bytes(word);
         let text = String::from_utf8_lossy(&bytes);

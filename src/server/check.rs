@@ -7,6 +7,7 @@ use super::confine::service_user::{self, ServiceUser};
 use super::confine::{self, Layer, ruleset};
 use super::options::{CheckOptions, ServeOptions};
 use super::program::EXPOSED;
+use super::scribe::hooks;
 use super::users::Sources;
 use super::{capacity, certificate, users};
 use crate::auth::{Limits, ParsedUsers, trust, users_file};
@@ -91,6 +92,11 @@ pub fn run(command: &CheckOptions, configuration: &Configuration, settings: &[Se
     limits_file(options, users.as_ref(), &mut findings);
     let service = storage(options, &mut findings);
     layers(options, service, configuration, &mut findings); // it leaves root
+    for (event, program) in options.hooks.programs() {
+        if findings.take(hooks::program::check_one(event, program, &options.dir)).is_some() {
+            findings.add(Grade::Ok, format!("on-{}: {} can be run", event.as_str(), program.display()));
+        }
+    }
     findings.0.extend(capacity::shortage(options).map(|text| (Grade::Warning, text)));
     if command.quiet {
         return findings.print(Grade::Refused);

@@ -10,6 +10,7 @@ use super::listener::{self, Listener, Prepared, Role};
 use super::manager::Manager;
 use super::options::{Command, LogTarget, Options, ServeOptions};
 use super::record::Level;
+use super::scribe::hooks;
 use super::scribe::output::file;
 use super::starter::Starter;
 use super::users::{Loaded, Sources, Users};
@@ -193,6 +194,7 @@ fn start(
     let desk = open_desk(&options, &mut notes);
     leave_root(service.as_ref(), &sockets, layers)?;
     check_files(&options)?; // as whoever is to open them again
+    hooks::program::check(&options.hooks, &options.dir)?; // and to run these
     let (walls, missing) = confine::raise(&options, storage.as_fd())?;
     notes.extend(missing);
     notes.extend(capacity::shortage(&options));
@@ -242,6 +244,7 @@ fn take_over(
     warm_up(wants_tls)?;
     leave_root(None, &sockets, layers)?;
     check_files(&options)?;
+    hooks::program::check(&options.hooks, &options.dir)?;
     let storage = taken.storage.try_clone().map_err(|why| format!("cannot take the storage over: {why}"))?;
     let (walls, missing) = confine::raise(&options, storage.as_fd())?;
     let notes = missing.into_iter().chain(capacity::shortage(&options)).map(|note| (Level::Warning, note)).collect();

@@ -90,8 +90,8 @@ pub enum Record {
     Reopen,
     /// Of the listener: lines that matter less than this are not written from now on.
     Level(Level),
-    /// Of the listener: nothing more will come.
-    End,
+    /// Of the listener: nothing more will come, and the operator's programs have so long.
+    End(Duration),
     /// Of the listener: another scribe takes over and reads what comes from now on.
     Leave,
     /// Of anybody: so many records are missing here, and why.
@@ -125,7 +125,7 @@ impl Record {
             }
             Record::Reopen => "N".into(),
             Record::Level(level) => format!("V{}", *level as u8),
-            Record::End => "E".into(),
+            Record::End(patience) => format!("E{}", patience.as_millis()),
             Record::Leave => "Y".into(),
             Record::Lost(count, why) => format!("X{count} {why}"),
             Record::Line(level, text) => format!("{}{text}", *level as u8),
@@ -165,7 +165,7 @@ impl Record {
             }
             b'N' => Some(Record::Reopen),
             b'V' => levelled(rest).map(|(level, _)| Record::Level(level)),
-            b'E' => Some(Record::End),
+            b'E' => rest.parse::<u32>().ok().map(|millis| Record::End(Duration::from_millis(millis.into()))),
             b'Y' => Some(Record::Leave),
             b'X' => {
                 let [count, why] = words(rest)?;
@@ -271,7 +271,7 @@ mod tests {
             Record::TurnedAway(0, "uid:5".into(), Some(Level::Info), "full".into(), "no room".into()),
             Record::Reopen,
             Record::Level(Level::Debug),
-            Record::End,
+            Record::End(Duration::from_millis(1500)),
             Record::Leave,
             Record::Lost(7, "the log was too slow".into()),
             Record::Line(Level::Debug, "text with spaces".into()),
@@ -323,6 +323,8 @@ mod tests {
             b"A",
             b"V",
             b"V9",
+            b"E",
+            b"E-1",
         ] {
             assert_eq!(Record::decode(rubbish), None, "{rubbish:?}");
         }

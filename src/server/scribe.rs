@@ -1,6 +1,7 @@
 //! The scribe: the one process that owns the log and the audit. It names each line's sender by what the kernel says of it, and leads the
 //! process group that all sessions join. It ends when everybody who could send has gone.
 
+pub mod hooks;
 mod journal;
 mod known;
 pub mod output;
@@ -19,6 +20,7 @@ use super::record::{LARGEST, Level, Parting, Record};
 use crate::proto::limits;
 use crate::proto::unseen::is_unsafe;
 use crate::sys::notice::Notice;
+use hooks::{Event, Hooks, Job, Orders, Report};
 use journal::Journal;
 use known::Known;
 use nix::errno::Errno;
@@ -50,6 +52,8 @@ pub struct Setup {
     pub audit: Option<PathBuf>,
     /// Where it says whether the audit can be written, if it must be.
     pub notice: Option<Notice>,
+    /// The operator's programs.
+    pub hooks: Orders,
     /// The listening sockets, in the order in which the listener counts them.
     pub houses: Vec<House>,
     /// When the server was started, in Unix seconds.
@@ -65,6 +69,9 @@ pub struct Scribe {
     listener: Pid,
     log: Output,
     audit: Option<Journal>,
+    hooks: Hooks,
+    /// The server has ended, and that is told when the last program has.
+    owes_stop: bool,
     known: Known,
     early: VecDeque<(Instant, Pid, Record)>,
     /// Bytes of those.
@@ -88,6 +95,8 @@ impl Scribe {
             listener,
             log: Output::to(setup.target),
             audit,
+            hooks: Hooks::new(setup.hooks),
+            owes_stop: false,
             known: Known::new(setup.houses, setup.started),
             early: VecDeque::new(),
             held: 0,
@@ -103,27 +112,35 @@ impl Scribe {
         for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGTTOU] {
             crate::sys::signals::set(signal, SigHandler::SigIgn)?;
         }
+        if let Err(why) = self.hooks.begin() {
+            // Those that end are seen all the same, a little later.
+            let text = format!("the scribe cannot hear of programs that end: {why}");
+            self.write(Pid::this(), Topic::House, Level::Error, "", &text);
+        }
         let mut buffer = vec![0; LARGEST];
         loop {
             self.flush();
+            self.tend_hooks();
+            if self.is_over() {
+                return Ok(());
+            }
+            if self.has_left() {
+                return Ok(());
+            }
             let wait = self.due().and_then(|due| PollTimeout::try_from(due).ok()).unwrap_or(PollTimeout::NONE);
-            let inlets = [&self.from_listener, &self.from_sessions];
-            let mut fds: Vec<_> = inlets.into_iter().filter_map(Inlet::poll_fd).collect();
-            if self.from_listener.is_over() && self.from_sessions.is_over() {
-                self.release(|_| true);
-                self.flush();
-                return Ok(());
-            }
-            if self.leaving && self.early.is_empty() {
-                self.flush();
-                return Ok(());
-            }
+            // What comes now is for the next scribe.
+            let inlets = [&self.from_listener, &self.from_sessions].into_iter().filter(|_| !self.is_deaf());
+            let inlets = inlets.filter_map(Inlet::poll_fd);
+            let mut fds: Vec<_> = inlets.chain(self.hooks.poll_fd()).collect();
             match poll(&mut fds, wait) {
                 Err(Errno::EINTR) => continue,
                 Ok(0) => {}
                 other => {
                     other?;
                     let _ = poll(&mut [], REST);
+                    if self.is_deaf() {
+                        continue;
+                    }
                     self.turn(&mut buffer)?;
                 }
             }
@@ -131,10 +148,43 @@ impl Scribe {
         }
     }
 
+    /// Whether it reads no more, since another scribe will.
+    fn is_deaf(&self) -> bool {
+        self.leaving && self.early.is_empty()
+    }
+
+    /// Whether all that it has taken is written, and it makes room for another scribe. The operator's programs have a moment to end.
+    fn has_left(&mut self) -> bool {
+        if !self.is_deaf() || !self.hooks.is_idle() {
+            return false;
+        }
+        self.flush();
+        true
+    }
+
+    /// Whether everybody who could send has gone, all of it is written, and the programs that follow from it have ended.
+    fn is_over(&mut self) -> bool {
+        let is_quiet = self.from_listener.is_over() || self.hooks.is_ending();
+        if !is_quiet || !self.from_sessions.is_over() {
+            return false;
+        }
+        self.release(|_| true);
+        if !self.hooks.is_ending() {
+            self.hooks.end_by(Instant::now()); // the listener was killed, and nobody waits
+        }
+        self.tend_hooks();
+        if !self.hooks.is_idle() {
+            return false;
+        }
+        self.note_stop();
+        self.flush();
+        true
+    }
+
     /// When it should look up though nothing comes.
     fn due(&self) -> Option<Duration> {
         let is_behind = self.log.is_behind() || self.audit.as_ref().is_some_and(Journal::is_behind);
-        let dues = [(!self.early.is_empty()).then_some(LOOK), is_behind.then_some(RETRY)];
+        let dues = [(!self.early.is_empty()).then_some(LOOK), is_behind.then_some(RETRY), self.hooks.due()];
         dues.into_iter().flatten().min()
     }
 
@@ -216,14 +266,18 @@ impl Scribe {
                 self.audit.iter_mut().for_each(Journal::reopen);
             }
             Record::Level(level) => self.level = level,
-            Record::Leave => self.leaving = true,
-            Record::End => {
+            Record::Leave => {
+                self.leaving = true;
+                self.hooks.end_by(Instant::now() + limits::HOOK_MERCY / 2);
+            }
+            Record::End(patience) => {
                 self.release(|_| true);
-                self.note(|_| {
-                    let mut line = Line::of("stop");
-                    line.text("text", "the server has ended");
-                    line
-                });
+                self.owes_stop |= !self.hooks.is_ending();
+                self.hooks.end_by(Instant::now() + patience);
+                if let Some(text) = self.hooks.left(patience) {
+                    self.write(self.listener, Topic::House, Level::Info, "", &text);
+                }
+                self.note_stop();
             }
             Record::Lost(count, why) => self.miss(self.listener, count, &why),
             Record::Line(level, text) => self.write(self.listener, Topic::House, level, "", &text),
@@ -258,6 +312,7 @@ impl Scribe {
                     line.maybe("account", account.as_deref()).maybe("text", Some(&why));
                     line
                 });
+                self.refused(sender, attempt, account.as_deref(), &why);
                 let of_whom = account.map_or_else(String::new, |account| format!(": {account}: {why}"));
                 let text = format!("login refused, attempt {attempt} of {}{of_whom}", limits::LOGIN_ATTEMPTS);
                 self.write(sender, Topic::Logins, Level::Warning, &who, &text);
@@ -277,7 +332,92 @@ impl Scribe {
 
     /// A session has done something, and it has been written down. What is to follow from that begins here; whatever it has to wait for
     /// belongs into the list that [`run`](Self::run) polls, for the scribe itself never waits.
-    fn done(&mut self, _sender: Pid, _action: &Action) {}
+    fn done(&mut self, sender: Pid, action: &Action) {
+        let Some(event) = Event::of(action).filter(|event| self.hooks.wants(*event)) else { return };
+        let job = self.known.get(sender);
+        let job = job.and_then(|session| Job::of_action(event, &self.known, session, action));
+        self.run_after(sender, event, job);
+    }
+
+    /// A login was refused, and that has been written down.
+    fn refused(&mut self, sender: Pid, attempt: u32, account: Option<&str>, why: &str) {
+        let event = Event::LoginFailed;
+        if self.hooks.wants(event) {
+            let session = self.known.get(sender);
+            let job = session.map(|session| Job::of_login(&self.known, session, attempt, account, why));
+            self.run_after(sender, event, job);
+        }
+    }
+
+    /// Has a program run, if there is something to tell it.
+    fn run_after(&mut self, sender: Pid, event: Event, job: Option<Job>) {
+        if let Some(job) = job {
+            return self.hooks.push(job);
+        }
+        let text = format!("hook on-{}: not run: its user or its path is not known", event.as_str());
+        self.note(|known| {
+            let mut line = known.line("hook", sender);
+            line.text("text", &text).text("result", "dropped");
+            line
+        });
+        self.write(sender, Topic::House, Level::Warning, &self.known.who(sender), &text);
+    }
+
+    /// Lets programs run, and tells of those that have ended. What they follow is in the audit already, where it must be.
+    fn tend_hooks(&mut self) {
+        let is_written = self.audit.as_ref().is_none_or(|audit| !audit.is_required() || !audit.is_behind());
+        let reports = self.hooks.turn(is_written);
+        if reports.is_empty() {
+            return;
+        }
+        for report in reports {
+            self.tell_of(&report);
+        }
+        self.flush();
+    }
+
+    fn tell_of(&mut self, report: &Report) {
+        let (level, who, text) = match report {
+            Report::Dropped(count, why) => {
+                (Level::Warning, String::new(), format!("hooks: {count} programs were not run: {why}"))
+            }
+            Report::Ended(ended) => {
+                let level = if ended.word == "ok" { Level::Debug } else { Level::Warning };
+                let path = ended.job.path.as_ref().map_or_else(String::new, |path| format!(" {path}"));
+                let (event, word, took) = (ended.job.event.as_str(), ended.word, ended.took.as_secs_f64());
+                let text = format!("hook on-{event}{path}: {word}, {took:.3}s: {}", ended.text);
+                (level, ended.job.session.who(), text)
+            }
+        };
+        self.note(|known| match report {
+            Report::Dropped(..) => {
+                let mut line = Line::of("hook");
+                line.text("text", &text).text("result", "dropped");
+                line
+            }
+            Report::Ended(ended) => {
+                let mut line = known.line_of("hook", &ended.job.session);
+                let path = ended.job.path.as_ref().map(ToString::to_string);
+                line.path("path", "path_b64", path.as_deref()).seconds("seconds", ended.took);
+                line.text("text", &format!("on-{}: {}", ended.job.event.as_str(), ended.text));
+                line.text("result", ended.word);
+                line
+            }
+        });
+        self.write(Pid::this(), Topic::House, level, &who, &text);
+    }
+
+    /// Tells the audit that the server has ended, once nothing else is to follow.
+    fn note_stop(&mut self) {
+        if !self.hooks.is_idle() || !std::mem::take(&mut self.owes_stop) {
+            return;
+        }
+        self.note(|_| {
+            let mut line = Line::of("stop");
+            line.text("text", "the server has ended");
+            line
+        });
+    }
 
     /// Tells that records of a sender are missing.
     fn miss(&mut self, sender: Pid, count: u64, why: &str) {
@@ -368,7 +508,8 @@ mod tests {
     fn setup(audit: Option<PathBuf>) -> Setup {
         let houses = vec![House { address: "tls://here".into(), speaks_tls: true }];
         let (target, level) = (LogTarget::Stderr, Level::Info);
-        Setup { level, target, audit, notice: None, houses, started: 0x1234, occasion: "a test" }
+        let hooks = Orders::default();
+        Setup { level, target, audit, notice: None, hooks, houses, started: 0x1234, occasion: "a test" }
     }
 
     fn caller(peer: &str) -> Caller {
@@ -446,7 +587,7 @@ mod tests {
         listener.send(&Record::Known(caller("here"), None));
         let away = Record::TurnedAway(0, "there".into(), Some(Level::Info), "full".into(), "x".into());
         let level = Record::Level(Level::Error);
-        let orders = [Record::Reopen, Record::Forget, level, Record::End, Record::Leave];
+        let orders = [Record::Reopen, Record::Forget, level, Record::End(Duration::ZERO), Record::Leave];
         for claim in [opened("there"), user("mallory"), closed(), away].into_iter().chain(orders) {
             sessions.send(&claim);
             sessions.send(&Record::Line(Level::Info, "a".into()));
@@ -495,7 +636,7 @@ mod tests {
         let action = Action { path: Some("a%0Ab".into()), ..Action::unknown() };
         ways.sessions.send(&Record::Action(Box::new(action))); // a child may be faster than its parent
         ways.sessions.send(&Record::Refused(1, Some("bob".into()), "wrong password".into()));
-        for word in [opened("there"), user("alice"), closed(), Record::End] {
+        for word in [opened("there"), user("alice"), closed(), Record::End(Duration::ZERO)] {
             ways.listener.send(&word);
         }
         lines(&mut scribe);

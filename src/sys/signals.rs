@@ -8,6 +8,9 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// The last signal that Linux has.
+const SIGNALS: i32 = 64;
+
 /// A set of signals that arrive as readable bytes. Installing it also undoes an inherited "ignored", as a shell leaves
 /// it for jobs started with `&`. Dropping it forgets the signals: a forked child drops its parent's before it makes its own.
 pub struct SignalPipe {
@@ -173,6 +176,16 @@ pub fn set(signal: Signal, handler: SigHandler) -> nix::Result<()> {
     debug_assert!(matches!(handler, SigHandler::SigIgn | SigHandler::SigDfl));
     // SAFETY: no function of ours is installed as a handler.
     unsafe { nix::sys::signal::signal(signal, handler) }.map(drop)
+}
+
+/// Makes every signal do what it does by default, and lets all come: for a program that is about to be executed. It would inherit what is
+/// ignored or blocked here.
+pub fn all_by_default() -> nix::Result<()> {
+    for number in 1..=SIGNALS {
+        // SAFETY: no function of ours is installed as a handler. KILL, STOP and what the C library keeps to itself refuse.
+        unsafe { libc::signal(number, libc::SIG_DFL) };
+    }
+    restore(&SigSet::empty())
 }
 
 /// Blocks all signals and returns the mask to [`restore`]: across a fork, so that no signal runs a handler in a child that

@@ -3,7 +3,8 @@
 use super::{Listener, Role};
 use crate::net::Address;
 use crate::net::listen::Listener as Socket;
-use crate::server::record::{Level, Record};
+use crate::proto::limits::HOOK_MERCY;
+use crate::server::record::{Level, Log, Record};
 use crate::server::scoreboard::Figure;
 use crate::sys::signals::SignalPipe;
 use nix::poll::{PollFd, PollFlags, ppoll};
@@ -100,8 +101,17 @@ impl Listener {
         }
     }
 
+    /// How long the operator's programs may go on: what is left of the time that sessions had. `None` if there are none.
+    fn left_for_hooks(&self) -> Option<Duration> {
+        self.options.hooks.programs().next()?;
+        Some(match self.phase {
+            Phase::Ending(until) => until.saturating_duration_since(Instant::now()),
+            _ => Duration::ZERO,
+        })
+    }
+
     /// Tells what has been done, and ends the scribe by leaving it nobody to listen to.
-    pub(super) fn finish(mut self, orderly: bool) -> io::Result<Role> {
+    pub(super) fn finish(mut self, mut orderly: bool) -> io::Result<Role> {
         self.desk.close();
         let total = |figure| self.totals.get(figure);
         let size = |figure| bytesize::ByteSize(total(figure));
@@ -123,20 +133,25 @@ impl Listener {
         );
         let unsaid = self.audit_throttle.take_unsaid();
         self.tell_of_a_flood(Some(unsaid));
+        let patience = self.left_for_hooks();
         // A scribe that is behind is waited for: how it ended, and how many lines were lost, must not be lost.
-        let _ = [told, Record::End].iter().all(|record| self.log.send_within(record, LAST_WORDS));
+        let heard = [told, Record::End(patience.unwrap_or_default())]
+            .iter()
+            .all(|record| self.log.send_within(record, LAST_WORDS));
         let Listener { log, session_log, log_ends, scribe, signals, .. } = self;
-        drop((log, session_log, log_ends));
+        drop((session_log, log_ends));
         if let Some(pid) = scribe {
-            await_scribe(pid, &signals)?;
+            orderly &= await_scribe(pid, &signals, heard.then_some(log), patience)?;
         }
         Ok(Role::Listener(orderly))
     }
 }
 
-/// Waits until the scribe has written everything; one whose output nobody takes is not waited for.
-fn await_scribe(pid: Pid, signals: &SignalPipe) -> io::Result<()> {
-    let deadline = Instant::now() + LAST_WORDS;
+/// Waits until the scribe has written everything, and the operator's programs have ended; one whose output nobody takes is not waited for.
+/// `log` leads to it if it knows that the end has come. `false` if it was asked meanwhile to end at once.
+fn await_scribe(pid: Pid, signals: &SignalPipe, log: Option<Log>, for_hooks: Option<Duration>) -> io::Result<bool> {
+    let mut deadline = Instant::now() + LAST_WORDS + for_hooks.map_or(Duration::ZERO, |left| left + HOOK_MERCY);
+    let mut in_peace = true;
     while waitpid(pid, Some(WaitPidFlag::WNOHANG))? == WaitStatus::StillAlive {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -146,8 +161,13 @@ fn await_scribe(pid: Pid, signals: &SignalPipe) -> io::Result<()> {
         let mut fds = [PollFd::new(signals.fd(), PollFlags::POLLIN)];
         let _ = ppoll(&mut fds, wait, None); // SIGCHLD
         signals.drain();
+        if signals.came(Signal::SIGINT) | signals.came(Signal::SIGTERM) {
+            let _ = log.as_ref().map(|log| log.send(&Record::End(Duration::ZERO)));
+            deadline = deadline.min(Instant::now() + HOOK_MERCY + LAST_WORDS);
+            in_peace = false;
+        }
     }
-    Ok(())
+    Ok(in_peace)
 }
 
 /// Removes a Unix socket's name: nobody can connect any more. One that was passed stays, for whoever is started next.

@@ -50,6 +50,7 @@ impl Listener {
             target: options.target(),
             audit: options.audit.clone(),
             notice: self.notice.take(),
+            hooks: self.options.hooks.orders(&self.options.dir),
             houses: self.sockets.iter().map(house).collect(),
             started: self.started,
             occasion,

@@ -29,7 +29,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::FileExt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How far it has come.
 enum Step {
@@ -180,7 +180,8 @@ impl Listener {
             Step::Approved if !matches!(self.phase, Phase::Serving) => self.upgrade.step = Step::Idle,
             // Users that are being loaded, and passwords that are being changed, are waited for: the new program could not hear of them.
             Step::Approved if !self.has_helpers() && self.log.send(&Record::Leave) => {
-                self.upgrade.step = Step::Leaving(now + LAST_WORDS);
+                let for_hooks = self.options.hooks.programs().next().map_or(Duration::ZERO, |_| 2 * limits::HOOK_MERCY);
+                self.upgrade.step = Step::Leaving(now + LAST_WORDS + for_hooks);
             }
             Step::Leaving(until) if *until <= now => {
                 // Nobody takes its output. What waits in the sockets is for the next one.

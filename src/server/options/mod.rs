@@ -1,6 +1,7 @@
 //! The command line of `dfos-forkd`: a file for each command that takes many options.
 
 mod check;
+mod hooks;
 mod log;
 mod report;
 mod serve;
@@ -8,6 +9,7 @@ mod status;
 mod user;
 
 pub use check::CheckOptions;
+pub use hooks::HookOptions;
 pub use log::{LogOptions, LogTarget};
 pub use report::ReportOptions;
 pub use serve::{ChannelOptions, ServeOptions};

@@ -1,5 +1,6 @@
 //! What `dfos-forkd serve` and `check` take.
 
+use super::hooks::HookOptions;
 use super::log::LogOptions;
 use super::status::ControlOption;
 use super::user::usual_limits_file;
@@ -81,6 +82,9 @@ pub struct ServeOptions {
     /// The log and the audit.
     pub log: LogOptions,
     #[command(flatten)]
+    /// Programs that are run after what happens.
+    pub hooks: HookOptions,
+    #[command(flatten)]
     /// Where the operator asks.
     pub control: ControlOption,
 }
@@ -150,7 +154,7 @@ impl ServeOptions {
     }
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     match text.parse::<u32>() {
         Ok(n) if n > 0 => Ok(Duration::from_secs(n.into())),
         _ => Err("a number of seconds from 1 on".into()),

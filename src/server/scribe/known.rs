@@ -15,9 +15,22 @@ pub struct House {
 }
 
 /// A session, and who has logged in.
-struct Session {
-    caller: Caller,
-    user: Option<String>,
+#[derive(Debug, Clone)]
+pub struct Session {
+    /// The session.
+    pub caller: Caller,
+    /// Who has logged in.
+    pub user: Option<String>,
+}
+
+impl Session {
+    /// What stands before each of its lines in the log.
+    pub fn who(&self) -> String {
+        match &self.user {
+            Some(user) => format!("{user}@{} ", self.caller.peer),
+            None => format!("{} ", self.caller.peer),
+        }
+    }
 }
 
 /// All sessions that the scribe knows.
@@ -61,11 +74,22 @@ impl Known {
 
     /// What stands before each of a session's lines in the log.
     pub fn who(&self, pid: Pid) -> String {
-        match self.sessions.get(&pid) {
-            Some(Session { caller, user: Some(user) }) => format!("{user}@{} ", caller.peer),
-            Some(Session { caller, user: None }) => format!("{} ", caller.peer),
-            None => String::new(),
-        }
+        self.sessions.get(&pid).map_or_else(String::new, Session::who)
+    }
+
+    /// What is known of a session.
+    pub fn get(&self, pid: Pid) -> Option<&Session> {
+        self.sessions.get(&pid)
+    }
+
+    /// The address that a session came to.
+    pub fn house(&self, session: &Session) -> Option<&str> {
+        self.houses.get(session.caller.at).map(|house| house.address.as_str())
+    }
+
+    /// What a session is called, unique over restarts.
+    pub fn name(&self, session: &Session) -> String {
+        format!("{:x}-{}", self.started, session.caller.serial)
     }
 
     /// Whether a session came to a listening socket that speaks TLS.
@@ -76,15 +100,19 @@ impl Known {
 
     /// A line of the audit about a session: who it is.
     pub fn line(&self, event: &str, pid: Pid) -> Line {
+        if let Some(session) = self.sessions.get(&pid) {
+            return self.line_of(event, session);
+        }
         let mut line = Line::of(event);
-        let session = self.sessions.get(&pid);
-        if let Some(Session { caller, .. }) = session {
-            line.text("session", &format!("{:x}-{}", self.started, caller.serial));
-        }
         line.number("pid", pid.as_raw().unsigned_abs().into());
-        if let Some(Session { caller, user }) = session {
-            self.place(&mut line, caller.at, &caller.peer).maybe("user", user.as_deref());
-        }
+        line
+    }
+
+    /// The same about a session that may have ended.
+    pub fn line_of(&self, event: &str, session: &Session) -> Line {
+        let (mut line, Session { caller, user }) = (Line::of(event), session);
+        line.text("session", &self.name(session)).number("pid", caller.pid.as_raw().unsigned_abs().into());
+        self.place(&mut line, caller.at, &caller.peer).maybe("user", user.as_deref());
         line
     }
 
