@@ -536,6 +536,24 @@ fn a_scribe_that_is_killed_takes_its_programs_along_and_the_next_runs_others() {
 }
 
 #[test]
+fn an_upgrade_ends_what_runs_and_tells_it_and_the_next_scribe_runs_others() {
+    let script = "if [ \"$DFOS_PATH\" = f ]; then echo > \"$out/runs\"; exec sleep 1000; fi; echo > \"$out/second\"";
+    let server = start("--on-upload", script, &["--hook-timeout", "1000", "--hooks-at-a-time", "1"]);
+    let mut raw = server.login("alice");
+    ["f", "g"].iter().for_each(|name| raw.put(name, b"x"));
+    left(&server, "runs");
+    server.signal(Signal::SIGUSR2);
+    server.logged("upgraded in place");
+    server.logged("hook on-upload f: shut-down");
+    server.logged("hooks: 1 programs were not run: the server ended before their turn came");
+    assert_eq!(told_of(&server, "shut-down")["path"], "f");
+    raw.put("h", b"x");
+    left(&server, "second");
+    drop(raw);
+    server.stop();
+}
+
+#[test]
 fn the_listener_that_is_killed_leaves_no_program() {
     let script = "echo $$ > \"$out/pid.new\"; mv \"$out/pid.new\" \"$out/pid\"; exec sleep 1000";
     let mut server = start("--on-upload", script, &["--hook-timeout", "1000"]);
