@@ -39,7 +39,8 @@ users_and_places() {
     systemd-sysusers --root="$WORK/root" "$ROOT/packaging/sysusers.d/dfos.conf"
     matches "the user" 'dfos:*:/var/lib/dfos:/usr/sbin/nologin' "$(grep ^dfos: "$WORK/root/etc/passwd")"
     systemd-tmpfiles --root="$WORK/root" --create "$ROOT/packaging/tmpfiles.d/dfos.conf"
-    equal "the mode of the storage" 750 "$(stat -c %a "$WORK/root/var/lib/dfos/storage")"
+    equal "the modes of the places" "755 750 700 750 755 " \
+        "$(cd "$WORK/root" && stat -c %a etc/dfos srv/dfos var/lib/dfos var/log/dfos run/dfos | tr "\n" " ")"
 }
 
 # --- what the manager is told ---
