@@ -111,7 +111,7 @@ end_service() {
     eventually "the service to end" test -s "$WORK/service.status"
     equal "the service's exit status" 0 "$(cat "$WORK/service.status")"
 }
-client() { on env DFOS_USER=anna DFOS_PASSWORD=secret DFOS_CONFIG=none dfos-client "$@"; }
+client() { on env XDG_STATE_HOME=/root/known DFOS_USER=anna DFOS_PASSWORD=secret DFOS_CONFIG=none dfos-client "$@"; }
 audited() { client put -q - --to "audited/$1" <<<"$1" >/dev/null; }
 
 # --- what is shown ---
