@@ -106,6 +106,6 @@ fn no_page_offends_the_typesetter() {
             .lines()
             .filter(|line| !line.contains("missing date")) // the version is what a page is of
             .collect();
-        assert!(grave.is_empty(), "{}: {grave:#?}", page.name);
+        assert!(grave.is_empty(), "{}: {grave:#?}", page.file_name());
     }
 }
