@@ -11,6 +11,7 @@ export PATH=$PATH:$ROOT/target/tools/bin
 
 can_overlay() {
     can_mount && has unshare && has nsenter || return 1
+    unshare --mount --pid --net --fork true 2>/dev/null || { echo "needs the permission to make namespaces"; return 1; }
     mount -t tmpfs dfos-probe "$WORK/probe"
     mkdir "$WORK/probe"/{upper,work,root}
     local status=0
@@ -19,7 +20,7 @@ can_overlay() {
     umount "$WORK/probe"
     return "$status"
 }
-can_dpkg() { has dpkg && has adduser; }
+can_dpkg() { has dpkg && has adduser && has pgrep; }
 can_logrotate() { has logrotate; }
 can_lintian() { has lintian; }
 can_package() { [[ -n $PACKAGE ]] || { echo "needs cargo-deb, and a registry to install it from"; return 1; }; }
@@ -221,8 +222,11 @@ upgrades() {
     eventually "the new program" grep -q 'upgraded in place' "$LOG"
     client get -q got --to - >/dev/null
     end_service
+    # The line that forkd.toml offers for every address.
+    sed -i "s|^#listen = .*|$(sed -n 's/^#  *\(listen = .*\)/\1/p' "$ROOT/packaging/forkd.toml")|" "$(file /etc/dfos/forkd.toml)"
     serve
-    client get -q got --to - >/dev/null
+    client --server tls://127.0.0.1:9000 get -q got --to - >/dev/null
+    client --server 'tls://[::1]:9000' get -q got --to - >/dev/null
     end_service
 }
 

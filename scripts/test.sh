@@ -55,6 +55,7 @@ python3 python3
 mandoc mandoc
 logrotate logrotate
 adduser adduser
+pgrep procps
 END
 }
 
