@@ -39,7 +39,8 @@ users_and_places() {
     systemd-sysusers --root="$WORK/root" "$ROOT/packaging/sysusers.d/dfos.conf"
     matches "the user" 'dfos:*:/var/lib/dfos:/usr/sbin/nologin' "$(grep ^dfos: "$WORK/root/etc/passwd")"
     systemd-tmpfiles --root="$WORK/root" --create "$ROOT/packaging/tmpfiles.d/dfos.conf"
-    equal "the mode of the storage" 750 "$(stat -c %a "$WORK/root/var/lib/dfos/storage")"
+    equal "the modes of the places" "755 750 700 750 755 " \
+        "$(cd "$WORK/root" && stat -c %a etc/dfos srv/dfos var/lib/dfos var/log/dfos run/dfos | tr "\n" " ")"
 }
 
 # --- what the manager is told ---
@@ -120,7 +121,7 @@ a_manager_that_is_gone() {
     UNDER=(env "NOTIFY_SOCKET=$WORK/nobody" WATCHDOG_USEC=100000)
     start_server
     login
-    expect "OK pong*" PING
+    expect "OK pong *" PING
     hang_up
     stop_server
     UNDER=()
@@ -172,7 +173,7 @@ passed() {
     equal "where it listens" "tcp://127.0.0.1 tls://127.0.0.1 unix:$WORK/sockets/passed tcp://127.0.0.1 " "$(listeners)"
     ((PORT > 0)) || fail "no port"
     login
-    expect "OK pong*" PING
+    expect "OK pong *" PING
     hang_up
     [[ ! -e /proc/$SERVER_PID/fd/50 ]] || fail "what was left open is inherited"
     stop_server

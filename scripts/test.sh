@@ -52,6 +52,10 @@ setpriv util-linux
 mkfs.ext4 e2fsprogs
 shellcheck shellcheck
 python3 python3
+mandoc mandoc
+logrotate logrotate
+adduser adduser
+pgrep procps
 END
 }
 

@@ -4,6 +4,7 @@ use clap::{Arg, ArgAction, Command, CommandFactory};
 use dfos::auth::limits_file;
 use dfos::client::cli;
 use dfos::client::failure::Exit;
+use dfos::server::config::running::LIVE;
 use dfos::server::options::Options;
 
 /// The text with its places filled: a line `{{NAME ARGUMENT}}` each.
@@ -74,7 +75,8 @@ fn options_beyond(command: &Command, other: &Command) -> String {
 fn tree(command: &Command) -> String {
     let mut out = String::new();
     for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
-        out.push_str(&format!(": **{}**\n{}\n\n", sub.get_name(), about(sub)));
+        let arguments: String = sub.get_positionals().map(|arg| format!(" {}", term(arg))).collect();
+        out.push_str(&format!(": **{}**{arguments}\n{}\n\n", sub.get_name(), about(sub)));
     }
     out + &options(command, false)
 }
@@ -100,7 +102,13 @@ fn term(arg: &Arg) -> String {
     let long = arg.get_long().map(|long| format!("**--{long}**"));
     let flags: Vec<_> = short.into_iter().chain(long).collect();
     let takes = arg.get_action().takes_values() && arg.get_num_args().is_none_or(|n| n.max_values() > 0);
-    let value = if takes { format!(" {names}") } else { String::new() };
+    let optional = arg.get_num_args().is_some_and(|n| n.min_values() == 0);
+    let value = match (takes, optional) {
+        (false, _) => String::new(),
+        (true, false) => format!(" {names}"),
+        (true, true) if arg.is_require_equals_set() => format!("[={names}]"),
+        (true, true) => format!(" [{names}]"),
+    };
     format!("{}{value}", flags.join(", "))
 }
 
@@ -126,13 +134,15 @@ fn keys(command: &Command) -> String {
     let mut out = String::new();
     for arg in told(command).filter(|arg| arg.get_long().is_some() && arg.get_id() != "config") {
         let name = arg.get_long().unwrap_or_default();
-        let kind = match arg.get_action() {
-            ArgAction::Append => "list",
-            ArgAction::Count => "number",
-            action if !action.takes_values() => "true or false",
-            _ => "value",
+        let value = arg.get_value_names().unwrap_or_default().join(" ").to_lowercase();
+        let value = match arg.get_action() {
+            ArgAction::Append => format!("[*{value}*, ...]"),
+            ArgAction::Count => "*n*".into(),
+            action if !action.takes_values() => "*true* or *false*".into(),
+            _ => format!("*{value}*"),
         };
-        out.push_str(&format!(": `{name}` = *{kind}*\n{}\n\n", help_of(arg)));
+        let when = if LIVE.contains(&name) { "" } else { " (restart)" };
+        out.push_str(&format!(": `{name}` = {value}\n{}{when}\n\n", help_of(arg)));
     }
     out
 }

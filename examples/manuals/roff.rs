@@ -13,7 +13,7 @@ impl Roff {
     pub fn begin(name: &str, section: u8, version: &str, about: &str) -> Self {
         // The first line asks for tbl, which man runs where it is asked for.
         let out = format!(
-            "'\\\" t\n.TH {} {section} \"\" \"{version}\" \"DFOS\"\n.nh\n.SH NAME\n{} \\- {}\n",
+            "'\\\" t\n.TH {} {section} \"\" \"{version}\" \"DFOS\"\n.nh\n.ad l\n.SH NAME\n{} \\- {}\n",
             quoted(&name.to_uppercase()),
             plain(name),
             plain(about)
@@ -40,11 +40,8 @@ impl Roff {
                     code.push(&next[4..]);
                 }
                 self.code(&code);
-            } else if let Some(title) = line.strip_prefix("# ") {
-                if self.out.contains(".SH DESCRIPTION") || title.chars().any(char::is_lowercase) {
-                    continue; // the title of a document: the page has its name already
-                }
-                self.heading("SH", title);
+            } else if line.starts_with("# ") {
+                self.heading("SH", "DESCRIPTION"); // the title of a document: the page has its name already
             } else if let Some(title) = line.strip_prefix("## ") {
                 self.heading("SH", &title.to_uppercase());
             } else if let Some(title) = line.strip_prefix("### ") {
@@ -69,7 +66,7 @@ impl Roff {
                 self.fresh = true;
             } else {
                 if self.fresh {
-                    self.out.push_str(".PP\n");
+                    self.paragraph();
                 }
                 self.out.push_str(&inline(line.trim()));
                 self.out.push('\n');
@@ -83,8 +80,17 @@ impl Roff {
         self.fresh = true;
     }
 
+    /// Begins a paragraph; a heading has begun one already.
+    fn paragraph(&mut self) {
+        let last = self.out.lines().next_back().unwrap_or_default();
+        if !last.starts_with(".SH") && !last.starts_with(".SS") {
+            self.out.push_str(".PP\n");
+        }
+    }
+
     fn code(&mut self, lines: &[&str]) {
-        self.out.push_str(".PP\n.RS 4\n.nf\n");
+        self.paragraph();
+        self.out.push_str(".RS 4\n.nf\n");
         for line in lines {
             self.out.push_str(&plain(line));
             self.out.push('\n');
@@ -107,7 +113,8 @@ impl Roff {
             |at: usize| rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max().unwrap_or(0);
         // Narrow columns take what they need, wide ones share the rest.
         let format: Vec<_> = (0..columns).map(|at| if width(at) > 24 { "lx" } else { "l" }).collect();
-        self.out.push_str(&format!(".PP\n.TS\n{}.\n", format.join(" ")));
+        self.paragraph();
+        self.out.push_str(&format!(".TS\n{}.\n", format.join(" ")));
         for row in rows.iter().filter(|row| !is_rule(row)) {
             let blocks: Vec<_> = row.iter().map(|cell| format!("T{{\n{}\nT}}", inline(cell))).collect();
             self.out.push_str(&blocks.join("\t"));
@@ -131,6 +138,9 @@ fn inline(text: &str) -> String {
         } else if let Some(strong) = from.strip_prefix("**").and_then(|strong| strong.split_once("**")) {
             out.push_str(&format!("\\fB{}\\fP", plain_part(&strong.0.replace('`', ""))));
             Some(strong.1)
+        } else if let Some(slanted) = emphasis(from) {
+            out.push_str(&format!("\\fI{}\\fP", plain_part(slanted.0)));
+            Some(slanted.1)
         } else {
             from.strip_prefix('[').and_then(|link| link.split_once("](")).and_then(|(words, to)| {
                 let (_, after) = to.split_once(')')?;
@@ -145,6 +155,12 @@ fn inline(text: &str) -> String {
     }
     out.push_str(&plain_part(rest));
     guard(out)
+}
+
+/// What stands between two stars, and what follows; a star before a blank is a star.
+fn emphasis(from: &str) -> Option<(&str, &str)> {
+    let (slanted, rest) = from.strip_prefix('*')?.split_once('*')?;
+    (!slanted.is_empty() && !slanted.starts_with(' ')).then_some((slanted, rest))
 }
 
 /// A line as it is.

@@ -9,8 +9,8 @@ use std::path::Path;
 
 /// As it is installed.
 const FILE: &str = include_str!("../../../packaging/forkd.toml");
-/// Keys that it sets, since a daemon's working directory is no place for files.
-const SET: &[&str] = &["dir", "users"];
+/// Keys that it sets, since a daemon's working directory is no place for files, and what an operator asks for should be there from the first day.
+const SET: &[&str] = &["dir", "users", "state-dir", "audit", "control"];
 
 /// Its assignments by key: the value, and whether a '#' stands before it.
 fn assignments() -> HashMap<&'static str, (&'static str, bool)> {

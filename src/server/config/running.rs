@@ -26,6 +26,7 @@ pub const LIVE: &[&str] = &[
     "login-timeout",
     "idle-timeout",
     "quota",
+    "trash",
     "verbose",
 ];
 /// Of those, what can be changed but not taken away: a pair of the server's own in its place may be root's.
