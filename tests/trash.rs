@@ -445,7 +445,7 @@ fn the_client_moves_things_to_the_trash_lists_them_and_brings_them_back() {
     assert!(long.lines().any(|line| line.contains(" dir ") && line.ends_with("Z docs")), "{long}");
     for line in prints(&server, &["--json", "trash", "list"]).lines().filter(|line| line.contains("\"trash\"")) {
         let object: serde_json::Value = serde_json::from_str(line).unwrap();
-        assert!(list.contains(object["id"].as_str().unwrap()) && object["deleted"].is_string(), "{line}");
+        assert!(list.contains(object["id"].as_str().unwrap()) && object["deleted_at"].is_string(), "{line}");
         assert!(object["type"].is_string() && object["bytes"].is_number() && object["path"].is_string(), "{line}");
     }
     prints(&server, &["trash", "restore", "a b", "docs"]);

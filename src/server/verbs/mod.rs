@@ -139,7 +139,7 @@ fn perform(
         Verb::Stat => stat::stat(member, request),
         Verb::Download => download::download(member, request, action),
         Verb::View => view::view(member, request, action),
-        Verb::Delete => delete::delete(member, request),
+        Verb::Delete => delete::delete(member, request, action),
         Verb::Rename => rename::rename(member, request),
         Verb::Rmdir => rmdir::rmdir(member, request, action),
         Verb::Digest => digest::digest(member, request, action),
