@@ -363,7 +363,7 @@ fn who_asks_for_an_upgrade_is_told_when_it_is_done_and_why_nothing_came_of_it() 
         let (status, said) = asked("upgrade", &[]);
         assert_eq!(status, Some(0), "{said}");
         assert!(said.starts_with("upgraded: the server is dfos-forkd ") && said.contains("1 session"), "{said}");
-        assert_eq!(installed.count("upgraded in place"), n);
+        eventually("the log has it", || installed.count("upgraded in place") == n);
     }
     raw.demand("PING", "OK pong");
     let json = asked("status", &["--json"]).1;

@@ -53,7 +53,7 @@ impl Found {
         Found { verifier: self.verifier, name: None }
     }
 
-    /// The verifier, for an exchange that ends in [`name_if`](Self::name_if), or a change of it.
+    /// The verifier, for an exchange that ends in `name_if`, or a change of it.
     pub fn verifier(&self) -> &Verifier {
         &self.verifier
     }
