@@ -233,6 +233,53 @@ fn every_line_is_as_the_document_tells_and_every_event_is_there() {
     }
 }
 
+/// What is gone for good can be followed from its name to the id under which it lay in the trash.
+#[test]
+fn what_goes_to_the_trash_comes_back_or_is_gone_for_good_is_told_apart() {
+    let (server, path) = start(&["--trash", "1d"]);
+    let mut raw = server.login("alice");
+    let deleted = |raw: &mut common::Raw, name: &str, request: &str| {
+        if name == "d" {
+            drop(raw.demand("MKDIR d", "OK"))
+        } else {
+            raw.put(name, b"x")
+        };
+        let answer = raw.demand(request, "OK ");
+        common::raw::field(&answer, "id").to_owned()
+    };
+    let file = deleted(&mut raw, "f", "DELETE f trash");
+    let dir = deleted(&mut raw, "d", "RMDIR d recursive trash");
+    let last = deleted(&mut raw, "g", "DELETE g trash");
+    raw.send("TRASH LIST\n");
+    (0..3).for_each(|_| drop(raw.expect("TRASHED ")));
+    raw.expect("OK entries=3");
+    raw.demand(&format!("TRASH RESTORE {file}"), "OK restored");
+    raw.demand(&format!("TRASH empty {dir}"), "OK emptied");
+    raw.demand("TRASH EMPTY", "OK emptied");
+    raw.demand("DELETE f", "OK deleted");
+    server.logged("RMDIR d to the trash as ");
+    drop(raw);
+    server.wait_idle();
+    let _home = end(server);
+    let lines = all_lines(&path);
+    let is_told = |verb: &str, text: &str| lines.iter().any(|line| is(line, "verb", verb) && is(line, "text", text));
+    for (verb, text) in [
+        ("DELETE", format!("to the trash as {file}")),
+        ("RMDIR", format!("to the trash as {dir}")),
+        ("DELETE", format!("to the trash as {last}")),
+        ("TRASH", "list".into()),
+        ("TRASH", format!("restore {file}")),
+        ("TRASH", format!("empty {dir}")),
+        ("TRASH", "empty".into()),
+    ] {
+        assert!(is_told(verb, &text), "no {verb} {text} in {lines:#?}");
+    }
+    assert!(
+        lines.iter().any(|line| is(line, "verb", "DELETE") && !line.contains_key("text")),
+        "one that is gone at once"
+    );
+}
+
 #[test]
 fn every_name_comes_back_exactly_and_no_name_makes_a_line() {
     let (server, path) = start(&[]);

@@ -83,6 +83,11 @@ fn who_does_not_know_the_old_password_changes_nothing_and_has_three_tries() {
     }
     let answer = change_of_alice(&mut raw, "secret", "mallory");
     assert!(answer.starts_with("ERR internal "), "a fourth is not heard: {answer}");
+    for _ in 0..20 {
+        // Nor passed on to the listener, who would take the session for one that was taken over.
+        assert!(change_of_alice(&mut raw, "guess", "mallory").starts_with("ERR internal "));
+    }
+    raw.demand("QUOTA", "OK");
     assert!(logs_in(&server, "secret") && !logs_in(&server, "mallory"));
     // The proof of another user, and one for another verifier.
     let mut raw = server.login("alice");
@@ -188,6 +193,17 @@ fn the_client_changes_a_password_and_neither_crosses_the_wire() {
     assert_eq!(client_passwd(&server, "from a file", &["--new-password-command", "true"]).0, Some(2), "an empty one");
     assert!(logs_in(&server, "from a file"));
     server.stop();
+}
+
+/// Who reads a verifier on the way, and then a login, has what it takes to log in (RFC 5802 section 9).
+#[test]
+fn the_client_sends_no_new_verifier_in_plain_text_to_another_machine() {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dfos-client"));
+    command.args(["--server", "tcp://dfos.invalid:1", "--user", "alice", "--retries", "0", "passwd"]);
+    command.args(["--new-password-command", "echo another"]).env("DFOS_PASSWORD", "secret").env_remove("DFOS_SERVER");
+    let output = command.stdin(std::process::Stdio::null()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(6) && said.contains("not sent in plain text"), "{said}");
 }
 
 #[test]

@@ -126,6 +126,43 @@ fn no_process_holds_a_key_a_password_or_a_verifier_after_a_login() {
 }
 
 #[test]
+fn no_process_holds_what_was_sent_to_change_a_password() {
+    if !nix::unistd::geteuid().is_root() {
+        return eprintln!("skipped: only root can read the memory of other processes");
+    }
+    let server = Server::start(&["--listen", "tls://127.0.0.1:0", "--listen", "tcp://127.0.0.1:0"]);
+    let mut secrets = Vec::new();
+    let mut change = |old: (&str, &[u8]), new: (&str, &[u8])| {
+        let words = scram::change("alice", old, new);
+        let (verifier, proof) = words.split_once(' ').unwrap();
+        let keys = verifier.rsplit_once('$').unwrap().1.split_once(':').unwrap();
+        for text in [keys.0, keys.1, proof] {
+            secrets.push(text.as_bytes().to_vec());
+            secrets.push(STANDARD.decode(text).unwrap());
+        }
+        format!("PASSWD {words}\nPING\n")
+    };
+    let mut plain = server.login("alice");
+    plain.send(change(("secret", &scram::salt_of("alice")), ("another", b"0123456789abcdef")));
+    plain.expect("OK changed");
+    plain.expect("OK pong");
+    let mut tls = TlsRaw::connect(server.tls_address());
+    tls.demand("LOGIN alice another", "OK welcome alice");
+    tls.send(change(("another", b"0123456789abcdef"), ("third", b"fedcba9876543210")));
+    tls.begins("OK changed");
+    tls.begins("OK pong");
+    let mut later = server.login("bob"); // it has inherited what the listener had
+    later.demand("PING", "OK pong");
+    let mut pids: Vec<i32> = server.sessions().iter().map(|session| session.pid.as_raw()).collect();
+    assert_eq!(pids.len(), 3);
+    pids.extend([server.pid().as_raw(), server.scribe().unwrap().as_raw()]);
+    let held = |pid: i32| secrets.iter().position(|secret| holds(pid, secret).is_some());
+    let found: Vec<_> = pids.into_iter().filter_map(|pid| Some((pid, held(pid)?))).collect();
+    assert!(found.is_empty(), "processes, and which of the words each holds: {found:?}; listener {}", server.pid());
+    server.stop();
+}
+
+#[test]
 fn a_session_has_no_list_of_those_who_are_connected() {
     if !nix::unistd::geteuid().is_root() {
         return eprintln!("skipped: only root can read the memory of other processes");

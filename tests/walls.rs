@@ -283,6 +283,11 @@ impl Field {
 /// The descriptor in the session that is the log's socket: the first that the listener has too; before login there is that for words as
 /// well. (The listener's own way to the scribe is no session's.)
 fn log_of(pid: Pid, listener: Pid) -> i32 {
+    shared_sockets(pid, listener).into_iter().min().unwrap()
+}
+
+/// The descriptors of the session that are sockets which the listener has too.
+fn shared_sockets(pid: Pid, listener: Pid) -> Vec<i32> {
     let held = |pid: Pid| {
         let entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().map(|entry| entry.unwrap());
         let read = |entry: fs::DirEntry| {
@@ -293,7 +298,7 @@ fn log_of(pid: Pid, listener: Pid) -> i32 {
     };
     let theirs = held(listener);
     let shared = held(pid).into_iter().filter(|(target, _)| theirs.iter().any(|(other, _)| other == target));
-    shared.map(|(_, number)| number).min().unwrap()
+    shared.map(|(_, number)| number).collect()
 }
 
 /// Where a process has mapped what is called so.
@@ -482,6 +487,25 @@ fn a_session_that_floods_the_log_takes_no_name_from_others() {
     assert!(field.server.logged("MKDIR told-by-user1").contains(" user1@127.0.0.1:"));
     drop(carol);
     field.server.logged("the client closed the connection");
+}
+
+/// The way to the listener is one for all: who fills it would keep the others from logging in.
+#[test]
+fn a_session_that_floods_the_listener_with_words_is_ended() {
+    if !root_is_here() {
+        return;
+    }
+    let field = Field::new(Start::Root, &[]);
+    for when in [When::BeforeLogin, When::AfterLogin] {
+        for word in ["Pa%20b", "Luser2", "rubbish"] {
+            let (mut raw, pid) = field.session(when);
+            let words = shared_sockets(pid, field.server.pid()).into_iter().max().unwrap();
+            raw.send(format!("HOSTILE log-send {words} {word}\n").repeat(100));
+            field.server.logged(&format!("session {pid} says more to the listener than sessions do, and is killed"));
+            eventually("it has gone", || field.server.sessions().iter().all(|session| session.pid != pid));
+            field.server.login("user1").demand("QUOTA", "OK");
+        }
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ use super::{Password, UserName, Verifier};
 use base64::engine::{Engine, general_purpose::STANDARD};
 use std::io;
 use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
 /// What is signed begins so: a proof of a login is none of a change.
 const PURPOSE: &[u8] = b"dfos change of password:";
@@ -47,8 +48,8 @@ impl Change {
     }
 
     /// Both words, for the wire.
-    pub fn words(&self) -> String {
-        format!("{} {}", self.verifier, STANDARD.encode(*self.proof))
+    pub fn words(&self) -> Zeroizing<String> {
+        Zeroizing::new(format!("{} {}", self.verifier, STANDARD.encode(*self.proof)))
     }
 
     /// The new verifier, if whoever asks for it knows the password of `current`.

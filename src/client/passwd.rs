@@ -10,6 +10,11 @@ use crate::auth::{Change, Password};
 
 /// Changes the password, and logs in with the new one to see that it holds.
 pub fn passwd(console: &mut Console, options: &Passwd) -> Result<(), Failure> {
+    if console.target.address.is_exposed() {
+        let text =
+            "a new password is not sent in plain text: who reads it on the way could log in; use a tls:// address";
+        return Err(Failure::new(Exit::Denied, text));
+    }
     console.ask(|_| Ok(()))?; // a wrong old password is to be said before a new one is asked for
     let new = new_password(options)?;
     let target = &console.target;

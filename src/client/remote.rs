@@ -277,7 +277,7 @@ impl Remote {
 
     /// PASSWD: the server's helper takes the new verifier.
     pub fn passwd(&mut self, change: &Change) -> Result<(), Failure> {
-        self.ok(format_args!("PASSWD {}", change.words()), &RemotePath::root()).map(drop)
+        self.ok(format_args!("PASSWD {}", *change.words()), &RemotePath::root()).map(drop)
     }
 
     /// PING.

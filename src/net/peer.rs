@@ -37,6 +37,11 @@ impl Peer {
             Origin::Uid(_) => true,
         }
     }
+
+    /// Whether others can read on the way what it sends: not where that is `within_tls`, nor on one machine.
+    pub fn is_exposed(&self, within_tls: bool) -> bool {
+        !within_tls && !self.is_local()
+    }
 }
 
 impl fmt::Display for Peer {
@@ -45,5 +50,26 @@ impl fmt::Display for Peer {
             Peer::Tcp(address) => write!(f, "{address}"),
             Peer::Unix(uid) => write!(f, "uid:{uid}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_from_another_machine_is_exposed_unless_it_is_within_tls() {
+        for (address, exposed) in [
+            ("127.0.0.2:1", false),
+            ("[::1]:1", false),
+            ("[::ffff:127.0.0.1]:1", false),
+            ("192.0.2.1:1", true),
+            ("[::ffff:192.0.2.1]:1", true),
+            ("[fe80::1]:1", true),
+        ] {
+            let peer = Peer::Tcp(address.parse().unwrap());
+            assert_eq!((peer.is_exposed(false), peer.is_exposed(true)), (exposed, false), "{address}");
+        }
+        assert!(!Peer::Unix(5).is_exposed(false));
     }
 }

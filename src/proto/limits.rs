@@ -169,6 +169,9 @@ pub const HOOK_MERCY: Duration = Duration::from_secs(2);
 pub const WORDS: usize = 64;
 /// How often a session may ask for another password: whoever has taken it over is not to guess the old one.
 pub const PASSWORD_CHANGES: u8 = 3;
+/// Words that a session says to the listener in its life: that a user has logged in, and what it passes on of requests for another
+/// password. One that says more was taken over, and is killed: all sessions share the way.
+pub const WORDS_OF_A_SESSION: u8 = 1 + PASSWORD_CHANGES;
 /// Passwords that are changed at a time.
 pub const PASSWORDS_AT_A_TIME: usize = 8;
 /// How long a session waits for its user's new password to be written down.

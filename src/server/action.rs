@@ -83,7 +83,7 @@ pub struct Action {
     pub took: Duration,
     /// How it ended.
     pub outcome: Outcome,
-    /// The sentence that goes with an error.
+    /// The sentence that goes with an error; of what has to do with the trash, what was asked for or came of it.
     pub text: String,
 }
 
@@ -208,6 +208,7 @@ impl Action {
             (Outcome::Ok, Some(Verb::Download)) => {
                 Fields::new().maybe("bytes", self.bytes).maybe("sha256", self.digest)
             }
+            (Outcome::Ok, _) if !self.text.is_empty() => Fields::words(&self.text).maybe("entries", self.entries),
             (Outcome::Ok, Some(Verb::Rmdir)) => Fields::new().maybe("removed", self.entries),
             (Outcome::Ok, _) => Fields::new().maybe("entries", self.entries),
         };
@@ -304,6 +305,7 @@ mod tests {
         assert_eq!(line(Verb::Upload, Outcome::Ok, ""), format!("UPLOAD a%0Ab size=7 sha256={digest} 0.002s"));
         assert_eq!(line(Verb::Download, Outcome::Ok, ""), format!("DOWNLOAD a%0Ab bytes=5 sha256={digest} 0.002s"));
         assert_eq!(line(Verb::Rmdir, Outcome::Ok, ""), "RMDIR a%0Ab removed=3 0.002s");
+        assert_eq!(line(Verb::Trash, Outcome::Ok, "empty 1-2"), "TRASH a%0Ab empty 1-2 entries=3 0.002s");
         assert_eq!(line(Verb::Stat, Outcome::Failed(Code::NotFound), "x"), "STAT a%0Ab failed: not-found x 0.002s");
         assert_eq!(line(Verb::Upload, Outcome::Vanished, "gone"), "UPLOAD a%0Ab broke off: gone 0.002s");
     }

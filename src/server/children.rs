@@ -4,6 +4,7 @@ use super::by_pid::ByPid;
 use super::ending::Fate;
 use crate::auth::UserName;
 use crate::net::Peer;
+use crate::proto::limits;
 use crate::sys::deaths::Deaths;
 use nix::errno::Errno;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -31,8 +32,8 @@ pub struct Child {
     pub generation: u64,
     /// Who has logged in, once that is known.
     pub user: Option<UserName>,
-    /// How often it has asked for another password.
-    pub asked: u8,
+    /// How many words it has said to the listener.
+    pub said: u8,
 }
 
 /// All sessions that live.
@@ -73,12 +74,12 @@ impl Children {
         self.by_pid.get(pid)
     }
 
-    /// Notes that a child has asked for another password, and returns how often it has.
-    pub fn asks(&mut self, pid: Pid) -> Option<u8> {
+    /// Notes that a child says a word; how many beyond what a session says that makes. `None` of who is no child.
+    pub fn says(&mut self, pid: Pid) -> Option<u8> {
         let mut child = self.by_pid.get(pid)?;
-        child.asked = child.asked.saturating_add(1);
+        child.said = child.said.saturating_add(1);
         self.by_pid.insert(pid, child);
-        Some(child.asked)
+        Some(child.said.saturating_sub(limits::WORDS_OF_A_SESSION))
     }
 
     /// Those who have logged in, and as whom.

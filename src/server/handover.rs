@@ -160,7 +160,7 @@ pub struct Session {
     generation: u64,
     serial: u64,
     at: u32,
-    asked: u8,
+    said: u8,
     user: Option<String>,
     /// When it was sent away.
     leaving: Option<i64>,
@@ -217,7 +217,7 @@ impl Session {
             generation: child.generation,
             serial: child.serial,
             at: child.at,
-            asked: child.asked,
+            said: child.said,
             user: child.user.map(|user| user.to_string()),
             leaving: leaving.map(|at| clock.encode(at)),
         }
@@ -233,7 +233,7 @@ impl Session {
             generation: self.generation,
             serial: self.serial,
             at: self.at,
-            asked: self.asked,
+            said: self.said,
             user: match &self.user {
                 Some(name) => Some(name.parse::<UserName>().ok()?),
                 None => None,
@@ -429,7 +429,7 @@ mod tests {
             generation: 9,
             serial: 10,
             at: 1,
-            asked: 2,
+            said: 2,
             user: user.map(|user| user.parse().unwrap()),
         };
         Session::new(Pid::from_raw(6), &child, None, clock)

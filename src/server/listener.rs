@@ -380,8 +380,8 @@ impl Listener {
             Ok(Fork::Parent(pid)) => {
                 let _ = setpgid(pid, group); // the child does it too: whichever is first, it has happened
                 let (since, generation, serial) = (Instant::now(), self.generation, self.connections);
-                let (at, user, asked) = (at as u32, None, 0);
-                let child = Child { peer, slot, group, since, generation, serial, at, user, asked };
+                let (at, user, said) = (at as u32, None, 0);
+                let child = Child { peer, slot, group, since, generation, serial, at, user, said };
                 self.children.add(pid, child);
                 self.gate.room.enter(pid, &peer, since);
                 let text = format!("{peer} connected, session {pid}, {} active", self.children.count());

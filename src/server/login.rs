@@ -192,7 +192,7 @@ impl Stranger<'_> {
 
     /// Whether a password in clear text reaches nobody else.
     fn may_speak_clearly(&self) -> bool {
-        self.peer.is_local() || self.talk.wire.tls().is_some()
+        !self.peer.is_exposed(self.talk.wire.tls().is_some())
     }
 
     /// `AUTH mechanism base64`: one message of a SCRAM exchange. Whatever is wrong with it, the answer is the same.

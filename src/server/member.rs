@@ -42,6 +42,10 @@ pub struct Member {
     pub access: Access,
     /// Where the listener hears that the user asks for another password; `None` for an account that may not.
     pub mouth: Option<Mouth>,
+    /// How often it has been asked for here.
+    pub passwords: u8,
+    /// What is said here can be read on the way: plain text from another machine.
+    pub exposed: bool,
     /// The seat that this session takes among those of its user.
     control: Option<Control>,
     up: Option<Bucket>,
@@ -78,6 +82,8 @@ impl Member {
             tally,
             access: Access::Full,
             mouth: None,
+            passwords: 0,
+            exposed: false,
             control: None,
             up: None,
             down: None,

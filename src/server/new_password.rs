@@ -10,6 +10,7 @@ use nix::unistd::Pid;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use zeroize::Zeroizing;
 
 /// How a change ended, as the helper's exit status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,11 +52,17 @@ pub struct NewPassword {
     users: File,
     limits: File,
     user: UserName,
-    words: String,
+    words: Zeroizing<String>,
 }
 
 /// Starts a helper for `user`, who has sent `words`.
-pub fn begin(storage: BorrowedFd, users: &File, limits: &File, user: UserName, words: String) -> io::Result<Begun> {
+pub fn begin(
+    storage: BorrowedFd,
+    users: &File,
+    limits: &File,
+    user: UserName,
+    words: Zeroizing<String>,
+) -> io::Result<Begun> {
     let (storage, users, limits) = (storage.try_clone_to_owned()?, users.try_clone()?, limits.try_clone()?);
     let work = NewPassword { storage, users, limits, user, words };
     Ok(match fork()? {

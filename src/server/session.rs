@@ -99,7 +99,7 @@ pub fn run(mut brief: Brief, stop: StopPipe) -> Ending {
         Ok(admitted) => admitted,
         Err(ending) => return ending,
     };
-    forget_the_login(&mut talk);
+    forget_secrets(&mut talk);
     talk.wire.waiter.stays();
     if let Err(cut) = brief.mouth.logged_in(&user, &mut talk.wire.waiter) {
         talk.farewell(Code::Internal, "the server did not take note of your login; try again");
@@ -127,9 +127,11 @@ pub fn run(mut brief: Brief, stop: StopPipe) -> Ending {
             return answer_for(&talk, ending);
         }
     };
+    let exposed = peer.is_exposed(talk.wire.tls().is_some());
     let mut member = Member::new(talk, tree, brief.log, brief.tally, brief.times.idle);
+    member.exposed = exposed;
     member.limit(&limits, control);
-    member.mouth = limits.may_change_password().then_some(brief.mouth);
+    member.mouth = (limits.may_change_password() && !exposed).then_some(brief.mouth);
     let ending = match member.answer(welcome).and_then(|()| serve(&mut member)) {
         Ok(()) => Ending::LoggedOut,
         Err(cut) => part(&mut member, &cut),
@@ -140,8 +142,9 @@ pub fn run(mut brief: Brief, stop: StopPipe) -> Ending {
     ending
 }
 
-/// Leaves no verifier and no password: in what was read, or on the stack. What was freed has been wiped already.
-fn forget_the_login(talk: &mut Talk) {
+/// After a login or a change of password: leaves no verifier and no password, in what was read or on the stack. What was freed has been
+/// wiped already.
+fn forget_secrets(talk: &mut Talk) {
     talk.wire.forget();
     stack::wipe();
     allocator::wipe_what_is_freed(false);
@@ -183,11 +186,17 @@ fn failed(log: &Log, why: &str) -> Ending {
 
 /// Answers requests until LOGOUT.
 fn serve(member: &mut Member) -> Result<(), Cut> {
+    let mut secret = false;
     loop {
+        if std::mem::take(&mut secret) {
+            forget_secrets(&mut member.talk); // the request that held some has been dropped
+        }
         let Some(line) = member.next_request()? else { continue };
         match incoming::parse(&line) {
             Ok(Incoming::Request(request)) => {
                 member.discarding = false;
+                secret = request.verb.row().secret;
+                allocator::wipe_what_is_freed(secret);
                 if verbs::carry_out(member, &request)? == verbs::Next::Goodbye {
                     return Ok(());
                 }

@@ -1,5 +1,7 @@
 //! What a session says to the listener: who has logged in, and that its user asks for another password. It goes over a socket on which
 //! the kernel names the sender, so no session can speak for another. The first is believed once; the second proves itself to a helper.
+//!
+//! All sessions share the socket, so each says few words in its life: more is the sign of one that was taken over.
 
 use super::inlet;
 use crate::auth::{Change, UserName};
@@ -11,6 +13,7 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, setsoc
 use nix::unistd::Pid;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use zeroize::Zeroizing;
 
 /// The longest word: `P`, the longest verifier, a space and a proof. What is cut off of a longer record makes it none.
 const LONGEST: usize = 320;
@@ -20,8 +23,9 @@ const LONGEST: usize = 320;
 pub enum Word {
     /// This user has logged in.
     LoggedIn(UserName),
-    /// The user asks for another password, with both words of the request.
-    Password(String),
+    /// The user asks for another password, with both words of the request. They are overwritten when dropped: what lies about in the
+    /// listener's memory every later session inherits.
+    Password(Zeroizing<String>),
 }
 
 /// The end that every session inherits, and closes after the login where its user may not change the password.
@@ -56,7 +60,7 @@ impl Mouth {
 
     /// Asks for another password.
     pub fn password(&self, change: &Change, waiter: &mut Waiter) -> Result<(), Cut> {
-        self.say(&format!("P{}", change.words()), waiter)
+        self.say(&Zeroizing::new(format!("P{}", *change.words())), waiter)
     }
 
     fn say(&self, word: &str, waiter: &mut Waiter) -> Result<(), Cut> {
@@ -78,15 +82,13 @@ impl Ears {
         self.0.as_fd()
     }
 
-    /// What has been said, but no more of it than leaves time for other work.
-    pub fn hear(&self) -> Vec<(Pid, Word)> {
-        let mut buffer = [0; LONGEST];
+    /// What has been said, but no more of it than leaves time for other work. `None` is what no session says.
+    pub fn hear(&self) -> Vec<(Pid, Option<Word>)> {
+        let mut buffer = Zeroizing::new([0; LONGEST]);
         let mut heard = Vec::new();
         for _ in 0..limits::WORDS {
-            match inlet::receive(&self.0, &mut buffer) {
-                Ok(Some((sender, length))) => {
-                    heard.extend(word_of(buffer.get(..length).unwrap_or_default()).map(|word| (sender, word)));
-                }
+            match inlet::receive(&self.0, &mut *buffer) {
+                Ok(Some((sender, length))) => heard.push((sender, word_of(buffer.get(..length).unwrap_or_default()))),
                 _ => break,
             }
         }
@@ -98,7 +100,7 @@ fn word_of(bytes: &[u8]) -> Option<Word> {
     let text = std::str::from_utf8(bytes).ok()?;
     match text.strip_prefix('L') {
         Some(name) => name.parse().ok().map(Word::LoggedIn),
-        None => text.strip_prefix('P').map(|words| Word::Password(words.to_owned())),
+        None => text.strip_prefix('P').map(|words| Word::Password(Zeroizing::new(words.to_owned()))),
     }
 }
 
@@ -109,12 +111,15 @@ mod tests {
     #[test]
     fn a_login_is_told_with_the_senders_name_and_rubbish_is_not() {
         let (mouth, ears) = socket().unwrap();
-        for rubbish in [&b""[..], b"L", b"Lroot:x", b"Calice", b"L\xff", &[b'L'; 1000]] {
-            send(mouth.0.as_raw_fd(), rubbish, MsgFlags::MSG_DONTWAIT).unwrap();
+        let rubbish = [&b""[..], b"L", b"Lroot:x", b"Calice", b"L\xff", &[b'L'; 1000]];
+        for record in rubbish {
+            send(mouth.0.as_raw_fd(), record, MsgFlags::MSG_DONTWAIT).unwrap();
         }
         let user: UserName = "alice".parse().unwrap();
         Mouth(mouth.0.try_clone().unwrap()).logged_in(&user, &mut Waiter::deaf()).unwrap();
-        assert_eq!(ears.hear(), [(Pid::this(), Word::LoggedIn(user))]);
+        let mut heard = vec![(Pid::this(), None); rubbish.len()];
+        heard.push((Pid::this(), Some(Word::LoggedIn(user))));
+        assert_eq!(ears.hear(), heard);
         assert_eq!(ears.hear(), []);
     }
 

@@ -76,10 +76,19 @@ impl Listener {
     pub(super) fn hear_words(&mut self, ended: &[(Pid, WaitStatus)]) -> Option<Box<NewPassword>> {
         for (pid, word) in self.ears.hear() {
             let still_there = ended.iter().all(|(gone, _)| *gone != pid);
+            match self.children.says(pid) {
+                Some(0) => {}
+                Some(excess) if still_there => {
+                    self.silence(pid, excess);
+                    continue;
+                }
+                _ => continue,
+            }
             let user = match word {
-                Word::LoggedIn(user) => user,
-                Word::Password(_) if !still_there => continue,
-                Word::Password(words) => match self.change_password(pid, words) {
+                None => continue,
+                Some(Word::LoggedIn(user)) => user,
+                Some(Word::Password(_)) if !still_there => continue,
+                Some(Word::Password(words)) => match self.change_password(pid, words) {
                     None => continue,
                     helper => return helper,
                 },
@@ -95,6 +104,15 @@ impl Listener {
             }
         }
         None
+    }
+
+    /// Ends a session that says more than any does: it was taken over, and what it says keeps others waiting.
+    fn silence(&mut self, pid: Pid, excess: u8) {
+        let _ = kill(pid, Signal::SIGKILL); // not yet reaped, so the number is still its own
+        if excess == 1 {
+            self.log
+                .line(Level::Error, format!("session {pid} says more to the listener than sessions do, and is killed"));
+        }
     }
 
     /// After the users were loaded again: ends the sessions of users who are `gone`, and those of whom nobody knows whether they

@@ -12,6 +12,7 @@ use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 use std::os::fd::AsFd;
 use std::time::Instant;
+use zeroize::Zeroizing;
 
 /// A helper at work.
 pub(super) struct Asked {
@@ -24,11 +25,10 @@ pub(super) struct Asked {
 
 impl Listener {
     /// A session's user asks for another password. Returns in the helper only.
-    pub(super) fn change_password(&mut self, session: Pid, words: String) -> Option<Box<NewPassword>> {
+    pub(super) fn change_password(&mut self, session: Pid, words: Zeroizing<String>) -> Option<Box<NewPassword>> {
         let child = self.children.get(session)?;
         let user = child.user?; // who has not logged in has none to change
-        let often = self.children.asks(session)?;
-        if often > limits::PASSWORD_CHANGES || self.changes.len() >= limits::PASSWORDS_AT_A_TIME {
+        if self.changes.len() >= limits::PASSWORDS_AT_A_TIME {
             let _ = kill(session, PASSWORD_FAILED);
             return None;
         }

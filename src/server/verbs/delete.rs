@@ -2,12 +2,13 @@
 
 use super::{Stop, trash};
 use crate::proto::{Answer, Fields, Request};
+use crate::server::action::Action;
 use crate::server::member::Member;
 use crate::store::trash::Whole;
 
-pub(super) fn delete(member: &mut Member, request: &Request) -> Result<Answer, Stop> {
+pub(super) fn delete(member: &mut Member, request: &Request, action: &mut Action) -> Result<Answer, Stop> {
     if request.flag("trash") {
-        let id = trash::move_there(member, request, Whole::File)?;
+        let id = trash::move_there(member, request, Whole::File, action)?;
         return Ok(Answer::Ok(Fields::words("deleted").with("id", id)));
     }
     let path = request.path(0)?;

@@ -116,7 +116,8 @@ fn perform(
 ) -> Result<Option<Answer>, Stop> {
     member.work_begins();
     // Only of a path is it certain that it is no secret.
-    let path = if request.verb.row().needs_login { request.word(0).unwrap_or("") } else { "" };
+    let row = request.verb.row();
+    let path = if row.needs_login && !row.secret { request.word(0).unwrap_or("") } else { "" };
     member.tally.begin(request.verb, path);
     // What follows an upload sees it done. Where only directories are on their way, more of them may join.
     match request.verb {
@@ -138,7 +139,7 @@ fn perform(
         Verb::Stat => stat::stat(member, request),
         Verb::Download => download::download(member, request, action),
         Verb::View => view::view(member, request, action),
-        Verb::Delete => delete::delete(member, request),
+        Verb::Delete => delete::delete(member, request, action),
         Verb::Rename => rename::rename(member, request),
         Verb::Rmdir => rmdir::rmdir(member, request, action),
         Verb::Digest => digest::digest(member, request, action),

@@ -15,10 +15,18 @@ const LOOK: Duration = Duration::from_millis(5);
 
 pub(super) fn passwd(member: &mut Member, request: &Request) -> Result<Answer, Stop> {
     let (verifier, proof) = (request.word(0).unwrap_or(""), request.word(1).unwrap_or(""));
+    if member.exposed {
+        let text = "a new password is not taken in plain text: who reads it on the way could log in; connect over TLS";
+        return Err(Refusal::new(Code::Denied, text).into());
+    }
     let change = Change::from_words(verifier, proof).map_err(|why| Refusal::new(Code::BadRequest, why.to_string()))?;
     let Some(mouth) = &member.mouth else {
         return Err(Refusal::new(Code::Denied, "your password is not yours to change; ask the operator").into());
     };
+    if member.passwords == limits::PASSWORD_CHANGES {
+        return Err(failed().into());
+    }
+    member.passwords += 1;
     let hearing = Hearing::new(&[PASSWORD_TAKEN, PASSWORD_REFUSED, PASSWORD_FAILED]).map_err(Cut::from)?;
     mouth.password(&change, &mut member.talk.wire.waiter)?;
     match answer(member, &hearing)? {
@@ -26,15 +34,16 @@ pub(super) fn passwd(member: &mut Member, request: &Request) -> Result<Answer, S
         Some(PASSWORD_REFUSED) => {
             Err(Refusal::new(Code::LoginRefused, "the old password is wrong; nothing was changed").into())
         }
-        Some(_) => {
-            Err(Trouble::new(Code::Internal, "your password could not be changed; log in again, or ask the operator")
-                .into())
-        }
+        Some(_) => Err(failed().into()),
         None => {
             Err(Trouble::new(Code::Uncertain, "no answer came in time; the old password may hold, or the new one")
                 .into())
         }
     }
+}
+
+fn failed() -> Trouble {
+    Trouble::new(Code::Internal, "your password could not be changed; log in again, or ask the operator")
 }
 
 /// What the listener says; `None` if it says nothing for too long.

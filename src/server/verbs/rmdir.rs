@@ -9,7 +9,7 @@ use crate::store::trash::Whole;
 pub(super) fn rmdir(member: &mut Member, request: &Request, action: &mut Action) -> Result<Answer, Stop> {
     match (request.flag("trash"), request.flag("recursive")) {
         (true, true) => {
-            let id = trash::move_there(member, request, Whole::Dir)?;
+            let id = trash::move_there(member, request, Whole::Dir, action)?;
             return Ok(Answer::Ok(Fields::new().with("removed", 1).with("id", id)));
         }
         (true, false) => {

@@ -10,6 +10,8 @@ use crate::store::trash::Whole;
 pub(super) fn trash(member: &mut Member, request: &Request, action: &mut Action) -> Result<Answer, Stop> {
     (action.path, action.to) = (None, None); // these are no paths
     let wanted = request.word(0).unwrap_or_default().to_ascii_lowercase();
+    // What is gone for good, and who saw to it, is what an audit is read for.
+    action.text = [Some(wanted.as_str()), request.word(1)].into_iter().flatten().collect::<Vec<_>>().join(" ");
     match (wanted.as_str(), request.word(1)) {
         ("list", None) => list(member, action),
         ("restore", Some(_)) => restore(member, request, action),
@@ -22,9 +24,16 @@ pub(super) fn trash(member: &mut Member, request: &Request, action: &mut Action)
 }
 
 /// DELETE and RMDIR with `trash`; what the thing is called there.
-pub(super) fn move_there(member: &mut Member, request: &Request, what: Whole) -> Result<TrashId, Stop> {
+pub(super) fn move_there(
+    member: &mut Member,
+    request: &Request,
+    what: Whole,
+    action: &mut Action,
+) -> Result<TrashId, Stop> {
     let path = request.path(0)?;
-    Ok(member.tree.trash(&path, what, &mut member.talk)?)
+    let id = member.tree.trash(&path, what, &mut member.talk)?;
+    action.text = format!("to the trash as {id}");
+    Ok(id)
 }
 
 fn list(member: &mut Member, action: &mut Action) -> Result<Answer, Stop> {
