@@ -174,7 +174,7 @@ pub const PASSWORD_CHANGES: u8 = 3;
 pub const WORDS_OF_A_SESSION: u8 = 1 + PASSWORD_CHANGES;
 /// Passwords that are changed at a time.
 pub const PASSWORDS_AT_A_TIME: usize = 8;
-/// How long a session waits for its user's new password to be written down.
+/// How long a session waits for its user's new password to be written down, and the listener before it kills who does that.
 pub const PASSWORD_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Bytes of log records that wait for the scribe, those of all sessions together, as the kernel counts them: what Linux gives a socket

@@ -192,7 +192,7 @@ impl Listener {
     }
 
     fn has_helpers(&self) -> bool {
-        self.loading.is_some() || !self.changes.is_empty()
+        self.loading.is_some() || self.is_changing_passwords()
     }
 
     /// The server ends: there is nothing to rehearse for.
