@@ -7,7 +7,7 @@ mod common;
 
 use common::{Raw, Server, command, eventually, give, home};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, geteuid};
+use nix::unistd::{Pid, Uid, chown, geteuid};
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Read};
@@ -193,10 +193,17 @@ struct Field {
 impl Field {
     fn new(start: Start, without: &[&str]) -> Field {
         let mut options: Vec<&str> = without.iter().flat_map(|layer| ["--without-layer", layer]).collect();
-        options.extend(["--audit", "audit"]); // beside the storage
+        options.extend(["--audit", "audits/audit"]); // beside the storage
+        let home = home();
+        let audits = home.path().join("audits");
+        fs::create_dir(&audits).unwrap();
+        give(home.path());
+        if start == Start::Root && without.contains(&"service-user") {
+            chown(&audits, Some(Uid::from_raw(0)), None).unwrap(); // whose server stays root then, but without the right to pass over owners
+        }
         let server = match start {
-            Start::Root => Server::start(&options),
-            Start::Unprivileged => Server::start_unprivileged(home(), &options),
+            Start::Root => Server::spawn(command(home.path(), &options), home, &options),
+            Start::Unprivileged => Server::start_unprivileged(home, &options),
         };
         let sibling = server.login("bob");
         let sibling_pid = server.sessions()[0].pid;
@@ -457,7 +464,7 @@ fn what_a_session_says_of_others_is_not_believed() {
     }
     assert!(field.server.log().iter().all(|line| !line.contains("9.9.9.9")));
     assert!(field.server.log().iter().all(|line| !line.contains("mallory") || line.contains(" alice@127.0.0.1:")));
-    let audit = fs::read_to_string(field.server.home().join("audit")).unwrap();
+    let audit = fs::read_to_string(field.server.home().join("audits/audit")).unwrap();
     let lines: Vec<serde_json::Value> = audit.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(lines.iter().all(|line| line["user"] != "mallory" && line["account"] != "mallory"), "{audit}");
     assert!(lines.iter().all(|line| line["event"] != "turned-away" && line["event"] != "stop"), "{audit}");
