@@ -20,7 +20,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 /// Longer than anything here takes on a busy machine: nothing hangs, and nothing fails for being slow.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Whom a server that root starts runs as: the owner of the storage.
 pub const SERVICE: u32 = 65534;
