@@ -95,6 +95,41 @@ const FINDINGS: &[Finding] = &[
         &PAIR,
         "refused  the certificate cannot be used: every user of this machine can read @/server.key",
     ),
+    (
+        Root,
+        |home| {
+            storage(home, 0o750);
+            let (state, pair) = (home.join("state"), Pair::own("x"));
+            fs::create_dir(&state).unwrap();
+            fs::write(state.join("tls-cert.pem"), pair.certificate).unwrap();
+            fs::write(state.join("tls-key.pem"), pair.key).unwrap();
+            mode(&state, 0o700);
+            mode(state.join("tls-key.pem"), 0o600);
+            for path in [state.clone(), state.join("tls-cert.pem"), state.join("tls-key.pem")] {
+                common::give(&path);
+            }
+        },
+        &[],
+        "ok       the certificate's pin is sha256:", // of a server that its own user starts
+    ),
+    // The log and the audit.
+    (
+        Anybody,
+        nothing,
+        &["--log-target", "file", "--log-file", "@/no/log"],
+        "refused  the log: cannot open @/no/log: there is no such directory",
+    ),
+    (Anybody, nothing, &["--audit", "@/no/audit"], "refused  the audit: cannot open @/no/audit: there is no such"),
+    (Root, |home| of_root(home, "audit", ""), &["--audit", "@/audit"], "refused  the audit: cannot open @/audit: "),
+    (
+        Root,
+        |home| {
+            fs::create_dir(home.join("logs")).unwrap();
+            mode(home.join("logs"), 0o755);
+        },
+        &["--audit", "@/logs/audit"],
+        "refused  the audit: cannot open @/logs/audit: EACCES: Permission denied",
+    ),
     // The users.
     (Anybody, nothing, &[], "ok       @/users: users: 11"),
     (Anybody, nothing, &[], "warning  @/users line 3: the password of carol stands in clear text"),
@@ -304,7 +339,13 @@ fn a_place_without_faults_is_found_to_be_one() {
     mode(home.path().join("users"), 0o640);
     fs::write(home.path().join(LIMITS), "[alice]\nfiles = 1\n").unwrap();
     Pair::own("x").write(home.path(), "server");
-    let (text, code) = check(command(Anybody, home.path(), "check", &[&PAIR[..], &["--require-sandbox"]].concat()));
+    let (text, code) = check(command(
+        Anybody,
+        home.path(),
+        "check",
+        &[&PAIR[..], &["--require-sandbox", "--audit", "@/audit"]].concat(),
+    ));
+    assert!(!home.path().join("audit").exists(), "nothing is made");
     let (findings, _) = text.split_once("\n\n").unwrap();
     assert!(code == Some(0) && findings.lines().all(|line| line.starts_with("ok ")), "{text}");
 }

@@ -221,7 +221,15 @@ fn mkdir(console: &mut Console, options: &Mkdir) -> Result<(), Failure> {
     each(console, options.remote.clone(), |console, word| {
         let name = console.named(&word)?;
         let is_there = |remote: &mut Remote| Ok(remote.stat(&name.path)?.kind == EntryKind::Dir);
-        console.ask_to_change(|remote| remote.mkdir(&name.path, parents), is_there)?;
+        console.ask_to_change(|remote| remote.mkdir(&name.path, parents), is_there).map_err(|failure| {
+            if failure.code != Some(Code::NotFound) {
+                return failure;
+            }
+            let above = name.path.parent().unwrap_or_else(RemotePath::root);
+            let [made, above] = [&name.path, &above].map(|path| escape(path.as_bytes()));
+            let text = format!("{made}: there is no directory {above}; mkdir -p makes what is missing");
+            Failure { text, ..failure }
+        })?;
         done(&console.output, "created", &name)
     })
 }
@@ -325,7 +333,11 @@ fn quota(console: &mut Console) -> Result<(), Failure> {
     }
     output.line(&format!("used   {}", size(output, quota.used)))?;
     output.line(&format!("limit  {}", quota.limit.map_or("none".to_owned(), |limit| size(output, limit))))?;
-    output.line(&format!("free   {}", size(output, quota.free)))?;
+    output.line(&format!("free   {} on the disk", size(output, quota.free)))?;
+    if let Some(limit) = quota.limit {
+        let left = limit.saturating_sub(quota.used).min(quota.free);
+        output.line(&format!("left   {}", size(output, left)))?;
+    }
     let Some(files) = quota.files else { return Ok(()) };
     let limit = quota.files_limit.map_or("no limit".to_owned(), |limit| format!("limit {limit}"));
     output.line(&format!("files  {files} files and directories, {limit}"))

@@ -97,7 +97,7 @@ impl Trusted {
             }
             // What the listener says to those it turns away, before there is a channel for words.
             (None, Error::AlertReceived(AlertDescription::AccessDenied)) => {
-                let why = "it has enough clients, or too many from your address failed";
+                let why = "it is full or about to end, or too many logins from your address failed";
                 Failure::refused(
                     Code::Busy,
                     format!("{address} does not serve you at present ({why}); try again later"),

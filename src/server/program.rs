@@ -8,7 +8,7 @@ use super::desk::{Desk, place};
 use super::handover::{self, State, Taken};
 use super::listener::{self, Listener, Prepared, Role};
 use super::manager::Manager;
-use super::options::{Command, LogTarget, Options, ServeOptions};
+use super::options::{Command, Options, ServeOptions};
 use super::record::Level;
 use super::scribe::hooks;
 use super::scribe::output::file;
@@ -60,6 +60,9 @@ pub fn main() -> ExitCode {
         Err(Trouble::Configuration { why, checking: true }) => return check::refused(&why),
         Err(Trouble::Configuration { why, checking: false }) => return failed(&why),
     };
+    for line in gathered.passed_over.iter().flat_map(|why| why.lines()) {
+        let _ = writeln!(std::io::stderr(), "dfos-forkd: {line} (passed over)");
+    }
     let options = gathered.options;
     let result = match options.command {
         Some(Command::User(command)) => user_command::run(&command),
@@ -319,15 +322,8 @@ fn refuse_exposed(sockets: &[Socket], options: &ServeOptions) -> Result<(), Stri
 
 /// Whether the audit and the log can be written.
 fn check_files(options: &ServeOptions) -> Result<(), String> {
-    let log = match options.log.target() {
-        LogTarget::File(path) => Some(path),
-        _ => None,
-    };
-    let files = [("the audit", &options.log.audit), ("the log", &log)];
-    files.into_iter().try_for_each(|(what, path)| match path {
-        Some(path) => file::check(path).map_err(|why| format!("{what}: {why}")),
-        None => Ok(()),
-    })
+    let mut files = options.log.files().into_iter();
+    files.try_for_each(|(what, path)| file::check(&path).map_err(|why| format!("{what}: {why}")))
 }
 
 /// The control socket. The server goes on without one where it cannot be had: files are more than figures.

@@ -29,7 +29,7 @@ pub fn run(options: &UserOptions) -> Result<ExitCode, String> {
         UserAction::List => return list(options),
     };
     let text = done.map_err(|why| why.to_string())?;
-    say(&format!("{text} (a running server takes it over on SIGHUP)"));
+    say(&format!("{text} (a running server takes it over on SIGHUP: systemctl reload dfos-forkd, or kill -HUP)"));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -64,7 +64,8 @@ pub struct Get {
 #[derive(Debug, Clone, Args)]
 #[allow(missing_docs)]
 pub struct Manner {
-    /// Change nothing, and list what would be done: in the order and the words of -v
+    /// Change nothing, and list what would be done: in the order and the words of -v, where directories of the server are named also if
+    /// they are there
     #[arg(short = 'n', long)]
     pub dry_run: bool,
     /// Leave alone what exists at the other end

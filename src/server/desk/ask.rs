@@ -10,7 +10,8 @@ use std::path::Path;
 /// Asks the server whose control socket `--control` names, or the one at the usual place. Returns its answer as it is, which is an
 /// object of JSON; an error is a sentence.
 pub fn ask(option: Option<&Path>, request: &Request) -> Result<String, String> {
-    let path = place::of(option).ok_or("there is no usual place for a control socket here: name it with --control")?;
+    let path = place::of(option)
+        .ok_or("no server of yours is known here: ask as root (sudo), or name the server's socket with --control")?;
     let why = |what: &str, hint: &str| format!("{}: {what}{hint}", path.display());
     let mut stream = UnixStream::connect(&path).map_err(|error| match error.kind() {
         ErrorKind::NotFound => {
