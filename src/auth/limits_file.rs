@@ -348,7 +348,7 @@ mod tests {
             ("[alice]\nallow = []", "line 2: allow: the list is empty"),
             ("[alice]\ndeny = [\"::1\", \"10.0.0.1/8\"]", "line 2: deny: '10.0.0.1/8' is no network"),
             ("[alice]\ndeny = [10]", "line 2: deny: a network stands in quotes"),
-            ("[alice]\n[alice]", "line 2: duplicate key"),
+            ("[alice]\n[alice]", "line 2: 'alice' stands there a second time"),
             ("[j.doe]\nquota = 1", "line 1: 'doe' is a table in a table; a name with a dot stands in quotes"),
             ("[alice\n", "line 1: "),
         ] {

@@ -221,15 +221,8 @@ fn mkdir(console: &mut Console, options: &Mkdir) -> Result<(), Failure> {
     each(console, options.remote.clone(), |console, word| {
         let name = console.named(&word)?;
         let is_there = |remote: &mut Remote| Ok(remote.stat(&name.path)?.kind == EntryKind::Dir);
-        console.ask_to_change(|remote| remote.mkdir(&name.path, parents), is_there).map_err(|failure| {
-            if failure.code != Some(Code::NotFound) {
-                return failure;
-            }
-            let above = name.path.parent().unwrap_or_else(RemotePath::root);
-            let [made, above] = [&name.path, &above].map(|path| escape(path.as_bytes()));
-            let text = format!("{made}: there is no directory {above}; mkdir -p makes what is missing");
-            Failure { text, ..failure }
-        })?;
+        let made = console.ask_to_change(|remote| remote.mkdir(&name.path, parents), is_there);
+        made.map_err(|failure| names::not_made(&name.path, failure))?;
         done(&console.output, "created", &name)
     })
 }

@@ -76,6 +76,7 @@ fn run(Loaded { cli, settings }: Loaded) -> Exit {
         Ok((target, stop)) => {
             let mut console = Console::new(output, target, stop, Place::CommandLine);
             console.settings = settings;
+            console.password_from = password::kept_in(&cli.options);
             console.tells_summary = cli.options.summary;
             if let Some(file) = &cli.batch {
                 return shell::run_batch(console, file);

@@ -16,10 +16,12 @@ pub fn run(options: &UserOptions) -> Result<ExitCode, String> {
     let done = match &options.action {
         UserAction::Add { name } => {
             let name = user_name(name)?;
+            edit::foresee(path, &name, true).map_err(|why| why.to_string())?;
             edit::add(path, &name, &password(options)?).map(|()| format!("added {name}"))
         }
         UserAction::Passwd { name } => {
             let name = user_name(name)?;
+            edit::foresee(path, &name, false).map_err(|why| why.to_string())?;
             edit::passwd(path, &name, &password(options)?).map(|()| format!("{name} has a new password"))
         }
         UserAction::Remove { name } => {

@@ -14,9 +14,10 @@ pub fn ask(option: Option<&Path>, request: &Request) -> Result<String, String> {
         .ok_or("no server of yours is known here: ask as root (sudo), or name the server's socket with --control")?;
     let why = |what: &str, hint: &str| format!("{}: {what}{hint}", path.display());
     let mut stream = UnixStream::connect(&path).map_err(|error| match error.kind() {
-        ErrorKind::NotFound => {
-            why("no server has a control socket there", "; name it with --control, as the server was told")
-        }
+        ErrorKind::NotFound => why(
+            "no server has a control socket there",
+            ": does it run? One that was told another is asked with --control",
+        ),
         ErrorKind::ConnectionRefused => why("the server that made it is gone", "; start it again"),
         ErrorKind::PermissionDenied => why("only root and who started the server may ask it", "; try as root"),
         _ => why(&error.to_string(), ""),
