@@ -7,22 +7,25 @@ pub fn trouble(text: &str, why: &Error) -> (usize, String) {
     let span = why.span().unwrap_or_default();
     let line = 1 + text.bytes().take(span.start).filter(|&byte| byte == b'\n').count();
     let said = why.message().replace('\n', " ");
-    let here = text.lines().nth(line - 1).unwrap_or_default();
+    // A list goes on after a line's end: then the parser sees only in the next line that something is missing.
+    let open = [line.saturating_sub(1), line].into_iter().find(|&line| lacks_a_quote(text, line));
     let sentence = match said.as_str() {
         "duplicate key" => {
-            format!("'{}' stands there a second time", text.get(span).unwrap_or_default().escape_debug())
+            let name = text.get(span).unwrap_or_default().escape_debug();
+            return (line, format!("'{name}' stands there a second time"));
         }
-        _ if lacks_a_quote(here) => "a quote is missing: text begins and ends with one".to_owned(),
+        _ if open.is_some() => "a quote is missing: text begins and ends with one".to_owned(),
         said if said.starts_with("string values must be quoted") => {
             "write text in quotes, and true, false and numbers without".to_owned()
         }
         _ => said,
     };
-    (line, sentence)
+    (open.unwrap_or(line), sentence)
 }
 
-/// Whether a line opens a text and does not close it. (One of several lines has three quotes.)
-fn lacks_a_quote(line: &str) -> bool {
+/// Whether a line, from 1, opens a text and does not close it. (One of several lines has three quotes.)
+fn lacks_a_quote(text: &str, line: usize) -> bool {
+    let Some(line) = line.checked_sub(1).and_then(|at| text.lines().nth(at)) else { return false };
     let mut open = None;
     let mut characters = line.chars();
     while let Some(character) = characters.next() {
