@@ -418,3 +418,18 @@ fn a_file_that_the_service_user_cannot_read_is_told_of_at_the_start_and_keeps_wh
     assert!(server.login("alice").ask("QUOTA").starts_with("OK used=0 limit=1000 "));
     server.stop();
 }
+
+#[test]
+fn where_nothing_can_listen_the_reason_and_what_helps_are_told() {
+    let place = Place::new(HERE);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = format!("tls://{}", taken.local_addr().unwrap());
+    for (address, hint) in [
+        (taken.as_str(), "; somebody listens there already: is the server running?"),
+        ("tls://192.0.2.1:9000", "; it is no address of this machine"),
+    ] {
+        let ran = place.run(&["serve", "--listen", address], &[]);
+        assert!(ran.code == Some(1) && ran.err.contains(&format!("cannot listen on {address}: ")), "{ran:?}");
+        assert!(ran.err.trim_end().ends_with(hint), "{ran:?}");
+    }
+}

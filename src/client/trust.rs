@@ -93,7 +93,8 @@ impl Trusted {
         match (verify::wrong_key(why), why) {
             (Some(wrong), _) => self.wrong_key(address, wrong),
             (None, Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
-                Failure::new(Exit::Protocol, format!("what listens at {address} does not speak TLS"))
+                let hint = "if it speaks plain text, its address begins with tcp://";
+                Failure::new(Exit::Protocol, format!("what listens at {address} does not speak TLS; {hint}"))
             }
             // What the listener says to those it turns away, before there is a channel for words.
             (None, Error::AlertReceived(AlertDescription::AccessDenied)) => {

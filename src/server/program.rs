@@ -398,10 +398,23 @@ fn bind(options: &ServeOptions, passed: Vec<Socket>) -> Result<Vec<Socket>, Stri
     refuse_exposed(&sockets, options)?;
     let asked = if sockets.is_empty() || options.names_addresses() { options.addresses() } else { Vec::new() };
     for address in asked {
-        let more = listen_on(&address, &sockets).map_err(|error| format!("cannot listen on {address}: {error}"))?;
+        let more = listen_on(&address, &sockets).map_err(|why| cannot_listen(&address, &why))?;
         sockets.extend(more);
     }
     Ok(sockets)
+}
+
+/// Why nobody could be reached at an address, and what helps.
+fn cannot_listen(address: &Address, why: &io::Error) -> String {
+    let hint = match (why.kind(), address) {
+        (io::ErrorKind::AddrInUse, _) => "; somebody listens there already: is the server running?",
+        (io::ErrorKind::AddrNotAvailable, _) => "; it is no address of this machine",
+        (io::ErrorKind::PermissionDenied, Address::Tls(_) | Address::Tcp(_)) => {
+            "; a port below 1024 needs root, or the right CAP_NET_BIND_SERVICE"
+        }
+        _ => "",
+    };
+    format!("cannot listen on {address}: {why}{hint}")
 }
 
 /// Tells on standard output where the server can be reached, for scripts that wait for it.

@@ -11,7 +11,7 @@ use std::path::Path;
 /// object of JSON; an error is a sentence.
 pub fn ask(option: Option<&Path>, request: &Request) -> Result<String, String> {
     let path = place::of(option)
-        .ok_or("no server of yours is known here: ask as root (sudo), or name the server's socket with --control")?;
+        .ok_or("no server of yours is known here: ask as root (sudo), or start it and ask it with one and the same --control PATH")?;
     let why = |what: &str, hint: &str| format!("{}: {what}{hint}", path.display());
     let mut stream = UnixStream::connect(&path).map_err(|error| match error.kind() {
         ErrorKind::NotFound => why(
