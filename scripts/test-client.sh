@@ -186,8 +186,11 @@ what_to_do() {
     grep -q 'broken.toml$' "$WORK/out" || fail "the file is not named: $(cat "$WORK/out")"
     printf 'secret\n' >pass && chmod 600 pass
     told 0 'from pass is the old one' client --password-file pass passwd --new-password-file pass
-    told 12 'its address begins with tcp://' "$BIN/dfos-client" --server "tls://127.0.0.1:$PORT" --retries 0 ls
     exits 0 client rm -r --yes tree other
+    local SCHEME=tcp STORAGE=$WORK/plain
+    start_server
+    told 12 'its address begins with tcp://' "$BIN/dfos-client" --server "tls://127.0.0.1:$PORT" --retries 0 ls
+    stop_server
 }
 
 denied() {
