@@ -155,6 +155,44 @@ statuses() {
     exits 0 client rm -r --yes d
 }
 
+# told STATUS WORDS COMMAND...: how it ends, and what it says.
+told() {
+    local status=$1 words=$2
+    shift 2
+    exits "$status" "$@"
+    grep -qF -- "$words" "$WORK/err" || fail "$*: it says nothing of '$words': $(cat "$WORK/err")"
+}
+
+# Who is new here learns from the failure itself what to do.
+what_to_do() {
+    mkdir -p new/tree && cd new
+    echo x >tree/x.jpg
+    head -c 3000000 /dev/zero >big
+    told 7 'no/such/x: there is no directory no/such; mkdir -p makes it' client put tree/x.jpg --to no/such/x
+    told 7 'no/big: there is no directory no; mkdir -p makes it' client put big --to no/big
+    told 7 'no/such: there is no directory no; mkdir -p makes it' client mkdir no/such
+    told 0 "tree: passed over: --exclude leaves it out" client put -r tree --include '*.jpg' --exclude '*'
+    exits 0 client put -r tree --include '*/' --include '*.jpg' --exclude '*'
+    told 0 "tree: passed over: --exclude leaves it out" client get -r tree --to got --include '*.jpg' --exclude '*'
+    [[ ! -e got ]] || fail "what was left out was fetched"
+    told 0 "tree: passed over: --exclude leaves it out" client rm -r --yes tree --exclude '*'
+    exits 0 client put tree/x.jpg --to other/
+    told 14 'tree/x.jpg: another source of this command has the same name' client get '**/x.jpg' --dir got
+    printf 'tree/x.jpg\0' >list
+    told 2 'names end with NUL bytes there, which -0 takes' client put --files-from list
+    exits 0 client put -0 --files-from list
+    printf 'retries = many\n' >broken.toml
+    told 0 'broken.toml line 1: ' client --config "$PWD/broken.toml" config path
+    grep -q 'broken.toml$' "$WORK/out" || fail "the file is not named: $(cat "$WORK/out")"
+    printf 'secret\n' >pass && chmod 600 pass
+    told 0 'from pass is the old one' client --password-file pass passwd --new-password-file pass
+    exits 0 client rm -r --yes tree other
+    local SCHEME=tcp STORAGE=$WORK/plain
+    start_server
+    told 12 'its address begins with tcp://' "$BIN/dfos-client" --server "tls://127.0.0.1:$PORT" --retries 0 ls
+    stop_server
+}
+
 denied() {
     mkdir -p "$STORAGE/alice/fixed"
     mount -t tmpfs -o ro dfos-fixed "$STORAGE/alice/fixed"
@@ -588,6 +626,7 @@ check "every command of --help does its work" every_command
 check "no command of --help is left out" every_command_is_known
 check "the words of older systems work" old_words
 check "each failure has its exit status" statuses
+check "a failure says what to do" what_to_do
 check "a read-only place is denied: exit status 6" denied mount
 check "a full disk: exit status 9" no_space mount
 check "a quota that is used up: exit status 9" over_quota

@@ -95,6 +95,26 @@ const FINDINGS: &[Finding] = &[
         &PAIR,
         "refused  the certificate cannot be used: every user of this machine can read @/server.key",
     ),
+    (Root, of_its_own_user, &[], "ok       the certificate's pin is sha256:"),
+    (Root, of_its_own_user, &[], "ok       a start by that user is told of here, to whom @/state belongs; one by root"),
+    // The log and the audit.
+    (
+        Anybody,
+        nothing,
+        &["--log-target", "file", "--log-file", "@/no/log"],
+        "refused  the log: cannot open @/no/log: there is no such directory",
+    ),
+    (Anybody, nothing, &["--audit", "@/no/audit"], "refused  the audit: cannot open @/no/audit: there is no such"),
+    (Root, |home| of_root(home, "audit", ""), &["--audit", "@/audit"], "refused  the audit: cannot open @/audit: "),
+    (
+        Root,
+        |home| {
+            fs::create_dir(home.join("logs")).unwrap();
+            mode(home.join("logs"), 0o755);
+        },
+        &["--audit", "@/logs/audit"],
+        "refused  the audit: cannot open @/logs/audit: Permission denied",
+    ),
     // The users.
     (Anybody, nothing, &[], "ok       @/users: users: 11"),
     (Anybody, nothing, &[], "warning  @/users line 3: the password of carol stands in clear text"),
@@ -221,6 +241,20 @@ const FINDINGS: &[Finding] = &[
     (Anybody, nothing, &[], "ok       this kernel's Landlock has version "),
 ];
 
+/// A place whose server its own user starts: the key is in that user's directory.
+fn of_its_own_user(home: &Path) {
+    storage(home, 0o750);
+    let (state, pair) = (home.join("state"), Pair::own("x"));
+    fs::create_dir(&state).unwrap();
+    fs::write(state.join("tls-cert.pem"), pair.certificate).unwrap();
+    fs::write(state.join("tls-key.pem"), pair.key).unwrap();
+    mode(&state, 0o700);
+    mode(state.join("tls-key.pem"), 0o600);
+    for path in [state.clone(), state.join("tls-cert.pem"), state.join("tls-key.pem")] {
+        common::give(&path);
+    }
+}
+
 /// Makes a file that root alone can read.
 fn of_root(home: &Path, name: &str, more: &str) {
     let path = home.join(name);
@@ -304,7 +338,13 @@ fn a_place_without_faults_is_found_to_be_one() {
     mode(home.path().join("users"), 0o640);
     fs::write(home.path().join(LIMITS), "[alice]\nfiles = 1\n").unwrap();
     Pair::own("x").write(home.path(), "server");
-    let (text, code) = check(command(Anybody, home.path(), "check", &[&PAIR[..], &["--require-sandbox"]].concat()));
+    let (text, code) = check(command(
+        Anybody,
+        home.path(),
+        "check",
+        &[&PAIR[..], &["--require-sandbox", "--audit", "@/audit"]].concat(),
+    ));
+    assert!(!home.path().join("audit").exists(), "nothing is made");
     let (findings, _) = text.split_once("\n\n").unwrap();
     assert!(code == Some(0) && findings.lines().all(|line| line.starts_with("ok ")), "{text}");
 }

@@ -124,7 +124,7 @@ fn what_is_wrong_with_the_file_is_told_with_its_line_and_nothing_is_done() {
     let place = Place::new("dir = '../storage'\nmax-client = 5\nport = 'x'\n");
     let file = place.file.display();
     let unknown = format!("{file} line 2: there is no key 'max-client'; did you mean 'max-clients'?");
-    let wrong = format!("{file} line 3: port: 'x': invalid digit found in string");
+    let wrong = format!("{file} line 3: port: 'x': write a whole number");
     for words in [&["serve"][..], &["user", "list"], &["--max-clients", "3"]] {
         let Ran { out, err, code } = place.run(words, &[]);
         let expected = format!("dfos-forkd: {unknown}\ndfos-forkd: {wrong}\n");
@@ -155,7 +155,7 @@ fn check_tells_by_its_exit_status_and_quietly_only_what_is_refused() {
     assert_eq!(quiet.out.lines().count(), 1);
     write(&place.file, &format!("{HERE}tls-key = 'key.pem'\n"));
     let half = place.run(&["check"], &[]);
-    assert!(half.out.contains("refused  what is set needs another option as well: --tls-cert <FILE>"), "{half:?}");
+    assert!(half.out.contains("refused  --tls-cert <FILE> is missing: what is set needs it as well"), "{half:?}");
     assert_eq!((half.code, place.run(&["serve"], &[]).code), (Some(1), Some(1)));
 }
 
@@ -322,7 +322,7 @@ fn a_broken_file_changes_nothing_and_is_told_of_with_its_line() {
         ("quota = 2000\nquotas = 1\n", "line 7: there is no key 'quotas'; did you mean 'quota'?"),
         ("quota = '\n", "line 6: "),
         ("quota = 2000\ngrace = 0\n", "line 7: grace: '0': a number of seconds from 1 on"),
-        ("quota = 2000\ntls-key = '/k'\n", "forkd.toml: what is set needs another option as well: --tls-cert"),
+        ("quota = 2000\ntls-key = '/k'\n", "forkd.toml: --tls-cert <FILE> is missing: what is set needs it as well"),
     ] {
         write(&file, &format!("{SERVE}{text}"));
         assert!(!reload(&server), "{text}");
@@ -417,4 +417,19 @@ fn a_file_that_the_service_user_cannot_read_is_told_of_at_the_start_and_keeps_wh
     server.logged("the configuration file cannot be used: cannot open");
     assert!(server.login("alice").ask("QUOTA").starts_with("OK used=0 limit=1000 "));
     server.stop();
+}
+
+#[test]
+fn where_nothing_can_listen_the_reason_and_what_helps_are_told() {
+    let place = Place::new(HERE);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = format!("tls://{}", taken.local_addr().unwrap());
+    for (address, hint) in [
+        (taken.as_str(), "; somebody listens there already: is the server running?"),
+        ("tls://192.0.2.1:9000", "; it is no address of this machine"),
+    ] {
+        let ran = place.run(&["serve", "--listen", address], &[]);
+        assert!(ran.code == Some(1) && ran.err.contains(&format!("cannot listen on {address}: ")), "{ran:?}");
+        assert!(ran.err.trim_end().ends_with(hint), "{ran:?}");
+    }
 }

@@ -254,7 +254,7 @@ fn users_are_added_changed_and_removed_by_the_server_itself() {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let _ = child.stdin.take().unwrap().write_all(format!("{password}\n").as_bytes());
         let output = child.wait_with_output().unwrap();
-        (output.status.success(), String::from_utf8(output.stdout).unwrap())
+        (output.status.success(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
     };
     let mut reloads = 0;
     let mut reload = || {
@@ -265,7 +265,11 @@ fn users_are_added_changed_and_removed_by_the_server_itself() {
         });
     };
     assert!(user(&["add", "dora"], "first").0);
-    assert!(!user(&["add", "dora"], "again").0);
+    for (action, name, why) in [("add", "dora", "dora exists already"), ("passwd", "nobody", "there is no user nobody")]
+    {
+        let (done, text) = user(&[action, name], ""); // no password is needed to hear it
+        assert!(!done && text.contains(why), "{text}");
+    }
     assert!(!user(&["add", "../dora"], "x").0);
     reload();
     server.client().demand("LOGIN dora first", "OK welcome");

@@ -80,6 +80,18 @@ fn each_key_stands_in_its_manual() {
 }
 
 #[test]
+fn what_the_programs_say_of_themselves_loses_nothing_on_the_way() {
+    for (name, text) in [
+        ("dfos-client", "patterns (*, ? and **, {a,b} beside one of them)"),
+        ("dfos-forkd", "The users file [default: the one that the configuration names, else ./id_passwd.txt]\n"),
+        ("forkd.toml", "192.0.2.0/24, 2001:db8::/32 or one address\n"),
+        ("forkd.toml", "Where syslogd listens, for log-target syslog "),
+    ] {
+        assert!(page(name).contains(text), "{name}: {text}");
+    }
+}
+
+#[test]
 fn each_exit_status_and_each_verb_stands_in_its_manual() {
     for (exit, _) in Exit::TABLE {
         assert!(page("dfos-client").contains(&format!(".TP\n{}\n", *exit as u8)), "the exit status {exit:?}");

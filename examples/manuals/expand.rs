@@ -82,7 +82,32 @@ fn tree(command: &Command) -> String {
 }
 
 fn about(command: &Command) -> String {
-    command.get_long_about().or(command.get_about()).map(ToString::to_string).unwrap_or_default().replace('\n', " ")
+    let about = command.get_long_about().or(command.get_about()).map(ToString::to_string).unwrap_or_default();
+    literal(&about.replace('\n', " "))
+}
+
+/// A text in which an asterisk means itself: in the programs' own texts, unlike in a page's prose, it always does.
+fn literal(text: &str) -> String {
+    let mut out = String::new();
+    for (at, part) in text.split('`').enumerate() {
+        let is_code = at % 2 == 1;
+        if at > 0 {
+            out.push('`');
+        }
+        let mut stars = 0;
+        for character in part.chars().map(Some).chain([None]) {
+            match character {
+                Some('*') => stars += 1,
+                _ => {
+                    let mark = if stars > 0 && !is_code { "`" } else { "" };
+                    out.push_str(&format!("{mark}{}{mark}", "*".repeat(stars)));
+                    stars = 0;
+                    out.extend(character);
+                }
+            }
+        }
+    }
+    out
 }
 
 /// `**-j**, **--jobs** N`.
@@ -114,7 +139,7 @@ fn term(arg: &Arg) -> String {
 
 fn help_of(arg: &Arg) -> String {
     let help = arg.get_long_help().or(arg.get_help()).map(ToString::to_string).unwrap_or_default();
-    let help = help.replace('\n', " ");
+    let help = literal(&help.replace('\n', " "));
     let defaults: Vec<_> = arg.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
     let takes = arg.get_action().takes_values();
     let values: Vec<_> =
@@ -123,7 +148,7 @@ fn help_of(arg: &Arg) -> String {
     if takes && !values.is_empty() {
         out.push_str(&format!(" [one of: {}]", values.join(", ")));
     }
-    if takes && !defaults.is_empty() {
+    if takes && !defaults.is_empty() && !arg.is_hide_default_value_set() {
         out.push_str(&format!(" [default: {}]", defaults.join(" ")));
     }
     out
@@ -142,9 +167,14 @@ fn keys(command: &Command) -> String {
             _ => format!("*{value}*"),
         };
         let when = if LIVE.contains(&name) { "" } else { " (restart)" };
-        out.push_str(&format!(": `{name}` = {value}\n{}{when}\n\n", help_of(arg)));
+        out.push_str(&format!(": `{name}` = {value}\n{}{when}\n\n", of_a_key(&help_of(arg))));
     }
     out
+}
+
+/// What a flag's explanation says, said of a key: keys have no dashes, and are given once.
+fn of_a_key(help: &str) -> String {
+    help.replace("; may be given several times", "").replace(" --", " ")
 }
 
 /// Each command of the client: its usage, what it does, its own options.
@@ -156,15 +186,10 @@ fn client_commands() -> String {
         out.push_str(&format!("### {}\n\n", command.get_name()));
         let usage = usage(command);
         out.push_str(&format!("    {usage}\n\n"));
-        let about = command.get_long_about().or(command.get_about()).map(ToString::to_string).unwrap_or_default();
-        out.push_str(&format!("{}{also}.\n\n", about.replace('\n', " ").trim_end_matches('.')));
+        out.push_str(&format!("{}{also}.\n\n", about(command).trim_end_matches('.')));
         out.push_str(&options(command, true));
         for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help") {
-            out.push_str(&format!(
-                "    {}\n\n{}.\n\n",
-                self::usage(sub),
-                sub.get_about().map(ToString::to_string).unwrap_or_default().trim_end_matches('.')
-            ));
+            out.push_str(&format!("    {}\n\n{}.\n\n", self::usage(sub), about(sub).trim_end_matches('.')));
             out.push_str(&options(sub, true));
         }
     }

@@ -46,10 +46,13 @@ pub enum EditError {
 /// Adds a user; a file that does not exist is made, mode 0600.
 pub fn add(path: &Path, name: &UserName, password: &Password) -> Result<(), EditError> {
     let verifier = fresh(path, password)?;
-    change(path, true, |old| {
-        let exists = users_file::lines(old).1.any(|line| users_file::owner(line).as_ref() == Some(name));
-        if exists { Err(EditError::Exists(*name)) } else { Ok(appended(old, name, &verifier)) }
-    })
+    change(
+        path,
+        true,
+        |old| {
+            if has(old, name) { Err(EditError::Exists(*name)) } else { Ok(appended(old, name, &verifier)) }
+        },
+    )
 }
 
 /// Gives a user a new password.
@@ -67,6 +70,25 @@ pub fn remove(path: &Path, name: &UserName) -> Result<(), EditError> {
 pub fn list(path: &Path) -> Result<ParsedUsers, EditError> {
     let contents = users_file::contents(&trust::open(path)?).map_err(|why| EditError::Io(path.into(), why))?;
     Ok(users_file::parse(&contents))
+}
+
+/// What [`add`] (`is_new`) or [`passwd`] would refuse as the file is now: nobody need type a password that nothing comes of.
+pub fn foresee(path: &Path, name: &UserName, is_new: bool) -> Result<(), EditError> {
+    let file = match trust::open(path) {
+        Err(why) if is_new && why.is_missing() => return Ok(()),
+        other => other?,
+    };
+    let contents = users_file::contents(&file).map_err(|why| EditError::Io(path.into(), why))?;
+    match (is_new, has(&contents, name)) {
+        (true, true) => Err(EditError::Exists(*name)),
+        (false, false) => Err(EditError::Missing(*name)),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a user has a line, sound or damaged.
+fn has(contents: &[u8], name: &UserName) -> bool {
+    users_file::lines(contents).1.any(|line| users_file::owner(line).as_ref() == Some(name))
 }
 
 /// A verifier, made before the lock is taken: it takes its time.
@@ -272,6 +294,7 @@ mod tests {
         let path = dir.path().join("users");
         assert!(matches!(passwd(&path, &name("a"), &password("x")), Err(EditError::Trust(why)) if why.is_missing()));
         assert!(matches!(remove(&path, &name("a")), Err(EditError::Trust(why)) if why.is_missing()));
+        assert!(foresee(&path, &name("a"), true).is_ok() && foresee(&path, &name("a"), false).is_err());
         assert!(!path.exists());
         // The second line is damaged, but it is somebody's: a second line of that name would come as a surprise.
         let text = "alice:x\nbob:SCRAM-SHA-256$damaged\n";
@@ -279,6 +302,9 @@ mod tests {
         assert!(matches!(add(&path, &name("alice"), &password("y")), Err(EditError::Exists(_))));
         assert!(matches!(add(&path, &name("bob"), &password("y")), Err(EditError::Exists(_))));
         assert!(matches!(passwd(&path, &name("carol"), &password("y")), Err(EditError::Missing(_))));
+        assert!(matches!(foresee(&path, &name("bob"), true), Err(EditError::Exists(_))));
+        assert!(matches!(foresee(&path, &name("carol"), false), Err(EditError::Missing(_))));
+        assert!(foresee(&path, &name("carol"), true).is_ok() && foresee(&path, &name("bob"), false).is_ok());
         assert!(matches!(remove(&path, &name("carol")), Err(EditError::Missing(_))));
         assert_eq!(fs::read_to_string(&path).unwrap(), text);
     }

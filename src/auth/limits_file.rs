@@ -7,6 +7,7 @@ use super::UserName;
 use super::keep::Keep;
 use super::limits::Limits;
 use crate::net::networks::Network;
+use crate::paper::toml::trouble;
 use crate::proto::{Access, limits as bounds};
 use std::fmt;
 use std::fs::File;
@@ -96,7 +97,10 @@ pub fn parse(text: &str, base: Limits) -> Result<LimitsFile, Vec<Problem>> {
     let at = |span: Range<usize>, text: String| Problem { line: line(span.start), text };
     let root = match DeTable::parse(text) {
         Ok(root) => root,
-        Err(why) => return Err(vec![at(why.span().unwrap_or_default(), why.message().replace('\n', " "))]),
+        Err(why) => {
+            let (line, text) = trouble(text, &why);
+            return Err(vec![Problem { line, text }]);
+        }
     };
     let mut problems = Vec::new();
     let mut tables: Vec<(&str, Range<usize>, &DeTable)> = Vec::new();
@@ -344,7 +348,7 @@ mod tests {
             ("[alice]\nallow = []", "line 2: allow: the list is empty"),
             ("[alice]\ndeny = [\"::1\", \"10.0.0.1/8\"]", "line 2: deny: '10.0.0.1/8' is no network"),
             ("[alice]\ndeny = [10]", "line 2: deny: a network stands in quotes"),
-            ("[alice]\n[alice]", "line 2: duplicate key"),
+            ("[alice]\n[alice]", "line 2: 'alice' stands there a second time"),
             ("[j.doe]\nquota = 1", "line 1: 'doe' is a table in a table; a name with a dot stands in quotes"),
             ("[alice\n", "line 1: "),
         ] {

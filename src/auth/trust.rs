@@ -45,7 +45,7 @@ pub enum TrustError {
     #[error("{0} can be changed by a group (gid {1}): run 'chmod g-w' on it")]
     Shared(PathBuf, u32),
     /// A directory of secrets that is somebody else's.
-    #[error("{0} belongs to another user (uid {1}): name a directory of your own")]
+    #[error("{0} belongs to another user (uid {1}): start this as that user, or name a directory of your own")]
     Foreign(PathBuf, u32),
     /// A directory of secrets that others can look into.
     #[error("others can look into {0}: run 'chmod 700' on it")]

@@ -221,7 +221,8 @@ fn mkdir(console: &mut Console, options: &Mkdir) -> Result<(), Failure> {
     each(console, options.remote.clone(), |console, word| {
         let name = console.named(&word)?;
         let is_there = |remote: &mut Remote| Ok(remote.stat(&name.path)?.kind == EntryKind::Dir);
-        console.ask_to_change(|remote| remote.mkdir(&name.path, parents), is_there)?;
+        let made = console.ask_to_change(|remote| remote.mkdir(&name.path, parents), is_there);
+        made.map_err(|failure| names::not_made(&name.path, failure))?;
         done(&console.output, "created", &name)
     })
 }
@@ -325,7 +326,11 @@ fn quota(console: &mut Console) -> Result<(), Failure> {
     }
     output.line(&format!("used   {}", size(output, quota.used)))?;
     output.line(&format!("limit  {}", quota.limit.map_or("none".to_owned(), |limit| size(output, limit))))?;
-    output.line(&format!("free   {}", size(output, quota.free)))?;
+    output.line(&format!("free   {} on the disk", size(output, quota.free)))?;
+    if let Some(limit) = quota.limit {
+        let left = limit.saturating_sub(quota.used).min(quota.free);
+        output.line(&format!("left   {}", size(output, left)))?;
+    }
     let Some(files) = quota.files else { return Ok(()) };
     let limit = quota.files_limit.map_or("no limit".to_owned(), |limit| format!("limit {limit}"));
     output.line(&format!("files  {files} files and directories, {limit}"))

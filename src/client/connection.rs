@@ -97,7 +97,10 @@ impl Connection {
             }
             Ok(Answer::Err(code, text)) => Err(self.refused(b"", code, &text)),
             // A server that speaks TLS waits for us to speak first.
-            Err(failure) if failure.exit == Exit::Timeout && matches!(target.address, Address::Tcp(_)) => {
+            Err(failure)
+                if matches!(failure.exit, Exit::Timeout | Exit::Connect)
+                    && matches!(target.address, Address::Tcp(_)) =>
+            {
                 let text = format!("{}; if it speaks TLS, its address begins with tls://", failure.text);
                 Err(Failure { text, ..failure })
             }
@@ -384,7 +387,15 @@ pub(super) fn secure(wire: &mut Wire, target: &Target, verifier: Option<&Arc<Ver
 
 /// The failure of a connection that did not come about. A name that does not resolve will not do so in a second either.
 fn cannot_connect(target: &Target, cut: Cut) -> Failure {
-    let text = |why: &dyn Display| format!("cannot connect to {}: {why}; is the server running?", target.address);
+    let text = |why: &dyn Display| {
+        let why = why.to_string();
+        // The only errors besides the kernel's own: std has no kind for them.
+        let hint = match why.contains("lookup address") {
+            true => "is the name right? 'dfos-client config servers' lists those of your configuration",
+            false => "is the server running?",
+        };
+        format!("cannot connect to {}: {why}; {hint}", target.address)
+    };
     match cut {
         Cut::Stopping => interrupted(),
         Cut::TimedOut => {

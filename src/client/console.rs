@@ -58,6 +58,8 @@ pub struct Console {
     pub tells_summary: bool,
     /// Nobody is asked anything, whether there is a terminal or not.
     pub unattended: bool,
+    /// Where the password was found, if nobody typed it: what stands there is the old one once it is changed.
+    pub password_from: Option<String>,
     /// Ctrl+C.
     pub stop: Stop,
     /// Whom to connect to.
@@ -82,6 +84,7 @@ impl Console {
             summary: Summary::default(),
             tells_summary: false,
             unattended: false,
+            password_from: None,
             stop,
             target,
             session: None,

@@ -74,6 +74,10 @@ impl List {
             match self.next(stop)? {
                 None => break,
                 Some(name) if name.is_empty() => {}
+                Some(name) if name.contains(&0) => {
+                    let text = format!("{}: names end with NUL bytes there, which -0 takes", self.shown);
+                    return Err(Failure::new(Exit::Usage, text));
+                }
                 Some(name) => names.push(OsString::from_vec(name)),
             }
         }

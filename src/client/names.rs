@@ -2,7 +2,7 @@
 
 use super::display::escape::escape;
 use super::failure::{Exit, Failure};
-use crate::proto::RemotePath;
+use crate::proto::{Code, RemotePath};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
@@ -45,9 +45,30 @@ pub fn bad_name(name: &[u8], why: &dyn std::fmt::Display) -> Failure {
     Failure::new(Exit::Usage, format!("{}: {why}", escape(name)))
 }
 
+/// The failure of what was to be made at `path`. That something there was not found can only mean what is above it.
+pub fn not_made(path: &RemotePath, failure: Failure) -> Failure {
+    match path.parent().filter(|above| failure.code == Some(Code::NotFound) && !above.is_root()) {
+        Some(above) => {
+            let [path, above] = [path, &above].map(|path| escape(path.as_bytes()));
+            Failure { text: format!("{path}: there is no directory {above}; mkdir -p makes it"), ..failure }
+        }
+        None => failure,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_lacks_a_directory_above_it_is_told_its_name() {
+        let missing = || Failure::refused(Code::NotFound, "no such file or directory");
+        let told = |path: &str, failure| not_made(&path.parse().unwrap(), failure).text;
+        assert_eq!(told("a/b/c", missing()), "a/b/c: there is no directory a/b; mkdir -p makes it");
+        assert_eq!(told("c", missing()), missing().text);
+        assert_eq!(told("a/c", Failure::refused(Code::Denied, "no")), "no");
+        assert_eq!(not_made(&"a/c".parse().unwrap(), missing()).code, Some(Code::NotFound));
+    }
 
     #[test]
     fn names_of_a_list_lead_nowhere_else() {

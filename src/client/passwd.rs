@@ -42,7 +42,8 @@ pub fn passwd(console: &mut Console, options: &Passwd) -> Result<(), Failure> {
     if console.output.json {
         return console.output.object(&Object::new("passwd"));
     }
-    console.output.note("your password is changed, from the next login on");
+    let old = console.password_from.as_ref().map(|place| format!("; what comes from {place} is the old one"));
+    console.output.note(&format!("your password is changed, from the next login on{}", old.unwrap_or_default()));
     Ok(())
 }
 

@@ -51,11 +51,18 @@ pub fn without_asking(options: &Options) -> Result<Option<Secret>, Failure> {
 /// Where the password comes from, in words.
 pub fn source(options: &Options) -> String {
     match (&options.password_command, &options.password_file) {
-        (Some(_), _) => "a command".into(),
         (None, Some(path)) if path.as_os_str() == "-" => "standard input".into(),
-        (None, Some(path)) => escape(path.as_os_str().as_bytes()),
-        (None, None) if std::env::var_os(VARIABLE).is_some() => VARIABLE.into(),
-        (None, None) => "a question on the terminal".into(),
+        _ => kept_in(options).unwrap_or_else(|| "a question on the terminal".into()),
+    }
+}
+
+/// Where the password is kept for the next login too, in words.
+pub fn kept_in(options: &Options) -> Option<String> {
+    match (&options.password_command, &options.password_file) {
+        (Some(_), _) => Some("a command".into()),
+        (None, Some(path)) if path.as_os_str() == "-" => None,
+        (None, Some(path)) => Some(escape(path.as_os_str().as_bytes())),
+        (None, None) => std::env::var_os(VARIABLE).map(|_| VARIABLE.into()),
     }
 }
 

@@ -11,6 +11,7 @@ use super::filter::Filter;
 use super::limits;
 use super::names::below_here;
 use super::remote::Recursion;
+use super::transfer::rules::LEFT_OUT;
 use super::transfer::tally::Tally;
 use super::trash;
 use crate::proto::answer::Entry;
@@ -171,6 +172,9 @@ impl Removal<'_> {
         let is_directory = stat.kind == EntryKind::Dir;
         let own: Vec<&[u8]> = name.path.name().into_iter().collect();
         if !self.filter.takes(&own, is_directory) {
+            if is_directory && self.options.recursive {
+                console.output.note(&format!("{}: passed over: {LEFT_OUT}", escape_name(name)));
+            }
             return Ok(());
         }
         if !is_directory {

@@ -76,6 +76,7 @@ fn run(Loaded { cli, settings }: Loaded) -> Exit {
         Ok((target, stop)) => {
             let mut console = Console::new(output, target, stop, Place::CommandLine);
             console.settings = settings;
+            console.password_from = password::kept_in(&cli.options);
             console.tells_summary = cli.options.summary;
             if let Some(file) = &cli.batch {
                 return shell::run_batch(console, file);
@@ -97,6 +98,14 @@ fn run_about(output: Output, options: &Options, settings: Result<Settings, Failu
     let result = match about {
         About::Config { what } => {
             let what = what.unwrap_or(ConfigAction::Show);
+            // Where the file is can be asked for all the more when something is wrong with it.
+            let settings = match (settings, what) {
+                (Err(failure), ConfigAction::Path) => {
+                    output.error(&failure);
+                    Ok(config::place_of_file(options))
+                }
+                (settings, _) => settings,
+            };
             settings.and_then(|settings| config::show::run(&output, options, &settings, what))
         }
         About::Doctor => return doctor::run(&output, options, settings),

@@ -93,11 +93,12 @@ impl Trusted {
         match (verify::wrong_key(why), why) {
             (Some(wrong), _) => self.wrong_key(address, wrong),
             (None, Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
-                Failure::new(Exit::Protocol, format!("what listens at {address} does not speak TLS"))
+                let hint = "if it speaks plain text, its address begins with tcp://";
+                Failure::new(Exit::Protocol, format!("what listens at {address} does not speak TLS; {hint}"))
             }
             // What the listener says to those it turns away, before there is a channel for words.
             (None, Error::AlertReceived(AlertDescription::AccessDenied)) => {
-                let why = "it has enough clients, or too many from your address failed";
+                let why = "it is full or about to end, or too many logins from your address failed";
                 Failure::refused(
                     Code::Busy,
                     format!("{address} does not serve you at present ({why}); try again later"),

@@ -55,10 +55,14 @@ fn wrap_line(line: &str, columns: usize, out: &mut String) {
     out.push_str(&line[line.trim_end_matches('\n').len()..]);
 }
 
-/// Where the explanation begins in a line as `      --flag <X>  What it does`.
+/// Where the explanation begins in a line as `      --flag <X>  What it does`, or `  command  What it does`.
 fn explained_at(line: &str, indent: usize) -> Option<usize> {
-    let option = line.get(indent..).filter(|rest| rest.starts_with('-'))?;
+    let option = line.get(indent..)?;
     let gap = option.find("  ")?;
+    let is_command = indent > 0 && !option.get(..gap)?.contains(' ');
+    if !option.starts_with('-') && !is_command {
+        return None;
+    }
     let rest = option.get(gap..)?;
     Some(indent + gap + rest.len() - rest.trim_start_matches(' ').len())
 }
@@ -75,6 +79,7 @@ mod tests {
         let expected = "Short\n\n      -x  one two three four\n          five six seven\n          eight nine\n  a b c d e f g h i j k l m\n  n o\nend";
         assert_eq!(wrapped, expected);
         assert!(wrapped.lines().all(|line| line.chars().count() <= 28));
+        assert_eq!(wrap("  put  one two three four five six\n", 28), "  put  one two three four\n       five six\n");
         assert_eq!(wrap(text, 200), text);
     }
 

@@ -1,6 +1,7 @@
 //! `dfos-forkd check`: what a start with the same options would refuse, what it would warn about, and what confines a session
 //! here. One section a function; nothing is changed, nothing is bound.
 
+use super::certificate::Source;
 use super::config::keys::Keys;
 use super::config::{Configuration, Setting, show};
 use super::confine::service_user::{self, ServiceUser};
@@ -8,6 +9,7 @@ use super::confine::{self, Layer, ruleset};
 use super::options::{CheckOptions, ServeOptions};
 use super::program::EXPOSED;
 use super::scribe::hooks;
+use super::scribe::output::file as line_file;
 use super::users::Sources;
 use super::{capacity, certificate, users};
 use crate::auth::{Limits, ParsedUsers, trust, users_file};
@@ -21,6 +23,7 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// How grave a finding is.
@@ -87,11 +90,20 @@ pub fn run(command: &CheckOptions, configuration: &Configuration, settings: &[Se
     let options = &command.serve;
     let mut findings = Findings::default();
     listeners(options, &mut findings);
-    certificate(options, &mut findings);
+    let key_is_theirs = key_of_the_service_user(options);
+    if !key_is_theirs {
+        certificate(options, &mut findings);
+    }
     let users = users_file(options, &mut findings);
     limits_file(options, users.as_ref(), &mut findings);
     let service = storage(options, &mut findings);
     layers(options, service, configuration, &mut findings); // it leaves root
+    if key_is_theirs && !Uid::effective().is_root() {
+        let state = options.channel.source().map(|source| source.to_string()).unwrap_or_default();
+        let text = format!("a start by that user is told of here, to whom {state} belongs; one by root is refused");
+        findings.add(Grade::Ok, text);
+        certificate(options, &mut findings);
+    }
     for (event, program) in options.hooks.programs() {
         if findings.take(hooks::program::check_one(event, program, &options.dir)).is_some() {
             findings.add(Grade::Ok, format!("on-{}: {} can be run", event.as_str(), program.display()));
@@ -132,6 +144,18 @@ fn lacks_directory(address: &Address) -> bool {
 
 fn speaks_tls(options: &ServeOptions) -> bool {
     options.addresses().iter().any(|address| matches!(address, Address::Tls(_)))
+}
+
+/// Whether root is asked about a server that its own user starts, as the packaged unit does: then the key lies in that user's directory. Root
+/// looks into it as that user, whose start this tells of; a start as root would refuse it.
+fn key_of_the_service_user(options: &ServeOptions) -> bool {
+    let Ok(Source::Own(directory)) = options.channel.source() else { return false };
+    let owner = |path: &Path| fs::metadata(path).ok().map(|found| Uid::from_raw(found.uid()));
+    let service = service_user::choose(options.run_as.as_deref(), &options.dir, owner(&options.dir));
+    match (owner(&directory), service) {
+        (Some(owner), Ok(Some(service))) => Uid::effective().is_root() && !owner.is_root() && owner == service.uid,
+        _ => false,
+    }
 }
 
 /// What clients would know the server by. Nothing is made: a server's own pair is, at its first start.
@@ -266,6 +290,9 @@ fn layers(
     }
     if !made_later {
         writable(dir.as_fd(), findings);
+    }
+    for (what, path) in options.log.files() {
+        findings.take(line_file::foresee(&path).map_err(|why| format!("{what}: {why}")));
     }
     let walls = confine::wanted(options).and_then(|wanted| {
         confine::Walls::found(wanted, dir.as_fd()).map_err(|why| format!("cannot try what confines a session: {why}"))

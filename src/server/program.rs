@@ -8,7 +8,7 @@ use super::desk::{Desk, place};
 use super::handover::{self, State, Taken};
 use super::listener::{self, Listener, Prepared, Role};
 use super::manager::Manager;
-use super::options::{Command, LogTarget, Options, ServeOptions};
+use super::options::{Command, Options, ServeOptions};
 use super::record::Level;
 use super::scribe::hooks;
 use super::scribe::output::file;
@@ -61,6 +61,9 @@ pub fn main() -> ExitCode {
         Err(Trouble::Configuration { why, checking: true }) => return check::refused(&why),
         Err(Trouble::Configuration { why, checking: false }) => return failed(&why),
     };
+    for line in gathered.passed_over.iter().flat_map(|why| why.lines()) {
+        let _ = writeln!(std::io::stderr(), "dfos-forkd: {line} (passed over)");
+    }
     let options = gathered.options;
     let result = match options.command {
         Some(Command::User(command)) => user_command::run(&command),
@@ -320,15 +323,8 @@ fn refuse_exposed(sockets: &[Socket], options: &ServeOptions) -> Result<(), Stri
 
 /// Whether the audit and the log can be written.
 fn check_files(options: &ServeOptions) -> Result<(), String> {
-    let log = match options.log.target() {
-        LogTarget::File(path) => Some(path),
-        _ => None,
-    };
-    let files = [("the audit", &options.log.audit), ("the log", &log)];
-    files.into_iter().try_for_each(|(what, path)| match path {
-        Some(path) => file::check(path).map_err(|why| format!("{what}: {why}")),
-        None => Ok(()),
-    })
+    let mut files = options.log.files().into_iter();
+    files.try_for_each(|(what, path)| file::check(&path).map_err(|why| format!("{what}: {why}")))
 }
 
 /// The control socket. The server goes on without one where it cannot be had: files are more than figures.
@@ -402,10 +398,23 @@ fn bind(options: &ServeOptions, passed: Vec<Socket>) -> Result<Vec<Socket>, Stri
     refuse_exposed(&sockets, options)?;
     let asked = if sockets.is_empty() || options.names_addresses() { options.addresses() } else { Vec::new() };
     for address in asked {
-        let more = listen_on(&address, &sockets).map_err(|error| format!("cannot listen on {address}: {error}"))?;
+        let more = listen_on(&address, &sockets).map_err(|why| cannot_listen(&address, &why))?;
         sockets.extend(more);
     }
     Ok(sockets)
+}
+
+/// Why nobody could be reached at an address, and what helps.
+fn cannot_listen(address: &Address, why: &io::Error) -> String {
+    let hint = match (why.kind(), address) {
+        (io::ErrorKind::AddrInUse, _) => "; somebody listens there already: is the server running?",
+        (io::ErrorKind::AddrNotAvailable, _) => "; it is no address of this machine",
+        (io::ErrorKind::PermissionDenied, Address::Tls(_) | Address::Tcp(_)) => {
+            "; a port below 1024 needs root, or the right CAP_NET_BIND_SERVICE"
+        }
+        _ => "",
+    };
+    format!("cannot listen on {address}: {why}{hint}")
 }
 
 /// Tells on standard output where the server can be reached, for scripts that wait for it.

@@ -16,10 +16,12 @@ pub fn run(options: &UserOptions) -> Result<ExitCode, String> {
     let done = match &options.action {
         UserAction::Add { name } => {
             let name = user_name(name)?;
+            edit::foresee(path, &name, true).map_err(|why| why.to_string())?;
             edit::add(path, &name, &password(options)?).map(|()| format!("added {name}"))
         }
         UserAction::Passwd { name } => {
             let name = user_name(name)?;
+            edit::foresee(path, &name, false).map_err(|why| why.to_string())?;
             edit::passwd(path, &name, &password(options)?).map(|()| format!("{name} has a new password"))
         }
         UserAction::Remove { name } => {
@@ -29,7 +31,7 @@ pub fn run(options: &UserOptions) -> Result<ExitCode, String> {
         UserAction::List => return list(options),
     };
     let text = done.map_err(|why| why.to_string())?;
-    say(&format!("{text} (a running server takes it over on SIGHUP)"));
+    say(&format!("{text} (a running server takes it over on SIGHUP: systemctl reload dfos-forkd, or kill -HUP)"));
     Ok(ExitCode::SUCCESS)
 }
 

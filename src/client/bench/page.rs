@@ -90,15 +90,20 @@ fn course(account: &Account) -> String {
     if account.failed > 0 {
         words += " Bytes are shown when they pass, also those of operations that failed later.";
     }
-    section("Throughput over time", &words, &plot::throughput(account))
+    section("Throughput over time", &words, &scrolled(&plot::throughput(account)))
 }
 
 fn times(account: &Account) -> String {
     let words = "One row for each kind of operation: the higher a bar, the more operations took that long. Further left is faster; \
                  a second hill at the right is a part of the operations that had to wait. A put ends when the server has the file \
                  on stable storage.";
-    let content = format!("{}{}", plot::latency(account), table(account));
+    let content = format!("{}{}", scrolled(&plot::latency(account)), table(account));
     section("How long operations took", words, &content)
+}
+
+/// A plot that keeps its letters readable where the window is narrower than it.
+fn scrolled(plot: &str) -> String {
+    format!("<div class=\"wide\">\n{plot}</div>\n")
 }
 
 fn table(account: &Account) -> String {
@@ -132,7 +137,7 @@ fn shares(account: &Account) -> String {
         count(fair.fastest),
         count(fair.median),
     );
-    section("Did every client get its share?", &words, &plot::fairness(account))
+    section("Did every client get its share?", &words, &scrolled(&plot::fairness(account)))
 }
 
 fn errors(account: &Account) -> String {

@@ -37,7 +37,7 @@ pub struct Put {
 #[command(after_help = RULES)]
 #[allow(missing_docs)]
 pub struct Get {
-    /// Remote files, directories or patterns (*, ?, ** and {a,b}); a last - is short for `--to -`
+    /// Remote files, directories or patterns (*, ? and **, {a,b} beside one of them); a last - is short for `--to -`
     #[arg(required_unless_present = "files_from", conflicts_with = "files_from", value_name = "REMOTE")]
     pub remote: Vec<OsString>,
     /// Under this name; if it ends in / or is a directory, into it; - is standard output
@@ -64,7 +64,8 @@ pub struct Get {
 #[derive(Debug, Clone, Args)]
 #[allow(missing_docs)]
 pub struct Manner {
-    /// Change nothing, and list what would be done: in the order and the words of -v
+    /// Change nothing, and list what would be done: in the order and the words of -v, where directories of the server are named also if
+    /// they are there
     #[arg(short = 'n', long)]
     pub dry_run: bool,
     /// Leave alone what exists at the other end

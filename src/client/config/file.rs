@@ -7,6 +7,7 @@ use super::keys::{Key, Kind};
 use super::place::{self, Place};
 use crate::auth::limits_file::nearest;
 use crate::client::failure::{Exit, Failure};
+use crate::paper::toml::trouble;
 use clap::Command;
 use nix::unistd::geteuid;
 use std::fs::File;
@@ -116,10 +117,7 @@ fn told(path: &Path, problems: &[Problem]) -> Failure {
 
 /// Parses the text of a file.
 pub fn parse(text: &str, keys: &[Key], command: &Command) -> Result<Contents, Vec<Problem>> {
-    let root = DeTable::parse(text).map_err(|why| {
-        let at = why.span().unwrap_or_default().start;
-        vec![(line_of(text, at), why.message().replace('\n', " "))]
-    })?;
+    let root = DeTable::parse(text).map_err(|why| vec![trouble(text, &why)])?;
     let mut reader = Reader { text, keys, command, problems: Vec::new() };
     let contents = reader.contents(root.get_ref());
     match reader.problems.is_empty() {

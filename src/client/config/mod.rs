@@ -9,7 +9,7 @@ pub mod keys;
 pub mod place;
 pub mod show;
 
-use super::cli::{self, Cli};
+use super::cli::{self, Cli, Options};
 use super::failure::{Exit, Failure};
 use crate::auth::limits_file::nearest;
 use clap::parser::ValueSource;
@@ -116,6 +116,12 @@ pub fn load(words: &[OsString], environment: Environment) -> Result<Loaded, clap
             Ok(Loaded { cli, settings: Err(failure) })
         }
     }
+}
+
+/// Nothing but where the file is looked for.
+pub fn place_of_file(options: &Options) -> Settings {
+    let said = |name: &str| of_process(name).filter(|value| !value.is_empty());
+    Settings { path: path(options.config.config.as_deref(), &said), ..Settings::default() }
 }
 
 /// The command line `words` where these values hold.

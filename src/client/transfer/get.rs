@@ -10,7 +10,7 @@ use super::lost::resumable;
 use super::part::{Version, is_directory};
 use super::queue::{Left, Queue};
 use super::receiver::Receiver;
-use super::rules::{Clobber, Rules};
+use super::rules::{Clobber, LEFT_OUT, Rules};
 use super::source::local;
 use super::tally::{Outcome, Tally};
 use crate::client::failure::{Exit, Failure};
@@ -191,7 +191,11 @@ impl<'a> Planner<'a> {
                 return Ok(());
             }
         };
-        if stat.as_ref().is_ok_and(|stat| !self.rules.filter.reaches(&way, stat.kind == EntryKind::Dir)) {
+        let is_dir = stat.as_ref().is_ok_and(|stat| stat.kind == EntryKind::Dir);
+        if stat.is_ok() && !self.rules.filter.reaches(&way, is_dir) {
+            if is_dir && !self.rules.listed {
+                self.context.report.event(Event::Skipped { name: path.as_bytes(), why: LEFT_OUT });
+            }
             return Ok(());
         }
         let planned = match stat {
@@ -239,7 +243,7 @@ impl<'a> Planner<'a> {
             Destination::Into(dir) => {
                 let root = self.root(dir)?;
                 let parent = way.parent().unwrap_or_else(RemotePath::root);
-                if self.take(way)? {
+                if self.take(path, way)? {
                     self.make(&root, &parent)?;
                     self.file(path.clone(), &root, parent, own, version);
                 }
@@ -278,7 +282,7 @@ impl<'a> Planner<'a> {
                 (self.root(to)?, RemotePath::root())
             }
             (Destination::Into(dir), Some(_)) => {
-                if !self.take(way)? {
+                if !self.take(path, way)? {
                     return Ok(());
                 }
                 (self.root(dir)?, way.clone())
@@ -324,12 +328,12 @@ impl<'a> Planner<'a> {
     }
 
     /// Two sources of one name would overwrite each other; what a list names twice comes once.
-    fn take(&mut self, way: &RemotePath) -> Result<bool, Failure> {
+    fn take(&mut self, path: &RemotePath, way: &RemotePath) -> Result<bool, Failure> {
         let free = self.taken.insert(way.clone());
         if free || self.rules.listed {
             return Ok(free);
         }
-        let name = crate::client::display::escape::escape(way.as_bytes());
+        let name = crate::client::display::escape::escape(path.as_bytes());
         Err(Failure::new(Exit::Conflict, format!("{name}: another source of this command has the same name")))
     }
 

@@ -3,7 +3,7 @@
 use super::jobs::Jobs;
 use super::lost::{resumable, unrepeatable};
 use super::queue::{Left, Queue};
-use super::rules::{Clobber, Rules};
+use super::rules::{Clobber, LEFT_OUT, Rules};
 use super::sender::{Job, Sender, What, name};
 use super::source::{Beneath, Links, local, mtime, shown};
 use super::tally::{Outcome, Tally};
@@ -202,6 +202,9 @@ impl<'a> Planner<'a> {
         let way: Vec<&[u8]> = names.iter().map(|name| name.as_bytes()).collect();
         let names_above = (1..way.len()).all(|end| self.rules.filter.takes(way.get(..end).unwrap_or_default(), true));
         if !names_above || !self.rules.filter.takes(&way, found.is_dir()) {
+            if found.is_dir() && !self.rules.listed {
+                self.context.report.event(Event::Skipped { name: source.as_os_str().as_bytes(), why: LEFT_OUT });
+            }
             return Ok(());
         }
         let remote = match (destination, source.file_name()) {

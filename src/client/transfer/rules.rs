@@ -30,6 +30,9 @@ pub struct Rules {
     pub begun: bool,
 }
 
+/// Why a directory that the user has named was left alone: with patterns for files in mind it comes as a surprise.
+pub const LEFT_OUT: &str =
+    "--exclude leaves it out, with all that is in it; --include '*/' before that takes directories";
 /// Why a file was left alone, as it is told.
 pub const TAKEN: &str = "the name is taken";
 /// The same for [`Clobber::Older`].

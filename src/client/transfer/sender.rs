@@ -8,6 +8,7 @@ use super::upload::{Input, Surroundings, Upload, stored_wrongly};
 use crate::client::connection::Connection;
 use crate::client::failure::Failure;
 use crate::client::limits;
+use crate::client::names::not_made;
 use crate::client::remote::Remote;
 use crate::client::report::{Direction, Event, Report};
 use crate::client::retry::{Context, Retry};
@@ -341,7 +342,7 @@ impl<'a> Sender<'a> {
     /// What the server does not take. That the name is taken is no failure where that was asked for.
     fn refused(&self, job: &Job, failure: &Failure) {
         if !(job.new && failure.code == Some(Code::Exists)) {
-            return self.failed(job, failure);
+            return self.failed(job, &not_made(&job.remote, failure.clone()));
         }
         self.tally.kept();
         self.context.report.event(Event::Kept { file: Some(job.file), name: &name(job), why: TAKEN });

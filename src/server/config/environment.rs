@@ -106,8 +106,8 @@ mod tests {
             ),
             ("DFOS_FORKD_port", "1", "the environment variable DFOS_FORKD_port is no option"),
             ("DFOS_FORKD_", "1", "the environment variable DFOS_FORKD_ is no option"),
-            ("DFOS_FORKD_PORT", "x", "the environment variable DFOS_FORKD_PORT: 'x': invalid digit"),
-            ("DFOS_FORKD_ALLOW", "::1,x", "the environment variable DFOS_FORKD_ALLOW: 'x': "),
+            ("DFOS_FORKD_PORT", "x", "the environment variable DFOS_FORKD_PORT: 'x': write a whole number"),
+            ("DFOS_FORKD_ALLOW", "::1,x", "the environment variable DFOS_FORKD_ALLOW: 'x' is no network: "),
             ("DFOS_FORKD_VERBOSE", "yes", "the environment variable DFOS_FORKD_VERBOSE: write a number"),
             (
                 "DFOS_FORKD_REQUIRE_SANDBOX",

@@ -5,6 +5,7 @@
 use super::keys::{Key, Keys, Kind};
 use super::{Origin, Setting};
 use crate::auth::trust;
+use crate::paper::toml::trouble;
 use crate::proto::limits::CONFIGURATION;
 use std::ffi::OsString;
 use std::io::Read;
@@ -15,8 +16,31 @@ use toml::de::{DeTable, DeValue};
 /// Errors of one file that are told.
 const TOLD: usize = 20;
 
+/// Lines of a file, from 1, with what is wrong there.
+type Problems = Vec<(usize, String)>;
+
 /// Reads a file, if nobody but root and ourselves could have written it. An error is a line for each thing that is wrong.
 pub fn read(path: &Path, keys: &Keys) -> Result<Vec<Setting>, String> {
+    match read_sound(path, keys) {
+        (settings, None) => Ok(settings),
+        (_, Some(why)) => Err(why),
+    }
+}
+
+/// Reads what is sound of a file; with it what is not, a line for each thing.
+pub fn read_sound(path: &Path, keys: &Keys) -> (Vec<Setting>, Option<String>) {
+    let text = match text_of(path) {
+        Ok(text) => text,
+        Err(why) => return (Vec::new(), Some(why)),
+    };
+    let (settings, mut problems) = parse(&text, path, keys);
+    problems.sort_by_key(|(line, _)| *line);
+    let lines = problems.iter().take(TOLD).map(|(line, why)| format!("{} line {line}: {why}", path.display()));
+    let told = (!problems.is_empty()).then(|| lines.collect::<Vec<_>>().join("\n"));
+    (settings, told)
+}
+
+fn text_of(path: &Path) -> Result<String, String> {
     let file = trust::open_own(path).map_err(|why| format!("the configuration file cannot be used: {why}"))?;
     let unreadable =
         |why: &dyn std::fmt::Display| format!("cannot read the configuration file {}: {why}", path.display());
@@ -25,19 +49,17 @@ pub fn read(path: &Path, keys: &Keys) -> Result<Vec<Setting>, String> {
     if text.len() as u64 > CONFIGURATION {
         return Err(unreadable(&format!("it is larger than {} KiB: is it the right path?", CONFIGURATION >> 10)));
     }
-    parse(&text, path, keys).map_err(|mut problems| {
-        problems.sort_by_key(|(line, _)| *line);
-        let lines = problems.iter().take(TOLD).map(|(line, why)| format!("{} line {line}: {why}", path.display()));
-        lines.collect::<Vec<_>>().join("\n")
-    })
+    Ok(text)
 }
 
-/// Parses a file's text; errors with their lines, from 1.
-fn parse(text: &str, path: &Path, keys: &Keys) -> Result<Vec<Setting>, Vec<(usize, String)>> {
+/// Parses a file's text: what is sound, and what is wrong with the rest.
+fn parse(text: &str, path: &Path, keys: &Keys) -> (Vec<Setting>, Problems) {
     let line = |at: usize| 1 + text.bytes().take(at).filter(|&b| b == b'\n').count();
-    let root = DeTable::parse(text)
-        .map_err(|why| vec![(line(why.span().unwrap_or_default().start), why.message().replace('\n', " "))])?;
-    let (mut settings, mut problems): (Vec<Setting>, _) = (Vec::new(), Vec::new());
+    let root = match DeTable::parse(text) {
+        Ok(root) => root,
+        Err(why) => return (Vec::new(), vec![trouble(text, &why)]),
+    };
+    let (mut settings, mut problems): (Vec<Setting>, Problems) = (Vec::new(), Vec::new());
     let directory = path.parent().unwrap_or(Path::new("/"));
     let mut said: Vec<_> = root.get_ref().iter().collect();
     said.sort_by_key(|(name, _)| name.span().start);
@@ -56,7 +78,7 @@ fn parse(text: &str, path: &Path, keys: &Keys) -> Result<Vec<Setting>, Vec<(usiz
             Err(why) => problems.push((at, why)),
         }
     }
-    if problems.is_empty() { Ok(settings) } else { Err(problems) }
+    (settings, problems)
 }
 
 /// The values of one key.
@@ -125,9 +147,12 @@ mod tests {
     /// A key, its values, its line.
     type Said = (String, Vec<OsString>, usize);
 
-    fn parsed(text: &str) -> Result<Vec<Said>, Vec<(usize, String)>> {
+    fn parsed(text: &str) -> Result<Vec<Said>, Problems> {
         let line = |setting: &Setting| if let Origin::File(_, line) = setting.origin { line } else { 0 };
-        let settings = parse(text, Path::new("/etc/dfos/forkd.toml"), &Keys::of_serve())?;
+        let (settings, problems) = parse(text, Path::new("/etc/dfos/forkd.toml"), &Keys::of_serve());
+        if !problems.is_empty() {
+            return Err(problems);
+        }
         Ok(settings.into_iter().map(|setting| (setting.key.clone(), setting.values.clone(), line(&setting))).collect())
     }
 
@@ -162,7 +187,7 @@ mod tests {
             ("colour = 5", 1, "there is no key 'colour'; 'dfos-forkd --help' lists"),
             ("[gate]\nallow = []", 1, "there is no table 'gate': all keys stand at the top"),
             ("\n\nport = '", 3, ""),
-            ("port = 1\nport = 2", 2, "duplicate key"),
+            ("port = 1\nport = 2", 2, "'port' stands there a second time"),
             ("port = 70000", 1, "port: '70000': 70000 is not in 0..=65535"),
             ("port = -1", 1, "port: '-1': -1 is not in 0..=65535"),
             ("port = 1.5", 1, "port: write a text in quotes, or a whole number"),
@@ -170,7 +195,7 @@ mod tests {
             ("dir = true", 1, "dir: write a text in quotes, or a whole number"),
             ("dir = ''", 1, "dir: a value is missing"),
             ("allow = [['::1']]", 1, "allow: write a text in quotes"),
-            ("allow = ['::1', 'all']", 1, "allow: 'all': 'all' is no network"),
+            ("allow = ['::1', 'all']", 1, "allow: 'all' is no network"),
             ("require-sandbox = 'yes'", 1, "require-sandbox: write true or false"),
             ("verbose = 256", 1, "verbose: write a number from 0 to 255"),
             ("listen = 'unix:sock'", 1, "listen: 'unix:sock': "),

@@ -7,6 +7,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Args, Command, FromArgMatches};
 use std::error::Error;
 use std::ffi::{OsStr, OsString};
+use std::num::ParseIntError;
 
 /// Options that are no keys: a file does not say which file it is.
 const NO_KEYS: &[&str] = &["config", "help", "version"];
@@ -90,7 +91,8 @@ impl Keys {
         match self.command.clone().try_get_matches_from([flag(&key.name, value)]) {
             // What else an option needs is seen when all are there.
             Err(why) if why.kind() != ErrorKind::MissingRequiredArgument => {
-                Err(format!("'{}': {}", value.to_string_lossy().escape_debug(), reason(&why)))
+                let (value, why) = (format!("'{}'", value.to_string_lossy().escape_debug()), reason(&why));
+                Err(if why.contains(&value) { why } else { format!("{value}: {why}") })
             }
             _ => Ok(()),
         }
@@ -162,6 +164,9 @@ fn key(command: &Command, arg: &Arg) -> Option<Key> {
 /// What the command line's parser says, in one line.
 pub(super) fn reason(why: &clap::Error) -> String {
     if let Some(source) = why.source() {
+        if source.is::<ParseIntError>() {
+            return "write a whole number".into();
+        }
         return source.to_string().replace('\n', " ");
     }
     if let (ErrorKind::InvalidValue, Some(ContextValue::Strings(words))) =
@@ -173,7 +178,7 @@ pub(super) fn reason(why: &clap::Error) -> String {
     if let (ErrorKind::MissingRequiredArgument, Some(ContextValue::Strings(words))) =
         (why.kind(), why.get(ContextKind::InvalidArg))
     {
-        return format!("what is set needs another option as well: {}", words.join(", "));
+        return format!("{} is missing: what is set needs it as well", words.join(", "));
     }
     let text = why.to_string();
     text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
@@ -215,8 +220,9 @@ mod tests {
             ("port", "", "a value is missing"),
             ("grace", "0", "'0': a number of seconds from 1 on"),
             ("log-target", "paper", "'paper': write one of stderr, syslog"),
-            ("allow", "all", "'all': 'all' is no network"),
-            ("quota", "much", "'much': "),
+            ("allow", "all", "'all' is no network"),
+            ("max-clients", "many", "'many': write a whole number"),
+            ("quota", "20 gigs", "'20 gigs': write a number of bytes, or a size like 500MB or 20GiB"),
         ] {
             let told = keys.judge(keys.get(key).unwrap(), value.as_ref()).unwrap_err();
             assert!(told.starts_with(why) && !told.contains('\n'), "{told}");
@@ -225,7 +231,7 @@ mod tests {
             assert_eq!(keys.judge(keys.get(key).unwrap(), value.as_ref()), Ok(()), "{key}");
         }
         let why = keys.options(&["--tls-cert=/x".into()]).unwrap_err();
-        assert_eq!(why, "what is set needs another option as well: --tls-key <FILE>");
+        assert_eq!(why, "--tls-key <FILE> is missing: what is set needs it as well");
     }
 
     #[test]

@@ -11,6 +11,9 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
+/// The commands that only ask a running server.
+const ASKING: [&str; 4] = ["status", "kick", "drain", "upgrade"];
+
 /// What is to be done, and how.
 #[derive(Debug)]
 pub struct Gathered {
@@ -20,6 +23,8 @@ pub struct Gathered {
     pub configuration: Configuration,
     /// What has been said of each key, and by whom.
     pub settings: Vec<Setting>,
+    /// What is wrong with the file, where the command does without it.
+    pub passed_over: Option<String>,
 }
 
 /// Why nothing can be done.
@@ -38,12 +43,12 @@ pub enum Trouble {
 
 /// Gathers what a command line and its environment say, and the file that one of them names.
 pub fn gather(words: Vec<OsString>, variables: Vec<(OsString, OsString)>) -> Result<Gathered, Trouble> {
-    let Completed { words, wants_more, checking, configuration, settings } = complete(words, variables)?;
+    let Completed { words, wants_more, checking, configuration, settings, passed_over } = complete(words, variables)?;
     let mut command = Options::command();
     let parsed =
         command.try_get_matches_from_mut(words).and_then(|mut matches| Options::from_arg_matches_mut(&mut matches));
     match parsed {
-        Ok(options) => Ok(Gathered { options, configuration, settings }),
+        Ok(options) => Ok(Gathered { options, configuration, settings, passed_over }),
         Err(why) if wants_more => Err(Trouble::Line(why.format(&mut command))),
         Err(why) => Err(Trouble::Configuration { why: keys::reason(&why), checking }),
     }
@@ -57,6 +62,7 @@ struct Completed {
     checking: bool,
     configuration: Configuration,
     settings: Vec<Setting>,
+    passed_over: Option<String>,
 }
 
 /// Puts in what the command line does not say. Apart from the parsing that follows, so that the memory of one is there for the other: what a
@@ -68,12 +74,19 @@ fn complete(mut words: Vec<OsString>, variables: Vec<(OsString, OsString)>) -> R
     // A command that takes no --config has nothing to do with all this; what is wrong with it is the command line's fault.
     let Ok(named) = at.try_get_one::<PathBuf>("config") else {
         let (configuration, settings) = (Configuration::default(), Vec::new());
-        return Ok(Completed { words, wants_more: true, checking, configuration, settings });
+        return Ok(Completed { words, wants_more: true, checking, configuration, settings, passed_over: None });
     };
     let keys = Keys::of_serve();
     let trouble = |why| Trouble::Configuration { why, checking };
     let path = file_to_read(named.map(PathBuf::as_path), &variables).map_err(trouble)?;
+    let mut passed_over = None;
     let from_file = match &path {
+        // Who asks a running server, most of all when something is wrong, needs one key of it.
+        Some(path) if name.is_some_and(|name| ASKING.contains(&name)) => {
+            let (sound, wrong) = file::read_sound(path, &keys);
+            passed_over = wrong;
+            Ok(sound)
+        }
         Some(path) => file::read(path, &keys),
         None => Ok(Vec::new()),
     };
@@ -84,7 +97,7 @@ fn complete(mut words: Vec<OsString>, variables: Vec<(OsString, OsString)>) -> R
     let place = 1 + usize::from(name.is_some());
     words.splice(place..place, keys.words(missing));
     let configuration = Configuration::new(path, strong, keys.words(&settings));
-    Ok(Completed { words, wants_more, checking, configuration, settings })
+    Ok(Completed { words, wants_more, checking, configuration, settings, passed_over })
 }
 
 /// The command line by itself; with it, whether it lacks something, which the file may have.

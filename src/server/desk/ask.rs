@@ -10,12 +10,14 @@ use std::path::Path;
 /// Asks the server whose control socket `--control` names, or the one at the usual place. Returns its answer as it is, which is an
 /// object of JSON; an error is a sentence.
 pub fn ask(option: Option<&Path>, request: &Request) -> Result<String, String> {
-    let path = place::of(option).ok_or("there is no usual place for a control socket here: name it with --control")?;
+    let path = place::of(option)
+        .ok_or("no server of yours is known here: ask as root (sudo), or start it and ask it with one and the same --control PATH")?;
     let why = |what: &str, hint: &str| format!("{}: {what}{hint}", path.display());
     let mut stream = UnixStream::connect(&path).map_err(|error| match error.kind() {
-        ErrorKind::NotFound => {
-            why("no server has a control socket there", "; name it with --control, as the server was told")
-        }
+        ErrorKind::NotFound => why(
+            "no server has a control socket there",
+            ": does it run? One that was told another is asked with --control",
+        ),
         ErrorKind::ConnectionRefused => why("the server that made it is gone", "; start it again"),
         ErrorKind::PermissionDenied => why("only root and who started the server may ask it", "; try as root"),
         _ => why(&error.to_string(), ""),

@@ -10,7 +10,7 @@ use std::time::Duration;
 /// The hooks.
 #[derive(Debug, Clone, Args)]
 pub struct HookOptions {
-    /// Run this program, by its absolute path, after each upload that was stored; what it is told stands in docs/HOOKS.md
+    /// Run this program, by its absolute path, after each upload that was stored; what it is told stands in HOOKS.md
     #[arg(long, value_name = "PROGRAM")]
     pub on_upload: Option<PathBuf>,
     /// Run this program after each upload that was refused, failed or broke off

@@ -65,6 +65,16 @@ impl LogOptions {
         }
     }
 
+    /// The files of lines that are written, each with what it is called.
+    pub fn files(&self) -> Vec<(&'static str, PathBuf)> {
+        let log = match self.target() {
+            LogTarget::File(path) => Some(path),
+            _ => None,
+        };
+        let files = [("the audit", self.audit.clone()), ("the log", log)];
+        files.into_iter().filter_map(|(what, path)| Some((what, path?))).collect()
+    }
+
     /// What the log takes.
     pub fn level(&self) -> Level {
         if self.verbose > 0 { Level::Debug } else { Level::Info }

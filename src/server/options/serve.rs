@@ -72,7 +72,7 @@ pub struct ServeOptions {
     #[arg(long, value_name = "SECS", default_value = "900", value_parser = seconds)]
     pub idle_timeout: Duration,
     /// Bytes that each user may store whose limits do not say, as 500MB or 20GiB [default: no limit but the disk]
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
     pub quota: Option<bytesize::ByteSize>,
     /// Let each user whose limits do not say move what is deleted to a trash of their own, and keep it there for TIME, as 30d or 12h
     /// [default: there is no trash]
@@ -152,6 +152,11 @@ impl ServeOptions {
         let host = self.ip.map_or("127.0.0.1".into(), |ip| ip.to_string());
         vec![Address::Tls(HostPort { host, port: self.port.unwrap_or(DEFAULT_PORT) })]
     }
+}
+
+/// Bytes, as a number or a size.
+fn size(text: &str) -> Result<bytesize::ByteSize, String> {
+    text.parse().map_err(|_| "write a number of bytes, or a size like 500MB or 20GiB".into())
 }
 
 pub(super) fn seconds(text: &str) -> Result<Duration, String> {

@@ -1,4 +1,4 @@
-//! What `dfos-forkd status`, `kick` and `drain` take, and where they find the server.
+//! What `dfos-forkd status`, `kick`, `drain` and `upgrade` take, and where they find the server.
 
 use crate::auth::UserName;
 use crate::server::desk::request::Whom;
@@ -9,7 +9,7 @@ use std::time::Duration;
 /// Where the operator asks the server.
 #[derive(Debug, Clone, Args)]
 pub struct ControlOption {
-    /// The control socket, over which status, kick and drain ask the server; 'none' for none. Only root and who starts the server can
+    /// The control socket, over which status, kick, drain and upgrade ask the server; 'none' for none. Only root and who starts the server can
     /// open it [default: /run/dfos/control.sock for root, else $XDG_RUNTIME_DIR/dfos-forkd.sock, else none]
     #[arg(long, value_name = "PATH")]
     pub control: Option<PathBuf>,
@@ -54,6 +54,7 @@ pub struct StatusOptions {
 
 /// Which sessions are to end.
 #[derive(Debug, Args)]
+#[command(override_usage = "dfos-forkd kick [OPTIONS] SESSION\n       dfos-forkd kick [OPTIONS] --user NAME")]
 pub struct KickOptions {
     #[command(flatten)]
     /// Of which server.

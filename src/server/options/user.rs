@@ -13,8 +13,8 @@ pub struct UserOptions {
     /// The configuration file, TOML; 'none' for none [default: /etc/dfos/forkd.toml, for root and if it is there]
     #[arg(long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
-    /// The users file
-    #[arg(long, value_name = "FILE", default_value = "./id_passwd.txt", global = true)]
+    /// The users file [default: the one that the configuration names, else ./id_passwd.txt]
+    #[arg(long, value_name = "FILE", default_value = "./id_passwd.txt", hide_default_value = true, global = true)]
     pub users: PathBuf,
     /// The file of users' limits, for 'list' [default: user_limits.toml beside the users file, if it is there]
     #[arg(long, value_name = "FILE", global = true)]
