@@ -326,7 +326,8 @@ impl Listener {
     pub(super) fn tell_of_takeover(&mut self) {
         self.introduce_sessions();
         let (version, count) = (env!("CARGO_PKG_VERSION"), self.children.count());
-        self.log.line(Level::Info, format!("upgraded in place: dfos-forkd {version}, {count} active sessions go on"));
+        let sessions = if count == 1 { "session goes" } else { "sessions go" };
+        self.log.line(Level::Info, format!("upgraded in place: dfos-forkd {version}, {count} active {sessions} on"));
     }
 }
 
