@@ -7,7 +7,11 @@ use super::run::Chance;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+/// A connection that somebody else can cut.
+pub type Line = Arc<Mutex<Option<TcpStream>>>;
 
 /// A worker, the only one that changes anything below its directory.
 pub struct Worker {
@@ -21,12 +25,18 @@ pub struct Worker {
     pub chance: Chance,
     /// Requests that were answered OK.
     pub acknowledged: u64,
+    /// The same, as an audit tells them: the verb, the path, and of an upload the digest.
+    pub told: Vec<(&'static str, String, String)>,
     /// What the server said that was not so.
     pub lies: Vec<String>,
+    /// The connection of the moment, once it is logged in.
+    pub line: Line,
 }
 
 /// A request on its way, and what its answer says.
 struct Asked {
+    verb: &'static str,
+    path: String,
     bytes: Vec<u8>,
     answer: Answer,
 }
@@ -45,7 +55,8 @@ impl Worker {
     /// A worker of this number, of the user `user{number % users}`.
     pub fn new(number: u64, users: u64, chance: Chance) -> Self {
         let (user, dir) = (format!("user{}", number % users), format!("w{number}"));
-        Worker { user, dir, journal: Journal::new(number), chance, acknowledged: 0, lies: Vec::new() }
+        let (journal, told, lies, line) = (Journal::new(number), Vec::new(), Vec::new(), Line::default());
+        Worker { user, dir, journal, chance, acknowledged: 0, told, lies, line }
     }
 
     /// Works until told to stop, or until the connection ends; what was not answered stays open in the journal.
@@ -57,6 +68,7 @@ impl Worker {
         if self.log_in(&mut wire).is_none() {
             return;
         }
+        *self.line.lock().unwrap() = wire.get_ref().try_clone().ok();
         while !stop.load(Ordering::Relaxed) {
             let done = if self.chance.one_in(4) { self.read(&mut wire) } else { self.change(&mut wire) };
             if done.is_none() {
@@ -82,7 +94,7 @@ impl Worker {
         let bytes: Vec<u8> = asked.iter().flat_map(|asked| asked.bytes.iter().copied()).collect();
         let sent = wire.get_mut().write_all(&bytes);
         for asked in asked {
-            self.hear(wire, &asked.answer)?; // also after a failure to send: answers may be there
+            self.hear(wire, asked)?; // also after a failure to send: answers may be there
         }
         sent.ok()
     }
@@ -117,7 +129,7 @@ impl Worker {
         let version = self.journal.version();
         self.journal.ask(Effect { on: vec![(name.to_owned(), State::Version(version))], at_once: true });
         let bytes = upload_bytes(&format!("{}/{name}", self.dir), &content(version));
-        Asked { bytes, answer: Answer::Upload(version) }
+        Asked { verb: "UPLOAD", path: format!("{}/{name}", self.dir), bytes, answer: Answer::Upload(version) }
     }
 
     /// Deletes one of the directories with all that is in it, or makes it.
@@ -132,26 +144,29 @@ impl Worker {
         self.simple("RMDIR", &format!("{dir} recursive"), on, false)
     }
 
-    fn simple(&mut self, verb: &str, words: &str, on: Vec<(String, State)>, at_once: bool) -> Asked {
+    fn simple(&mut self, verb: &'static str, words: &str, on: Vec<(String, State)>, at_once: bool) -> Asked {
         self.journal.ask(Effect { on, at_once });
-        Asked { bytes: format!("{verb} {}/{words}\n", self.dir).into_bytes(), answer: Answer::Done }
+        let path = format!("{}/{}", self.dir, words.split(' ').next().unwrap_or_default());
+        Asked { verb, path, bytes: format!("{verb} {}/{words}\n", self.dir).into_bytes(), answer: Answer::Done }
     }
 
     /// Hears the answer to the oldest request.
-    fn hear(&mut self, wire: &mut BufReader<TcpStream>, answer: &Answer) -> Option<()> {
+    fn hear(&mut self, wire: &mut BufReader<TcpStream>, asked: Asked) -> Option<()> {
         let mut said = line(wire)?;
-        if matches!(answer, Answer::Upload(_)) && said.starts_with("READY") {
+        if matches!(asked.answer, Answer::Upload(_)) && said.starts_with("READY") {
             said = line(wire)?;
         }
         if said.starts_with("OK") {
-            if let Answer::Upload(version) = answer {
-                let digest = self.journal.digest(*version);
+            let mut digest = String::new();
+            if let Answer::Upload(version) = asked.answer {
+                digest = self.journal.digest(version);
                 if !said.ends_with(&format!("sha256={digest}")) {
                     self.lies.push(format!("version {version} was acknowledged as '{said}'"));
                 }
             }
             self.journal.acknowledged();
             self.acknowledged += 1;
+            self.told.push((asked.verb, asked.path, digest));
             return Some(());
         }
         if said.starts_with("ERR uncertain") {
@@ -193,7 +208,7 @@ impl Worker {
 }
 
 /// The next line, without WAIT; `None` at the end.
-fn line(wire: &mut BufReader<TcpStream>) -> Option<String> {
+pub fn line(wire: &mut BufReader<TcpStream>) -> Option<String> {
     loop {
         let mut line = String::new();
         if wire.read_line(&mut line).ok()? == 0 || !line.ends_with('\n') {

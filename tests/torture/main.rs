@@ -27,7 +27,7 @@ struct Part {
 
 /// All of them, in the order in which they are run.
 const PARTS: &[Part] =
-    &[Part { name: "kills", what: "processes killed at any moment under load", times: [40, 2000], run: kills::run }];
+    &[Part { name: "kills", what: "processes killed at any moment under load", times: [250, 5000], run: kills::run }];
 
 const USAGE: &str = "usage: torture [--full] [--times N] [--seed N] [--record FILE] [PART...]";
 
