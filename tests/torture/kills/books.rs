@@ -3,6 +3,7 @@
 use super::super::common::eventually;
 use super::super::run::Account;
 use super::house::House;
+use super::strike::Fate;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -22,6 +23,10 @@ pub struct Books {
     /// Requests that were acknowledged, less those whose line was found.
     due: BTreeMap<Entry, i64>,
     lines: u64,
+    /// Acknowledged requests whose lines went with the queue.
+    gone: u64,
+    /// Lines of requests that tell no user: they count for nobody.
+    nameless: Vec<String>,
     wrong: Vec<String>,
 }
 
@@ -30,7 +35,7 @@ impl Books {
     pub fn of(house: &House) -> Books {
         let path = house.place().join("books/audit");
         let files = vec![(path.clone(), 0)];
-        Books { path, files, rotations: 0, due: BTreeMap::new(), lines: 0, wrong: Vec::new() }
+        Books { path, files, rotations: 0, due: BTreeMap::new(), lines: 0, gone: 0, nameless: Vec::new(), wrong: Vec::new() }
     }
 
     /// Puts the audit away, as logrotate does, and tells the server.
@@ -51,8 +56,9 @@ impl Books {
         }
     }
 
-    /// Reads what was added; what is wrong with it, and which acknowledged requests have no line.
-    pub fn check(&mut self) -> Vec<String> {
+    /// Reads what was added; what is wrong with it, and which acknowledged requests have no line. Where the scribe's queue went with
+    /// the listener and the scribe, those are not wrong: docs/AUDIT.md promises them to outlive either, not both.
+    pub fn check(&mut self, fate: Fate) -> Vec<String> {
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
         self.read();
         while self.due.values().any(|due| *due > 0) && std::time::Instant::now() < deadline {
@@ -62,17 +68,25 @@ impl Books {
         let missing: Vec<_> = self.due.iter().filter(|(_, due)| **due > 0).map(|(entry, _)| format!("{entry:?}")).collect();
         self.due.clear(); // also of what was done, and told here alone since the answer was lost
         let mut wrong = std::mem::take(&mut self.wrong);
-        if let Some(first) = missing.first() {
-            wrong.push(format!("{} acknowledged requests have no line in the audit, as {first}", missing.len()));
+        if fate == Fate::BothKilled {
+            self.gone += missing.len() as u64;
+        } else if let Some(first) = missing.first() {
+            let nameless = &self.nameless;
+            wrong.push(format!(
+                "{} acknowledged requests have no line in the audit, as {first}; lines without a user: {nameless:?}",
+                missing.len()
+            ));
         }
+        self.nameless.clear();
         wrong
     }
 
     /// All of it, once the server has ended: nothing is torn.
     pub fn finish(mut self, account: &mut Account) -> Vec<String> {
         eventually("the audit's end", || fs::read(&self.path).is_ok_and(|text| text.ends_with(b"\n")));
-        let wrong = self.check();
+        let wrong = self.check(Fate::Lives);
         account.count("audit lines", self.lines);
+        account.count("acknowledged requests whose lines went with listener and scribe", self.gone);
         wrong
     }
 
@@ -101,6 +115,9 @@ impl Books {
         let word = |key: &str| line.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         if word("event") == "request" && word("result") == "ok" {
             let verb = word("verb");
+            if word("user").is_empty() {
+                self.nameless.push(format!("{verb} {}", word("path")));
+            }
             let digest = if verb == "UPLOAD" { word("sha256") } else { String::new() };
             *self.due.entry((word("user"), verb, word("path"), digest)).or_default() -= 1;
         }

@@ -3,8 +3,10 @@
 use super::super::common::scram::{change, salt_of};
 use super::super::load::line;
 use super::super::run::{Account, Chance};
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -75,6 +77,23 @@ impl Changer {
             (false, true) => self.holds = new,
             both => wrong.push(format!("of the old and the new password of {} hold {both:?}", self.user)),
         }
+        wrong
+    }
+
+    /// What lies beside the passwords after a change to its end.
+    fn nothing_beside(&self, storage: &Path) -> Vec<String> {
+        let names = fs::read_dir(storage.join(".dfos/passwords")).into_iter().flatten();
+        let names = names.filter_map(|entry| entry.unwrap().file_name().into_string().ok());
+        let drafts: Vec<String> = names.filter(|name| name.starts_with(".draft")).collect();
+        if drafts.is_empty() { Vec::new() } else { vec![format!("beside the passwords lie {drafts:?}")] }
+    }
+
+    /// A last change, to its end; what is left beside it.
+    pub fn end(&mut self, address: &str, storage: &Path) -> Vec<String> {
+        let before = self.changed;
+        while self.changed == before && self.step(address).is_some() {}
+        let mut wrong = self.check(address);
+        wrong.extend(self.nothing_beside(storage));
         wrong
     }
 

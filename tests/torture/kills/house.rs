@@ -11,6 +11,8 @@ use std::time::{Duration, SystemTime};
 /// A server with its place.
 pub struct House {
     server: Option<Server>,
+    /// What the server of before had to say last.
+    last_words: Vec<String>,
     options: Vec<String>,
     place: PathBuf,
 }
@@ -31,7 +33,7 @@ impl House {
         options.extend(["--control".into(), text(&place.join("run/control"))]);
         options.extend(["--listen".into(), format!("unix:{}", text(&place.join("socket")))]);
         options.extend(["--listen".into(), format!("tcp://{host}:0")]);
-        let mut house = House { server: None, options, place };
+        let mut house = House { server: None, last_words: Vec::new(), options, place };
         house.start(home);
         let listens = format!("tcp://{}", house.server().address());
         *house.options.last_mut().unwrap() = listens;
@@ -60,6 +62,7 @@ impl House {
 
     /// Starts the server again if it was killed: at once, while its sessions still end, or once they have; what is wrong with it then.
     pub fn recover(&mut self, fate: Fate, chance: &mut Chance) -> Vec<String> {
+        self.last_words.clear();
         if fate == Fate::Lives {
             self.server().wait_idle();
             return self.faults();
@@ -69,10 +72,17 @@ impl House {
         if chance.one_in(2) {
             eventually("all of them have gone", || family(leader).is_empty());
         }
+        self.last_words = old.log();
         self.start(old.leave());
         eventually("those of before have gone", || family(leader).is_empty());
         self.server().wait_idle();
         self.faults()
+    }
+
+    /// Prints the end of the log, to see what led to a loss.
+    pub fn tell_log(&self) {
+        let log = [self.last_words.clone(), self.server().log()].concat();
+        log.iter().skip(log.len().saturating_sub(60)).for_each(|line| println!("    log: {line}"));
     }
 
     /// Whether the server serves at each of its doors.

@@ -97,17 +97,22 @@ impl Scene {
         self.books.expect("user4", self.keeper.told.drain(..));
         wrong.extend(quota::check(&self.house, &format!("user{}", chance.below(5))));
         wrong.extend(self.edits.check());
-        wrong.extend(self.books.check());
+        wrong.extend(self.books.check(fate));
+        if !wrong.is_empty() {
+            self.house.tell_log();
+        }
         wrong.into_iter().for_each(|loss| account.lost(format!("round {round} ({fate:?}): {loss}")));
     }
 
     /// What broken-off uploads left goes when it is old; the server ends in order; and the audit is whole to its end.
     fn end(mut self, account: &mut Account) {
         account.count("acknowledged", self.workers.iter().map(|worker| worker.acknowledged).sum());
+        let server = self.house.server();
+        let mut wrong = self.changer.end(server.address(), &server.storage());
         self.keeper.tell(account);
         self.changer.tell(account);
         self.edits.tell(account);
-        let mut wrong = self.house.sweep();
+        wrong.extend(self.house.sweep());
         let server = self.house.server_mut();
         server.signal(Signal::SIGINT);
         if server.wait() != 0 {

@@ -16,10 +16,10 @@ use std::time::{Duration, Instant};
 pub enum Fate {
     /// It did.
     Lives,
-    /// It was killed, its sessions were not all.
+    /// It was killed, and the scribe was not.
     ListenerKilled,
-    /// All of them were killed in one moment.
-    AllKilled,
+    /// The scribe was killed before it or with it: what no scribe had written yet has gone with them.
+    BothKilled,
 }
 
 /// What is counted as a kill.
@@ -58,11 +58,15 @@ pub fn strike(
         3 => account.count("operator's commands killed", edits.make(chance)),
         _ => {}
     }
+    let scribes = account.counted("scribes killed");
     for _ in 0..1 + chance.below(4) {
         instant(chance, 50_000);
         let fate = blow(house, lines, chance, account);
-        if fate != Fate::Lives {
-            return fate;
+        let scribe = account.counted("scribes killed") > scribes;
+        match fate {
+            Fate::Lives => {}
+            Fate::ListenerKilled if scribe => return Fate::BothKilled,
+            fate => return fate,
         }
     }
     instant(chance, 20_000);
@@ -101,13 +105,12 @@ fn blow(house: &mut House, lines: &[Line], chance: &mut Chance, account: &mut Ac
             return Fate::ListenerKilled;
         }
         _ => {
-            // The listener last: it would start another scribe.
             for process in family(house.server().pid()) {
                 account.count("sessions killed", killed(process.pid));
             }
             house.server_mut().wait();
             account.count("listeners killed", 1);
-            return Fate::AllKilled;
+            return Fate::BothKilled;
         }
     }
     Fate::Lives
