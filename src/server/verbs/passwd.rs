@@ -37,7 +37,11 @@ pub(super) fn passwd(member: &mut Member, request: &Request) -> Result<Answer, S
         }
         Some(PASSWORD_UNCERTAIN) => Err(uncertain("who wrote it down did not come to the end").into()),
         Some(_) => Err(failed().into()),
-        None => Err(uncertain("no answer came in time").into()),
+        None => {
+            // An answer that comes yet would be taken for that to another change: this session makes none any more.
+            member.passwords = limits::PASSWORD_CHANGES;
+            Err(uncertain("no answer came in time").into())
+        }
     }
 }
 
