@@ -27,8 +27,8 @@ pub(super) fn passwd(member: &mut Member, request: &Request) -> Result<Answer, S
         return Err(failed().into());
     }
     member.passwords += 1;
-    let hearing = Hearing::new(&[PASSWORD_TAKEN, PASSWORD_REFUSED, PASSWORD_FAILED, PASSWORD_UNCERTAIN])
-        .map_err(Cut::from)?;
+    let hearing =
+        Hearing::new(&[PASSWORD_TAKEN, PASSWORD_REFUSED, PASSWORD_FAILED, PASSWORD_UNCERTAIN]).map_err(Cut::from)?;
     mouth.password(&change, &mut member.talk.wire.waiter)?;
     match answer(member, &hearing)? {
         Some(PASSWORD_TAKEN) => Ok(Answer::Ok(Fields::words("changed"))),
