@@ -172,13 +172,15 @@ impl Worker {
         if said.starts_with("ERR uncertain") {
             return None; // the journal keeps it open; the next look will tell
         }
-        if said.starts_with("ERR login-refused ") {
-            return None; // who logs in while the users are loaded again is sent away, as the protocol allows; the next look will tell
-        }
-        let is_expected = ["busy", "shutting-down", "no-space", "over-quota", "read-only", "io-error", "timeout"];
+        // The last: who logs in while the users are loaded again is sent away, as the protocol allows.
+        let is_expected =
+            ["busy", "shutting-down", "no-space", "over-quota", "read-only", "io-error", "timeout", "login-refused"];
         if !is_expected.iter().any(|code| said.starts_with(&format!("ERR {code} "))) {
             self.lies.push(format!("unexpected: '{said}'"));
             return None; // whatever it may have meant
+        }
+        if asked.verb == "RMDIR" {
+            return None; // a part of the tree may have gone
         }
         self.journal.refused();
         Some(())

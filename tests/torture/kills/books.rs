@@ -25,8 +25,8 @@ pub struct Books {
     lines: u64,
     /// Acknowledged requests whose lines went with the queue.
     gone: u64,
-    /// Lines of requests that tell no user: they count for nobody.
-    nameless: Vec<String>,
+    /// Acknowledged requests whose lines tell no user.
+    nameless: u64,
     wrong: Vec<String>,
 }
 
@@ -35,7 +35,7 @@ impl Books {
     pub fn of(house: &House) -> Books {
         let path = house.place().join("books/audit");
         let files = vec![(path.clone(), 0)];
-        Books { path, files, rotations: 0, due: BTreeMap::new(), lines: 0, gone: 0, nameless: Vec::new(), wrong: Vec::new() }
+        Books { path, files, rotations: 0, due: BTreeMap::new(), lines: 0, gone: 0, nameless: 0, wrong: Vec::new() }
     }
 
     /// Puts the audit away, as logrotate does, and tells the server.
@@ -56,29 +56,40 @@ impl Books {
         }
     }
 
-    /// Reads what was added; what is wrong with it, and which acknowledged requests have no line. Where the scribe's queue went with
-    /// the listener and the scribe, those are not wrong: docs/AUDIT.md promises them to outlive either, not both.
+    /// Reads what was added; what is wrong with it, and which acknowledged requests have no line. docs/AUDIT.md promises that lines outlive
+    /// the listener and the scribe, but not both; and that they tell the user unless whoever knew it was killed.
     pub fn check(&mut self, fate: Fate) -> Vec<String> {
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
         self.read();
         while self.due.values().any(|due| *due > 0) && std::time::Instant::now() < deadline {
             std::thread::sleep(std::time::Duration::from_millis(5));
             self.read();
+            if fate != Fate::Lives {
+                self.settle_nameless();
+            }
         }
-        let missing: Vec<_> = self.due.iter().filter(|(_, due)| **due > 0).map(|(entry, _)| format!("{entry:?}")).collect();
+        let missing: Vec<_> =
+            self.due.iter().filter(|(_, due)| **due > 0).map(|(entry, _)| format!("{entry:?}")).collect();
         self.due.clear(); // also of what was done, and told here alone since the answer was lost
         let mut wrong = std::mem::take(&mut self.wrong);
         if fate == Fate::BothKilled {
             self.gone += missing.len() as u64;
         } else if let Some(first) = missing.first() {
-            let nameless = &self.nameless;
-            wrong.push(format!(
-                "{} acknowledged requests have no line in the audit, as {first}; lines without a user: {nameless:?}",
-                missing.len()
-            ));
+            wrong.push(format!("{} acknowledged requests have no line in the audit, as {first}", missing.len()));
         }
-        self.nameless.clear();
         wrong
+    }
+
+    /// What is due of a user is told, where a line that tells no user tells it.
+    fn settle_nameless(&mut self) {
+        let due: Vec<Entry> = self.due.iter().filter(|(_, due)| **due > 0).map(|(entry, _)| entry.clone()).collect();
+        for entry in due {
+            let nobodys = (String::new(), entry.1.clone(), entry.2.clone(), entry.3.clone());
+            let Some(told) = self.due.get_mut(&nobodys).filter(|told| **told < 0) else { continue };
+            *told += 1;
+            *self.due.entry(entry).or_default() -= 1;
+            self.nameless += 1;
+        }
     }
 
     /// All of it, once the server has ended: nothing is torn.
@@ -87,6 +98,7 @@ impl Books {
         let wrong = self.check(Fate::Lives);
         account.count("audit lines", self.lines);
         account.count("acknowledged requests whose lines went with listener and scribe", self.gone);
+        account.count("acknowledged requests whose lines tell no user", self.nameless);
         wrong
     }
 
@@ -115,9 +127,6 @@ impl Books {
         let word = |key: &str| line.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         if word("event") == "request" && word("result") == "ok" {
             let verb = word("verb");
-            if word("user").is_empty() {
-                self.nameless.push(format!("{verb} {}", word("path")));
-            }
             let digest = if verb == "UPLOAD" { word("sha256") } else { String::new() };
             *self.due.entry((word("user"), verb, word("path"), digest)).or_default() -= 1;
         }

@@ -48,8 +48,9 @@ impl Changer {
                 self.holds = self.maybe.take()?;
                 self.changed += 1;
             }
-            ["ERR", "uncertain" | "shutting-down"] => return None,
-            ["ERR", "busy" | "internal" | "timeout"] => {
+            ["ERR", "uncertain"] => return None,
+            // The last: the session ends, or is sent away since its login came while the users were loaded again.
+            ["ERR", "busy" | "internal" | "timeout" | "shutting-down" | "login-refused"] => {
                 // Not changed, as it says.
                 let refused = self.maybe.take()?;
                 if log_in(address, self.user, &refused.0).is_some() {

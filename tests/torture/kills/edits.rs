@@ -40,8 +40,8 @@ impl Edits {
         };
         let mut command = self.command(&name);
         match chance.below(8) {
-            0 => {}                                                                               // to its end
-            1 => std::thread::sleep(Duration::from_micros(chance.below(100_000))),                // anywhere
+            0 => {}                                                                                  // to its end
+            1 => std::thread::sleep(Duration::from_micros(chance.below(100_000))),                   // anywhere
             _ => await_draft(&mut command, &self.users, Duration::from_micros(chance.below(4_000))), // as it writes
         }
         if chance.below(8) > 0 {

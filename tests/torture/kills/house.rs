@@ -26,9 +26,8 @@ impl House {
         give(&place);
         let pid = std::process::id();
         let host = format!("127.{}.{}.{}", 1 + (pid >> 14 & 0x7F), pid >> 7 & 0x7F, 1 + (pid & 0x7F));
-        let mut options: Vec<String> = ["--quota", "256MiB", "--trash", "30d", "--grace", "5", "--audit-required"]
-            .map(str::to_owned)
-            .to_vec();
+        let mut options: Vec<String> =
+            ["--quota", "256MiB", "--trash", "30d", "--grace", "5", "--audit-required"].map(str::to_owned).to_vec();
         options.extend(["--audit".into(), text(&place.join("books/audit"))]);
         options.extend(["--control".into(), text(&place.join("run/control"))]);
         options.extend(["--listen".into(), format!("unix:{}", text(&place.join("socket")))]);
@@ -63,7 +62,7 @@ impl House {
     /// Starts the server again if it was killed: at once, while its sessions still end, or once they have; what is wrong with it then.
     pub fn recover(&mut self, fate: Fate, chance: &mut Chance) -> Vec<String> {
         self.last_words.clear();
-        if fate == Fate::Lives {
+        if fate.spares_listener() {
             self.server().wait_idle();
             return self.faults();
         }
@@ -114,7 +113,11 @@ impl House {
             }
             let left = self.server().partials(&user);
             if !left.is_empty() {
-                wrong.push(format!("{} unfinished uploads of {user} are not swept, as {}", left.len(), left[0].display()));
+                wrong.push(format!(
+                    "{} unfinished uploads of {user} are not swept, as {}",
+                    left.len(),
+                    left[0].display()
+                ));
             }
         }
         self.server().wait_idle();

@@ -189,9 +189,11 @@ impl Keeper {
         self.expect(said, "OK")
     }
 
-    /// An answer must begin so, unless the server cannot at present.
+    /// An answer must begin so, unless the server cannot at present, or sends away who logged in while the users were loaded again.
     fn expect(&mut self, said: &str, beginning: &str) -> Option<Next> {
-        let passing = ["busy", "shutting-down", "timeout"].iter().any(|code| said.starts_with(&format!("ERR {code} ")));
+        let passing = ["busy", "shutting-down", "timeout", "login-refused"]
+            .iter()
+            .any(|code| said.starts_with(&format!("ERR {code} ")));
         if !said.starts_with(beginning) && !passing {
             self.lies.push(format!("due was '{beginning}', came '{said}'"));
         }
@@ -248,8 +250,9 @@ impl Keeper {
     fn find(&mut self, trash: &Path, version: u64) -> Option<String> {
         let digest = self.journal.digest(version);
         let names = fs::read_dir(trash).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        let unknown: Vec<String> =
-            names.filter(|name| !name.contains('.') && !self.binned.contains_key(name) && note(trash, name).exists()).collect();
+        let unknown: Vec<String> = names
+            .filter(|name| !name.contains('.') && !self.binned.contains_key(name) && note(trash, name).exists())
+            .collect();
         unknown.into_iter().find(|name| fs::read(trash.join(name)).is_ok_and(|bytes| sha256(&bytes) == digest))
     }
 

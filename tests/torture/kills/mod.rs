@@ -5,10 +5,10 @@
 mod books;
 mod changer;
 mod edits;
-mod house;
+pub mod house;
 mod keeper;
-mod quota;
-mod strike;
+pub mod quota;
+pub mod strike;
 
 use super::journal::Order;
 use super::load::Worker;

@@ -1,5 +1,6 @@
 //! What befalls a load: something that the operator does, and kills in the midst of it, at random instants.
 
+use super::super::common::{eventually, process};
 use super::super::load::Line;
 use super::super::run::{Account, Chance};
 use super::books::Books;
@@ -11,15 +12,24 @@ use nix::unistd::Pid;
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
-/// Whether the listener outlived a round.
+/// What became of listener and scribe in a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// It did.
+    /// Both live.
     Lives,
-    /// It was killed, and the scribe was not.
+    /// The scribe was killed, and another has taken its place.
+    ScribeKilled,
+    /// The listener was killed, and the scribe was not.
     ListenerKilled,
-    /// The scribe was killed before it or with it: what no scribe had written yet has gone with them.
+    /// The listener was killed while there was no scribe, or with it: what no scribe had written yet has gone with them.
     BothKilled,
+}
+
+impl Fate {
+    /// Whether the listener lives.
+    pub fn spares_listener(self) -> bool {
+        matches!(self, Fate::Lives | Fate::ScribeKilled)
+    }
 }
 
 /// What is counted as a kill.
@@ -40,6 +50,7 @@ pub fn strike(
     chance: &mut Chance,
     account: &mut Account,
 ) -> Fate {
+    let mut is_upgraded = false;
     await_load(lines);
     instant(chance, 60_000);
     match chance.below(6) {
@@ -50,6 +61,7 @@ pub fn strike(
         1 => {
             house.server().signal(Signal::SIGUSR2);
             account.count("upgrades", 1);
+            is_upgraded = true;
         }
         2 => {
             books.rotate(house);
@@ -61,11 +73,10 @@ pub fn strike(
     let scribes = account.counted("scribes killed");
     for _ in 0..1 + chance.below(4) {
         instant(chance, 50_000);
-        let fate = blow(house, lines, chance, account);
-        let scribe = account.counted("scribes killed") > scribes;
-        match fate {
+        match blow(house, lines, chance, account) {
             Fate::Lives => {}
-            Fate::ListenerKilled if scribe => return Fate::BothKilled,
+            // Between one program and the next there is no scribe either.
+            Fate::ListenerKilled if is_upgraded => return Fate::BothKilled,
             fate => return fate,
         }
     }
@@ -73,7 +84,7 @@ pub fn strike(
     if chance.one_in(2) {
         account.count("sessions killed", sessions(house, chance, 1));
     }
-    Fate::Lives
+    if account.counted("scribes killed") > scribes { Fate::ScribeKilled } else { Fate::Lives }
 }
 
 /// Waits until half of the workers are logged in; a server that is busy with its own affairs may not let more in.
@@ -95,14 +106,16 @@ fn blow(house: &mut House, lines: &[Line], chance: &mut Chance, account: &mut Ac
         0..4 => account.count("sessions killed", sessions(house, chance, u64::MAX)),
         4..6 => account.count("sessions killed", sessions(house, chance, 2)),
         6..9 => {
-            let killed = house.server().scribe().map_or(0, killed);
-            account.count("scribes killed", killed);
+            let scribe = house.server().scribe();
+            account.count("scribes killed", scribe.map_or(0, killed));
+            eventually("the scribe has gone", || scribe.is_none_or(|pid| !lives(pid)));
         }
         9..13 => account.count("clients vanished", vanish(chance.of(lines), chance.one_in(2))),
         13 | 14 => {
+            let scribe = house.server().scribe();
             house.server_mut().kill_listener();
             account.count("listeners killed", 1);
-            return Fate::ListenerKilled;
+            return if scribe.is_some() { Fate::ListenerKilled } else { Fate::BothKilled };
         }
         _ => {
             for process in family(house.server().pid()) {
@@ -126,6 +139,10 @@ fn sessions(house: &House, chance: &mut Chance, one_in: u64) -> u64 {
         return killed(chance.of(&all).pid);
     }
     all.into_iter().filter(|_| chance.one_in(one_in)).map(|session| killed(session.pid)).sum()
+}
+
+fn lives(pid: Pid) -> bool {
+    process(pid.as_raw()).is_some_and(|process| process.state != 'Z')
 }
 
 fn killed(pid: Pid) -> u64 {
