@@ -6,6 +6,7 @@
 mod client;
 #[path = "../common/mod.rs"]
 mod common;
+#[allow(dead_code)] // not each part needs all of it
 mod journal;
 mod kills;
 mod load;
@@ -28,8 +29,8 @@ struct Part {
 
 /// All of them, in the order in which they are run.
 const PARTS: &[Part] = &[
-    Part { name: "kills", what: "processes killed at any moment under load", times: [80, 2000], run: kills::run },
-    Part { name: "client", what: "the client killed or cut off in put and get", times: [60, 2000], run: client::run },
+    Part { name: "kills", what: "processes killed at any moment under load", times: [150, 2000], run: kills::run },
+    Part { name: "client", what: "the client killed or cut off in put and get", times: [80, 2000], run: client::run },
 ];
 
 const USAGE: &str = "usage: torture [--full] [--times N] [--seed N] [--record FILE] [PART...]";

@@ -51,7 +51,8 @@ impl Freight {
     pub fn change(&mut self, chance: &mut Chance) {
         let first = self.at_origin.is_empty();
         for name in BIG.iter().chain(&SMALL) {
-            if !first && !chance.one_in(3) {
+            // Big ones more often: what was begun of one before must not be believed to be of the next.
+            if !first && !chance.one_in(if BIG.contains(name) { 2 } else { 3 }) {
                 continue;
             }
             let bytes = self.fresh(BIG.contains(name));

@@ -115,7 +115,7 @@ impl Scene {
             wrong.extend(self.suffer(&errand, chance, account));
         }
         // What was broken off and never ended is of no use to the next version, and in nobody's way.
-        if first || !chance.one_in(4) {
+        if first || !chance.one_in(3) {
             wrong.extend(self.finish(&errand, account));
         } else {
             self.dangling |= !errand.newer;

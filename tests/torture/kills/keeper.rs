@@ -78,10 +78,10 @@ impl Keeper {
 
     fn step(&mut self, wire: &mut Wire) -> Option<Next> {
         let name = *self.chance.of(&NAMES);
-        match self.chance.below(6) {
-            0 => self.delete(wire, name),
-            1 => self.restore(wire, name),
-            2 if self.binned.len() > 8 => self.empty(wire),
+        match self.chance.below(8) {
+            0..3 => self.delete(wire, name),
+            3 | 4 => self.restore(wire, name),
+            5 if self.binned.len() > 8 => self.empty(wire),
             _ => self.upload(wire, name),
         }
     }

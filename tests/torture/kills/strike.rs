@@ -33,8 +33,14 @@ impl Fate {
 }
 
 /// What is counted as a kill.
-const KILLS: [&str; 5] =
-    ["sessions killed", "scribes killed", "listeners killed", "clients vanished", "operator's commands killed"];
+const KILLS: [&str; 6] = [
+    "sessions killed",
+    "helpers killed",
+    "scribes killed",
+    "listeners killed",
+    "clients vanished",
+    "operator's commands killed",
+];
 
 /// How many were killed so far.
 pub fn kills(account: &Account) -> u64 {
@@ -102,7 +108,7 @@ fn instant(chance: &mut Chance, micros: u64) {
 }
 
 fn blow(house: &mut House, lines: &[Line], chance: &mut Chance, account: &mut Account) -> Fate {
-    match chance.below(16) {
+    match chance.below(18) {
         0..4 => account.count("sessions killed", sessions(house, chance, u64::MAX)),
         4..6 => account.count("sessions killed", sessions(house, chance, 2)),
         6..9 => {
@@ -117,6 +123,7 @@ fn blow(house: &mut House, lines: &[Line], chance: &mut Chance, account: &mut Ac
             account.count("listeners killed", 1);
             return if scribe.is_some() { Fate::ListenerKilled } else { Fate::BothKilled };
         }
+        15 | 16 => account.count("helpers killed", helper(house, chance)),
         _ => {
             for process in family(house.server().pid()) {
                 account.count("sessions killed", killed(process.pid));
@@ -139,6 +146,21 @@ fn sessions(house: &House, chance: &mut Chance, one_in: u64) -> u64 {
         return killed(chance.of(&all).pid);
     }
     all.into_iter().filter(|_| chance.one_in(one_in)).map(|session| killed(session.pid)).sum()
+}
+
+/// Kills who keeps a new password or loads the users: a child that has the listener's title still, or the loader's. How many.
+fn helper(house: &House, chance: &mut Chance) -> u64 {
+    let title = |pid: Pid| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let helps =
+        |pid: Pid| ["dfos-forkd: listener", "dfos-forkd: loader"].iter().any(|name| title(pid).starts_with(name));
+    let deadline = Instant::now() + Duration::from_millis(100);
+    while Instant::now() < deadline {
+        if let Some(helper) = house.server().sessions().into_iter().find(|child| helps(child.pid)) {
+            instant(chance, 1_500);
+            return killed(helper.pid);
+        }
+    }
+    0
 }
 
 fn lives(pid: Pid) -> bool {
