@@ -4,7 +4,7 @@ mod common;
 
 use common::scram::{change, entry, salt_of};
 use common::{Raw, Server, eventually, home};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
@@ -283,5 +283,24 @@ fn what_a_helper_left_that_was_killed_goes_with_the_next_change() {
     drop(raw);
     let left: Vec<_> = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left.len(), 2, "the decoy and alice: {left:?}");
+    server.stop();
+}
+
+#[test]
+fn a_session_that_ends_before_the_answer_came_says_that_the_change_may_have_been_made() {
+    let server = Server::start(&[]);
+    let mut raw = server.login("alice");
+    server.signal(Signal::SIGSTOP); // it has the word, and answers later
+    let words = change("alice", ("secret", &salt_of("alice")), ("another", SALT));
+    raw.send(format!("PASSWD {words}\n"));
+    let session = server.sessions()[0].pid;
+    let title = || fs::read(format!("/proc/{session}/cmdline")).unwrap_or_default();
+    eventually("it waits for the answer", || String::from_utf8_lossy(&title()).contains("PASSWD"));
+    kill(session, Signal::SIGTERM).unwrap();
+    let said = [raw.line(), raw.line()];
+    server.signal(Signal::SIGCONT);
+    assert!(said[0].starts_with("ERR uncertain ") && said[1].starts_with("ERR shutting-down "), "{said:?}");
+    drop(raw);
+    eventually("one of them holds", || logs_in(&server, "another") != logs_in(&server, "secret"));
     server.stop();
 }

@@ -14,8 +14,9 @@ pub struct Inlet {
     socket: Option<OwnedFd>,
     /// Whether records stay where they are until what is made of them is safe ([`Inlet::done`]).
     keeps: bool,
-    /// So many that have been taken are still there.
-    owing: usize,
+    /// How many were taken of those that leave the queue later, and how many of them have left it.
+    taken: u64,
+    left: u64,
     /// Of a record that is longer than any should be: its end is still to be passed over.
     within: bool,
 }
@@ -23,7 +24,7 @@ pub struct Inlet {
 impl Inlet {
     /// Reads from `socket`, which asks for its senders' credentials (`SO_PASSCRED`).
     pub fn new(socket: OwnedFd) -> Self {
-        Inlet { socket: Some(socket), keeps: false, owing: 0, within: false }
+        Inlet { socket: Some(socket), keeps: false, taken: 0, left: 0, within: false }
     }
 
     /// The same, but what is taken leaves the queue only when it is [`done`](Self::done): whoever reads after this process has been killed
@@ -40,7 +41,7 @@ impl Inlet {
 
     /// What to poll for input; nothing once everybody has gone, nor while what has been taken is still there.
     pub fn poll_fd(&self) -> Option<PollFd<'_>> {
-        let socket = self.socket.as_ref().filter(|_| self.owing == 0);
+        let socket = self.socket.as_ref().filter(|_| self.taken == self.left);
         socket.map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN))
     }
 
@@ -56,7 +57,7 @@ impl Inlet {
                     let is_rest = self.within;
                     // What is cut off of a record that was only looked at is what the next look finds.
                     self.within = self.keeps && length > buffer.len();
-                    self.owing += usize::from(self.keeps && !self.within && length > 0);
+                    self.taken += u64::from(self.keeps && !self.within && length > 0);
                     let bytes = buffer.get(..length.min(buffer.len())).filter(|_| !is_rest);
                     taken.extend(bytes.and_then(&decode).map(|record| (sender, record)));
                 }
@@ -69,14 +70,19 @@ impl Inlet {
         Ok(taken)
     }
 
-    /// What has been taken is safe, and leaves the queue. Empty records, which are worth nothing, do not count: the kernel shows one that
-    /// somebody has looked at before to nobody else.
-    pub fn done(&mut self) {
+    /// The place in the queue of what is taken next, for [`done`](Self::done).
+    pub fn place(&self) -> u64 {
+        self.taken
+    }
+
+    /// What has been taken before this place is safe, and leaves the queue. Empty records, which are worth nothing, do not count: the kernel
+    /// shows one that somebody has looked at before to nobody else.
+    pub fn done(&mut self, place: u64) {
         let Some(socket) = self.socket.as_ref().filter(|_| self.keeps) else { return };
-        while self.owing > 0 || is_empty(socket) {
+        while self.left < place.min(self.taken) || is_empty(socket) {
             match recv(socket.as_raw_fd(), &mut [0; 1], MsgFlags::MSG_DONTWAIT) {
                 Err(Errno::EINTR) | Ok(0) => {}
-                _ => self.owing = self.owing.saturating_sub(1),
+                _ => self.left += 1,
             }
         }
     }
@@ -197,12 +203,16 @@ mod tests {
         let mut second = Inlet::keeping(other);
         assert_eq!(take(&mut second), [1, 100, 3, 4]);
         assert!(second.poll_fd().is_none());
-        second.done();
+        second.done(2);
+        let mut third = Inlet::keeping(second.socket.take().unwrap());
+        assert_eq!(take(&mut third), [3, 4], "only what is safe has left");
+        third.done(third.place());
+        second = third;
         assert!(!is_readable(&second), "nor an empty one is left");
         say(&mouth, b"fifth").unwrap();
         assert!(second.poll_fd().is_some());
         assert_eq!(take(&mut second), [5]);
-        second.done();
+        second.done(second.place());
         assert_eq!(take(&mut second), [0; 0]);
         drop(mouth);
         assert_eq!(take(&mut second), [0; 0]);

@@ -62,6 +62,15 @@ pub struct Setup {
     pub occasion: &'static str,
 }
 
+/// A record that waits for its sender's name.
+struct Held {
+    since: Instant,
+    /// Where it stands in the sessions' queue, about: never behind that.
+    place: u64,
+    sender: Pid,
+    record: Record,
+}
+
 /// The scribe.
 pub struct Scribe {
     from_listener: Inlet,
@@ -73,7 +82,7 @@ pub struct Scribe {
     /// The server has ended, and that is told when the last program has.
     owes_stop: bool,
     known: Known,
-    early: VecDeque<(Instant, Pid, Record)>,
+    early: VecDeque<Held>,
     /// Bytes of those.
     held: usize,
     level: Level,
@@ -134,7 +143,8 @@ impl Scribe {
             let mut fds: Vec<_> = inlets.chain(self.hooks.poll_fd()).collect();
             match poll(&mut fds, wait) {
                 Err(Errno::EINTR) => continue,
-                Ok(0) => {}
+                // While records are held back those behind them are still in the queue, and poll tells nothing.
+                Ok(0) if self.early.is_empty() => {}
                 other => {
                     other?;
                     let _ = poll(&mut [], REST);
@@ -158,7 +168,7 @@ impl Scribe {
         if !self.is_deaf() || !self.hooks.is_idle() {
             return false;
         }
-        self.flush();
+        self.flush_to_the_last();
         true
     }
 
@@ -177,7 +187,7 @@ impl Scribe {
             return false;
         }
         self.note_stop();
-        self.flush();
+        self.flush_to_the_last();
         true
     }
 
@@ -192,8 +202,9 @@ impl Scribe {
     /// spoke of it has then been heard.
     fn turn(&mut self, buffer: &mut [u8]) -> nix::Result<()> {
         let words = self.from_listener.take(buffer, Record::decode)?;
+        let (since, place) = (Instant::now(), self.from_sessions.place());
         for (sender, record) in self.from_sessions.take(buffer, Record::decode)? {
-            self.take(Instant::now(), sender, record);
+            self.take(Held { since, place, sender, record });
         }
         for (sender, word) in words {
             if sender == self.listener {
@@ -203,19 +214,20 @@ impl Scribe {
         Ok(())
     }
 
-    /// Takes a session's record of then. It is held while its sender's name is still to come.
-    fn take(&mut self, since: Instant, sender: Pid, record: Record) {
-        let of_user = match &record {
+    /// Takes a session's record. It is held while its sender's name is still to come.
+    fn take(&mut self, taken: Held) {
+        let Held { sender, record, .. } = &taken;
+        let of_user = match record {
             Record::Line(..) | Record::Refused(..) | Record::Lost(..) => false,
             Record::OfUser(..) | Record::Action(_) => true,
             _ => return, // only the listener says who is who
         };
         let held = self.held + record.weight();
-        if self.known.has(sender, of_user) || held > limits::LOG_HELD {
-            self.write_for(sender, record);
+        if self.known.has(*sender, of_user) || held > limits::LOG_HELD {
+            self.write_for(taken.sender, taken.record);
         } else {
             self.held = held;
-            self.early.push_back((since, sender, record));
+            self.early.push_back(taken);
         }
     }
 
@@ -288,11 +300,11 @@ impl Scribe {
     /// Writes what was held back, once its sender's name is known or has been waited for long enough.
     fn release(&mut self, now: impl Fn(Pid) -> bool) {
         self.held = 0;
-        for (since, sender, record) in std::mem::take(&mut self.early) {
-            if now(sender) || since.elapsed() > HOLD {
-                self.write_for(sender, record);
+        for held in std::mem::take(&mut self.early) {
+            if now(held.sender) || held.since.elapsed() > HOLD {
+                self.write_for(held.sender, held.record);
             } else {
-                self.take(since, sender, record);
+                self.take(held);
             }
         }
     }
@@ -442,11 +454,22 @@ impl Scribe {
         if let Some((level, text)) = self.audit.as_mut().and_then(Journal::flush) {
             self.write(Pid::this(), Topic::House, level, "", &text);
         }
-        // For what was said just before sessions saw that there is no more room, room was kept: it is taken, and written, at once.
+        // For what was said just before sessions saw that there is no more room, room was kept: it is taken, and written, at once. What
+        // waits for a name is written nowhere yet, and stays in the queue with all that is behind it.
         if self.audit.as_ref().is_none_or(Journal::is_complete) {
-            self.from_sessions.done();
+            self.from_sessions.done(self.early.iter().map(|held| held.place).min().unwrap_or(u64::MAX));
         }
         self.log.flush();
+    }
+
+    /// The same for the last time: lines of files that have been put away wait for nobody's word any more.
+    fn flush_to_the_last(&mut self) {
+        self.flush();
+        if self.log.is_behind() || self.audit.as_ref().is_some_and(Journal::is_behind) {
+            self.log.reopen();
+            self.audit.iter_mut().for_each(Journal::reopen);
+            self.flush();
+        }
     }
 
     fn write(&mut self, sender: Pid, topic: Topic, level: Level, who: &str, text: &str) {
@@ -566,7 +589,7 @@ mod tests {
         lines(&mut scribe);
         sessions.line(Level::Info, "b");
         assert_eq!(lines(&mut scribe), [""; 0]);
-        scribe.early[0].0 -= 2 * HOLD;
+        scribe.early[0].since -= 2 * HOLD;
         scribe.release(|_| false);
         assert_eq!(lines(&mut scribe), ["b"], "without a name, rather than with a wrong one");
     }
@@ -609,7 +632,8 @@ mod tests {
         for record in [Record::Line(Level::Info, text.clone()), Record::OfUser(Level::Info, text)] {
             let (mut scribe, _ways) = scribe();
             for _ in 0..1000 {
-                scribe.take(Instant::now(), Pid::from_raw(7), record.clone());
+                let (since, sender, record) = (Instant::now(), Pid::from_raw(7), record.clone());
+                scribe.take(Held { since, place: 0, sender, record });
             }
             let held = scribe.early.len();
             assert!((100..=limits::LOG_HELD / 1512).contains(&held), "{held}");
@@ -652,6 +676,70 @@ mod tests {
         for line in &told[1..6] {
             let is = |key: &str, value: &str| line[key] == value;
             assert!(is("session", "1234-5") && is("peer", "there") && is("listener", "tls://here"), "{line}");
+        }
+    }
+
+    /// The paths of the requests that an audit tells of.
+    fn requests(path: &std::path::Path) -> Vec<String> {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        lines.filter(|line| line["event"] == "request").map(|line| line["path"].as_str().unwrap().into()).collect()
+    }
+
+    fn request(path: &str) -> Record {
+        Record::Action(Box::new(Action { path: Some(path.into()), ..Action::unknown() }))
+    }
+
+    #[test]
+    fn what_waits_for_a_name_is_there_for_the_next_scribe_if_this_one_is_killed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit");
+        let (ways, ends) = ways(Level::Info).unwrap();
+        let required = || {
+            let notice = Some(crate::sys::notice::notice().unwrap().0);
+            let mut scribe =
+                Scribe::new(ends.try_clone().unwrap(), Pid::this(), Setup { notice, ..setup(Some(path.clone())) });
+            scribe.log = Output::Kept(Vec::new());
+            scribe
+        };
+        ways.listener.send(&opened("here"));
+        ways.sessions.send(&request("a"));
+        let mut killed = required();
+        lines(&mut killed);
+        killed.flush();
+        assert_eq!(requests(&path), [""; 0], "the user's name has not come");
+        drop(killed);
+        let mut next = required();
+        ways.listener.send(&Record::Known(caller("here"), Some("alice".into())));
+        lines(&mut next);
+        ways.sessions.send(&request("b"));
+        lines(&mut next);
+        next.flush();
+        assert_eq!(requests(&path), ["a", "b"]);
+        let mut last = required();
+        lines(&mut last);
+        last.flush();
+        assert_eq!(requests(&path), ["a", "b"], "what is written has left");
+    }
+
+    #[test]
+    fn lines_that_wait_since_their_file_was_put_away_are_written_before_the_scribe_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit");
+        for last in [None, Some(Record::Leave)] {
+            let (ways, ends) = ways(Level::Info).unwrap();
+            let mut scribe = Scribe::new(ends, Pid::this(), setup(Some(path.clone())));
+            scribe.log = Output::Kept(Vec::new());
+            ways.listener.send(&Record::Known(caller("here"), Some("alice".into())));
+            lines(&mut scribe);
+            scribe.flush();
+            std::fs::rename(&path, dir.path().join("audit.1")).unwrap();
+            ways.sessions.send(&request("a"));
+            let held = last.map(|last| (ways.listener.send(&last), ways));
+            scribe.run().unwrap();
+            assert_eq!(requests(&path), ["a"]);
+            drop(held);
+            std::fs::remove_file(&path).unwrap();
         }
     }
 }

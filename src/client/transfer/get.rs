@@ -430,6 +430,7 @@ fn listing(remote: &mut Remote, path: &RemotePath, most: usize) -> Result<(Vec<E
 
 #[cfg(test)]
 mod tests {
+    use super::super::part;
     use super::*;
     use crate::client::fake::{Fake, Peer, Recorder, Script, digest_of, ready, stat};
     use std::fs;
@@ -676,6 +677,46 @@ mod tests {
         assert!(told.contains(&"finished 3000000".to_owned()));
         assert!(fs::read(dir.path().join("a")).unwrap() == big());
         assert_eq!(fake.end(), 3);
+    }
+
+    #[test]
+    fn a_file_whose_part_waits_to_be_read_is_not_forgotten_with_the_connection() {
+        let dir = tempfile::tempdir().unwrap();
+        let size = big().len();
+        let cut: Script = Box::new(move |peer| {
+            for size in [5, size] {
+                peer.line();
+                peer.say(stat(size));
+            }
+            peer.line();
+        });
+        let whole: Script = Box::new(|peer| {
+            assert_eq!(peer.line(), "DOWNLOAD 0");
+            peer.send(b"hello", 0);
+            assert_eq!(peer.line(), "DOWNLOAD a offset=500000");
+            peer.send(&big(), 500_000);
+        });
+        let fake = Fake::start(1, vec![cut, whole]);
+        let (folder, version) = (Arc::new(Folder::open(dir.path()).unwrap()), (size as u64, "1700000000.000000001"));
+        let beginning = part::beginning(&fake.target, &"a".parse().unwrap());
+        let version = (version.0, version.1.parse().unwrap());
+        let begun = part::Part::create(&folder, &beginning, version, part::Unfinished::Stays).unwrap();
+        std::io::Write::write_all(&mut begun.file(), &big()[..500_000]).unwrap();
+        drop(begun);
+        let plan = GetPlan {
+            sources: vec!["0".into(), "a".into()],
+            to: Some(dir.path().into()),
+            here: RemotePath::root(),
+            recursive: false,
+            jobs: Jobs::Just(1),
+            rules: Rules::default(),
+        };
+        let outcome = get(&fake.target, &plan, &mut None, &Stop::deaf(), &Recorder::default()).unwrap();
+        assert_eq!(
+            (outcome.files, outcome.moved, outcome.exit, fake.end()),
+            (2, size as u64 - 500_000 + 5, Exit::Ok, 2)
+        );
+        assert_eq!(names(dir.path()), ["0", "a"]);
     }
 
     #[test]

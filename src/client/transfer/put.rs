@@ -509,6 +509,26 @@ mod tests {
     }
 
     #[test]
+    fn a_big_file_that_waits_for_answers_is_not_forgotten_with_the_connection() {
+        let dir = tempfile::tempdir().unwrap();
+        let sources: Vec<PathBuf> = ["a", "b"].iter().map(|name| dir.path().join(name)).collect();
+        fs::write(&sources[0], "0123456789").unwrap();
+        fs::write(&sources[1], big()).unwrap();
+        let cut: Script = Box::new(|peer| drop((peer.line(), peer.body())));
+        let whole: Script = Box::new(|peer| {
+            assert!(peer.line().starts_with("UPLOAD a "));
+            let (body, _) = peer.body();
+            peer.say("READY offset=0\n");
+            stored(peer, &body);
+            resuming(Vec::new(), 0)(peer);
+        });
+        let fake = Fake::start(1, vec![cut, whole]);
+        let (result, told) = send(&fake, sources);
+        assert_eq!((exit(&result), fake.end()), (Exit::Ok, 2));
+        assert_eq!(told, ["retrying 1/1", "reconnected", "finished 10", "finished 1500000"]);
+    }
+
+    #[test]
     fn three_retries_are_four_attempts() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a");

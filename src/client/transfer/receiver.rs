@@ -53,7 +53,9 @@ impl<'a> Receiver<'a> {
     fn work(&mut self, connection: &mut Connection, retry: &mut Retry) -> Result<(), Failure> {
         self.recall();
         while let Some(job) = self.again.pop_front().or_else(|| self.queue.take()) {
-            self.context.stop.check()?;
+            if let Err(failure) = self.context.stop.check() {
+                return self.put_back(job, failure);
+            }
             self.ask(connection, retry, job)?;
             connection.gather()?;
             if self.asked.len() >= limits::REQUESTS_AHEAD || self.ahead >= limits::BYTES_AHEAD {
@@ -77,6 +79,12 @@ impl<'a> Receiver<'a> {
         }
     }
 
+    /// Ends the work with a job in hand, which must not be forgotten over that.
+    fn put_back(&mut self, job: Download, failure: Failure) -> Result<(), Failure> {
+        self.again.push_front(job);
+        Err(failure)
+    }
+
     fn ask(&mut self, connection: &mut Connection, retry: &mut Retry, mut job: Download) -> Result<(), Failure> {
         if job.began.is_none() {
             job.began = Some(Instant::now());
@@ -94,11 +102,13 @@ impl<'a> Receiver<'a> {
             };
             if job.version.0 >= limits::SMALL && job.has_leftover(&self.context, &folder) {
                 // It will be read first, and nothing else shall wait half sent meanwhile.
-                self.receive_until(connection, retry, 0)?;
+                if let Err(failure) = self.receive_until(connection, retry, 0) {
+                    return self.put_back(job, failure);
+                }
             }
             match job.prepare(&self.context, folder) {
                 Ok(()) => {}
-                Err(failure) if failure.exit == Exit::Interrupted => return Err(failure),
+                Err(failure) if failure.exit == Exit::Interrupted => return self.put_back(job, failure),
                 Err(failure) => {
                     self.failed(&job, &failure);
                     return Ok(());

@@ -165,15 +165,13 @@ impl<'a> Sender<'a> {
         self.window.begin();
         self.finish_big(connection, retry)?;
         while let Some(job) = self.again.pop_front().or_else(|| self.queue.take()) {
-            self.context.stop.check()?;
+            if let Err(failure) = self.context.stop.check() {
+                return self.put_back(job, failure);
+            }
             match &job.what {
                 What::Dir => self.send_dir(connection, job),
                 What::File { size, .. } if *size < limits::SMALL => self.send_small(connection, job)?,
-                _ => {
-                    self.settle(connection, retry, 0)?;
-                    self.begin_big(job);
-                    self.finish_big(connection, retry)?;
-                }
+                _ => self.send_big(connection, retry, job)?,
             }
             connection.gather()?;
             if self.sent.len() >= self.window.files || self.ahead >= self.window.bytes() {
@@ -200,6 +198,12 @@ impl<'a> Sender<'a> {
         }
     }
 
+    /// Ends the work with a job in hand, which must not be forgotten over that.
+    fn put_back(&mut self, job: Job, failure: Failure) -> Result<(), Failure> {
+        self.again.push_front(job);
+        Err(failure)
+    }
+
     fn send_dir(&mut self, connection: &mut Connection, mut job: Job) {
         if job.began.is_none() {
             job.began = Some(Instant::now());
@@ -224,11 +228,21 @@ impl<'a> Sender<'a> {
         self.announce(&mut job, Some(size));
         let digest = Digest(Sha256::digest(&content).into());
         connection.queue(format_args!("UPLOAD {} size={size} mtime={}{}", job.remote, source.mtime(), job.flag()));
-        connection.queue_body(&content)?;
-        connection.queue(format_args!("END sha256={digest}"));
+        // Before its body, which the connection may not outlive.
         self.ahead += size;
         self.sent.push_back(Sent { job, content: Some((size, digest)), ready: false });
+        connection.queue_body(&content)?;
+        connection.queue(format_args!("END sha256={digest}"));
         Ok(())
+    }
+
+    /// Sends a big file, or standard input, once nothing else is on its way.
+    fn send_big(&mut self, connection: &mut Connection, retry: &mut Retry, job: Job) -> Result<(), Failure> {
+        if let Err(failure) = self.settle(connection, retry, 0) {
+            return self.put_back(job, failure);
+        }
+        self.begin_big(job);
+        self.finish_big(connection, retry)
     }
 
     /// Reads answers until at most `left` are due, and their bytes are no more than half of what may be on the way.

@@ -30,19 +30,21 @@ pub(super) fn passwd(member: &mut Member, request: &Request) -> Result<Answer, S
     let hearing =
         Hearing::new(&[PASSWORD_TAKEN, PASSWORD_REFUSED, PASSWORD_FAILED, PASSWORD_UNCERTAIN]).map_err(Cut::from)?;
     mouth.password(&change, &mut member.talk.wire.waiter)?;
-    match answer(member, &hearing)? {
-        Some(PASSWORD_TAKEN) => Ok(Answer::Ok(Fields::words("changed"))),
-        Some(PASSWORD_REFUSED) => {
-            Err(Refusal::new(Code::LoginRefused, "the old password is wrong; nothing was changed").into())
+    let why = match answer(member, &hearing) {
+        Ok(Some(PASSWORD_TAKEN)) => return Ok(Answer::Ok(Fields::words("changed"))),
+        Ok(Some(PASSWORD_REFUSED)) => {
+            return Err(Refusal::new(Code::LoginRefused, "the old password is wrong; nothing was changed").into());
         }
-        Some(PASSWORD_UNCERTAIN) => Err(uncertain("who wrote it down did not come to the end").into()),
-        Some(_) => Err(failed().into()),
-        None => {
-            // An answer that comes yet would be taken for that to another change: this session makes none any more.
-            member.passwords = limits::PASSWORD_CHANGES;
-            Err(uncertain("no answer came in time").into())
-        }
-    }
+        Ok(Some(PASSWORD_UNCERTAIN)) => return Err(uncertain("who wrote it down did not come to the end").into()),
+        Ok(Some(_)) => return Err(failed().into()),
+        Ok(None) => "no answer came in time",
+        // Its farewell would stand where the answer is due, and say that nothing was changed.
+        Err(Cut::Stopping) => "the session ends before an answer came",
+        Err(cut) => return Err(cut.into()),
+    };
+    // An answer that comes yet would be taken for that to another change: this session makes none any more.
+    member.passwords = limits::PASSWORD_CHANGES;
+    Err(uncertain(why).into())
 }
 
 fn failed() -> Trouble {

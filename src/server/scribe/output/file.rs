@@ -2,6 +2,7 @@
 //! (logrotate(8)): a file that no longer stands at its path is written to no more, so that what is compressed is complete.
 
 use crate::proto::limits;
+use crate::sys::ofd;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, FallocateFlags, OFlag, fallocate};
 use nix::unistd::{AccessFlags, faccessat, geteuid};
@@ -13,6 +14,9 @@ use std::time::{Duration, Instant};
 
 /// How long lines wait for whoever put a file away to say that another may be made: logrotate makes one itself if it is told to.
 const PUT_AWAY: Duration = Duration::from_millis(500);
+
+/// How long one's turn to change a file is waited for, which others have for a moment at a time: one that stands still must not stop this one.
+const TURN: Duration = Duration::from_millis(500);
 
 /// Bytes at the end of a file among which the beginning of a torn line is looked for.
 const TAIL: u64 = 128 * 1024;
@@ -104,7 +108,9 @@ impl LineFile {
         if self.open.as_ref().is_some_and(|old| old.id == new.id) {
             return Ok(());
         }
-        if let Some(old) = self.open.replace(new) {
+        if let Some(old) = self.open.replace(new)
+            && let Some(_turn) = Turn::of(&old.file)
+        {
             let _ = old.file.metadata().and_then(|found| old.file.set_len(found.len())); // gives back the room that was taken ahead
         }
         self.take_room()
@@ -147,6 +153,7 @@ impl LineFile {
 
     fn write_out(&mut self) -> Result<(), String> {
         let Some(open) = &self.open else { return Ok(()) };
+        let _turn = Turn::of(&open.file);
         while !self.waiting.is_empty() {
             match (&open.file).write(self.waiting.as_bytes()) {
                 Ok(0) => return Err(self.cannot("write", "nothing was taken")),
@@ -172,6 +179,30 @@ impl LineFile {
 
     fn cannot(&self, what: &str, why: impl std::fmt::Display) -> String {
         format!("cannot {what} {}: {why}", self.path.display())
+    }
+}
+
+/// One's turn to change a file. The scribe of a server that was killed writes its last while the next server starts already: who looked at
+/// the file in the midst of that would take a line for torn that is not, and cut off what comes behind it.
+struct Turn<'a>(&'a File);
+
+impl<'a> Turn<'a> {
+    /// Waits for it; `None` if another keeps it. Where there are no locks everybody has it at once.
+    fn of(file: &'a File) -> Option<Self> {
+        let until = Instant::now() + TURN;
+        while matches!(ofd::try_lock(file, 0), Ok(false)) {
+            if Instant::now() > until {
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Some(Turn(file))
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        ofd::unlock(self.0, 0);
     }
 }
 
@@ -210,7 +241,7 @@ impl Open {
 fn open(path: &Path) -> Result<Open, String> {
     check_directory(path)?;
     let (file, found) = trusted(path, true)?;
-    mend(&file, found.len()).map_err(|why| cannot_open(path, &why))?;
+    mend(&file).map_err(|why| cannot_open(path, &why))?;
     Ok(Open { file, id: id_of(&found), taken: Some(0) })
 }
 
@@ -279,7 +310,9 @@ fn cannot_open(path: &Path, why: &dyn std::fmt::Display) -> String {
 }
 
 /// Takes the beginning of a line away that a crash has left at the end.
-fn mend(mut file: &File, length: u64) -> io::Result<()> {
+fn mend(mut file: &File) -> io::Result<()> {
+    let Some(_turn) = Turn::of(file) else { return Ok(()) };
+    let length = file.metadata()?.len();
     let from = length.saturating_sub(TAIL);
     let mut tail = Vec::new();
     file.seek(SeekFrom::Start(from))?;
@@ -319,6 +352,22 @@ mod tests {
         file.push("c\n");
         file.flush();
         assert_eq!(read(&path), "a\nc\n");
+    }
+
+    #[test]
+    fn a_line_that_another_is_writing_is_not_taken_for_torn() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit");
+        fs::write(&path, "a\nhalf").unwrap();
+        let other = File::options().append(true).open(&path).unwrap();
+        let turn = Turn::of(&other);
+        let opened = open(&path).unwrap();
+        assert_eq!(read(&path), "a\nhalf");
+        (&other).write_all(b" a line\n").unwrap();
+        drop((turn, opened));
+        fs::write(&path, "a\nhalf").unwrap();
+        check(&path).unwrap();
+        assert_eq!(read(&path), "a\n");
     }
 
     #[test]
