@@ -54,10 +54,12 @@ impl Spool {
             let fd = beneath::open(&reserved.uploads, name.as_bytes(), flags, Mode::S_IRUSR | Mode::S_IWUSR)?;
             let spool = Spool { file: Arc::new(fd.into()), name, reserved: reserved.clone() };
             // Another session may have found the file in the instant before it was locked, and taken it for a leftover.
-            if lock(&spool.file) != Lock::Theirs && fstat(&*spool.file)?.st_nlink == 1 {
+            let links = fstat(&*spool.file).map(|stat| stat.st_nlink);
+            if lock(&spool.file) != Lock::Theirs && links == Ok(1) {
                 return Ok(spool);
             }
             spool.unlink();
+            links?;
         }
     }
 
