@@ -94,7 +94,7 @@ pub fn run(mut brief: Brief, stop: StopPipe) -> Ending {
     brief.tally.state(State::Login);
     let Brief { peer, users, limits, .. } = brief;
     let (storage, login_by) = (brief.storage.as_fd(), brief.times.login_by);
-    let stranger = Stranger { talk, peer, users, limits, storage, login_by, asked: None, barred: None };
+    let stranger = Stranger { talk, peer, users, limits, storage, login_by, asked: None, barred: Ok(None) };
     let (mut talk, user, welcome, limits) = match login::admit(stranger, &brief.log, &brief.tally) {
         Ok(admitted) => admitted,
         Err(ending) => return ending,
@@ -235,7 +235,10 @@ fn serve(member: &mut Member) -> Result<(), Cut> {
 fn part(member: &mut Member, cut: &Cut) -> Ending {
     let settled = member.settle();
     if member.unheard {
-        member.talk.farewell(Code::IoError, "the server's audit does not take what was done; tell its operator");
+        // It stands where the answer to what was done would: whoever hears it must not take that for undone.
+        let text =
+            "this may have been done: the server's audit does not take it, and nothing more is done; tell its operator";
+        member.talk.farewell(Code::Uncertain, text);
         return failed(&member.log, "the audit does not take what was done");
     }
     let ending = match cut {

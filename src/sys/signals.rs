@@ -140,6 +140,8 @@ pub const PASSWORD_TAKEN: Signal = Signal::SIGURG;
 pub const PASSWORD_REFUSED: Signal = Signal::SIGWINCH;
 /// It could not be done.
 pub const PASSWORD_FAILED: Signal = Signal::SIGCONT;
+/// It may have been done. Sessions have no children of whom this signal could tell.
+pub const PASSWORD_UNCERTAIN: Signal = Signal::SIGCHLD;
 
 /// Hears which of several signals comes. Makes no descriptor, so that a confined session can have one: whoever listens asks again and
 /// again.
@@ -176,6 +178,13 @@ pub fn set(signal: Signal, handler: SigHandler) -> nix::Result<()> {
     debug_assert!(matches!(handler, SigHandler::SigIgn | SigHandler::SigDfl));
     // SAFETY: no function of ours is installed as a handler.
     unsafe { nix::sys::signal::signal(signal, handler) }.map(drop)
+}
+
+/// A file that grows beyond RLIMIT_FSIZE (setrlimit(2)) is an error of the write, EFBIG, and not the end of the process. To be called at the
+/// beginning of a program.
+pub fn sizes_are_errors() {
+    // Cannot fail: the signal exists, and the handler is none of ours.
+    let _ = set(Signal::SIGXFSZ, SigHandler::SigIgn);
 }
 
 /// Makes every signal do what it does by default, and lets all come: for a program that is about to be executed. It would inherit what is
