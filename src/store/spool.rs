@@ -77,9 +77,9 @@ impl Spool {
         self.name.get(..KEY).unwrap_or_default()
     }
 
-    /// Removes it from the reserved directory; its space goes with the last descriptor.
-    pub(super) fn unlink(&self) {
-        let _ = unlinkat(&self.reserved.uploads, self.name.as_str(), UnlinkatFlags::NoRemoveDir);
+    /// Removes it from the reserved directory; its space goes with the last descriptor. Whether it went: what stays, stays counted.
+    pub(super) fn unlink(&self) -> bool {
+        unlinkat(&self.reserved.uploads, self.name.as_str(), UnlinkatFlags::NoRemoveDir).is_ok()
     }
 }
 

@@ -177,8 +177,8 @@ impl Tree {
     /// Removes an unfinished upload for good.
     pub fn discard(&mut self, staged: Staged, pulse: &mut dyn Pulse) {
         let account = self.lock_account(pulse);
-        staged.spool.unlink();
-        self.settle(account, Weight::one(staged.charged));
+        let gone = staged.spool.unlink();
+        self.settle(account, if gone { Weight::one(staged.charged) } else { Weight::NONE });
     }
 
     /// Removes what earlier attempts at `path` have left and no session holds.

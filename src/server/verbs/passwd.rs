@@ -29,7 +29,10 @@ pub(super) fn passwd(member: &mut Member, request: &Request) -> Result<Answer, S
     member.passwords += 1;
     let hearing =
         Hearing::new(&[PASSWORD_TAKEN, PASSWORD_REFUSED, PASSWORD_FAILED, PASSWORD_UNCERTAIN]).map_err(Cut::from)?;
-    mouth.password(&change, &mut member.talk.wire.waiter)?;
+    match mouth.password(&change, &mut member.talk.wire.waiter) {
+        Err(Cut::Io(_) | Cut::TimedOut) => return Err(failed().into()), // nobody has heard of it
+        said => said?,
+    }
     match answer(member, &hearing)? {
         Some(PASSWORD_TAKEN) => Ok(Answer::Ok(Fields::words("changed"))),
         Some(PASSWORD_REFUSED) => {
