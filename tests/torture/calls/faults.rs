@@ -97,7 +97,8 @@ impl Faults {
         let place = tempfile::Builder::new().prefix("dfos-faults-").tempdir().unwrap();
         std::fs::set_permissions(place.path(), Permissions::from_mode(0o755)).unwrap();
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/torture/calls/faults.c");
-        let built = Command::new("cc").args(["-O1", "-shared", "-fPIC", "-o"]).arg(library(&place)).arg(source).output();
+        let options = ["-O1", "-shared", "-fPIC", "-o"];
+        let built = Command::new("cc").args(options).arg(library(&place)).arg(source).output();
         match built {
             Err(why) => return Err(format!("needs cc: {why}")),
             Ok(output) if !output.status.success() => panic!("{}", String::from_utf8_lossy(&output.stderr)),

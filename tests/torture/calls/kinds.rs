@@ -57,7 +57,14 @@ pub const KINDS: &[Kind] = &[
     Kind { name: "upload-new", scene: Scene::Session, user: COUNTED, before: some, first: warm, act: upload_new },
     Kind { name: "upload-over", scene: Scene::Session, user: COUNTED, before: some, first: warm, act: upload_over },
     Kind { name: "resume", scene: Scene::Session, user: COUNTED, before: some, first: leave_some, act: resume },
-    Kind { name: "resume-anew", scene: Scene::Session, user: COUNTED, before: some, first: leave_less, act: resume_anew },
+    Kind {
+        name: "resume-anew",
+        scene: Scene::Session,
+        user: COUNTED,
+        before: some,
+        first: leave_less,
+        act: resume_anew,
+    },
     Kind { name: "pipeline", scene: Scene::Session, user: COUNTED, before: some, first: warm, act: pipeline },
     Kind { name: "download", scene: Scene::Session, user: COUNTED, before: some, first: warm, act: download },
     Kind { name: "rename", scene: Scene::Session, user: COUNTED, before: some, first: warm, act: rename },
@@ -181,7 +188,9 @@ fn pipeline(visit: &mut Visit) -> Went {
     let contents: Vec<Vec<u8>> = (0..24).map(|n| noise(n + 100, (n as usize * 977) % 3000)).collect();
     let files: Vec<(&str, &[u8])> = names.iter().map(String::as_str).zip(contents.iter().map(Vec::as_slice)).collect();
     visit.uploads(&files)?;
-    visit.change_bit_by_bit("MKDIR a/b/c parents", ["a", "a/b", "a/b/c"].map(|name| (name.into(), Thing::Dir)).into()).map(drop)
+    visit
+        .change_bit_by_bit("MKDIR a/b/c parents", ["a", "a/b", "a/b/c"].map(|name| (name.into(), Thing::Dir)).into())
+        .map(drop)
 }
 
 fn download(visit: &mut Visit) -> Went {
@@ -257,10 +266,10 @@ fn audited(visit: &mut Visit) -> Went {
     visit.log_in(FREE, "secret", false)?;
     let name = format!("f{}", visit.serial);
     visit.upload(&name, b"to be told")?;
-    visit.change(&format!("RENAME {name} {name}-moved"), vec![
-        (name.clone(), Thing::Nothing),
-        (format!("{name}-moved"), Thing::File(b"to be told".to_vec())),
-    ])?;
+    visit.change(
+        &format!("RENAME {name} {name}-moved"),
+        vec![(name.clone(), Thing::Nothing), (format!("{name}-moved"), Thing::File(b"to be told".to_vec()))],
+    )?;
     visit.log_out();
     Some(())
 }

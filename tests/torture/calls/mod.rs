@@ -2,8 +2,8 @@
 //! short. After each the names hold the whole old or the whole new content, the reply was true, nothing is left behind, and the next session
 //! works.
 //!
-//! Which calls a kind makes is learned from a run in which nothing fails. The short run takes some of them by chance; the full run takes for
-//! n = 1, 2, 3 … each, until the run gets through untouched. What was found is repeated by its name alone:
+//! Which calls a kind makes is learned from a run in which nothing fails. The short run has each call of each kind fail once, and some more by
+//! chance; the full run takes for n = 1, 2, 3 … each errno, until the run gets through untouched. What was found is repeated by its name:
 //! `DFOS_TORTURE_CALL=upload-new/fsync dir/2/EIO scripts/torture.sh calls`.
 
 mod after;
@@ -29,6 +29,16 @@ const RUNS_OF_A_SERVER: u64 = 200;
 /// Beyond this the n-th call is like those before.
 const MOST: u32 = 400;
 
+/// What lost something once, and is tried in each run.
+const FOUND: &[&str] = &[
+    "upload-new/fstat file/3/ENOMEM",
+    "pipeline/fstat file/4+/ESTALE",
+    "quota/stat name/6+/EIO",
+    "passwd/send words/1+/ENOMEM",
+    "passwd-helper/statx file/2/ESTALE",
+    "passwd-helper/fsync dir/3/ESTALE",
+];
+
 /// A server with the library in it.
 pub struct House {
     server: Server,
@@ -47,11 +57,18 @@ pub struct Met {
     wrong: Vec<String>,
     /// The answers.
     said: Vec<String>,
+    /// What failed.
+    call: Option<String>,
 }
 
 impl Met {
     fn hit(&self) -> bool {
         self.seen.hits > 0
+    }
+
+    /// Whether the process may have been ended at once.
+    fn may_have_died(&self) -> bool {
+        self.hit() && self.call.as_deref().is_some_and(plausible::may_kill)
     }
 }
 
@@ -99,35 +116,60 @@ impl Stage {
         }
     }
 
-    /// Some of them, by chance: each kind of session, and each call of it, is as likely as any other.
+    /// Some of them: the same in each run, so that no call of any kind of session is left out, and what is left of `times` by chance.
     fn some(&mut self, run: &Run, account: &mut Account) {
-        let mut chance = run.chance(0);
         KINDS.iter().for_each(|kind| self.learn(kind, account));
-        // In turn, so that a server that one kind needs serves several runs.
-        let mut order: Vec<&Kind> = (0..run.times).map(|_| chance.of(KINDS)).collect();
-        order.sort_by_key(|kind| KINDS.iter().position(|known| std::ptr::eq(known, *kind)));
-        for kind in order {
-            let counts: Vec<(String, u32)> = self.untouched[kind.name].seen.counts.clone().into_iter().collect();
-            let counts: Vec<_> = counts.into_iter().filter(|(call, _)| !plausible::faults(call).is_empty()).collect();
-            let (call, count) = chance.of(&counts).clone();
-            let nth = 1 + chance.below(count.min(MOST).into()) as u32;
-            let (call, fault, lasting) = chance.of(&ways(&call)).clone();
-            self.fails(kind, &Failing { call, nth, fault, lasting }, account);
+        for name in FOUND {
+            let (kind, failing) = named(name);
+            self.fails(kind, &failing, account);
         }
+        let mut chosen = self.chosen();
+        if (chosen.len() as u64) > run.times {
+            chosen.clear();
+        }
+        let mut chance = run.chance(0);
+        while (chosen.len() as u64) < run.times {
+            let kind = chance.of(KINDS);
+            let (call, count) = chance.of(&self.calls_of(kind)).clone();
+            let nth = 1 + chance.below(count.into()) as u32;
+            let (call, fault, lasting) = chance.of(&ways(&call)).clone();
+            chosen.push((kind, Failing { call, nth, fault, lasting }));
+        }
+        // In turn, so that a server that one kind needs serves several runs.
+        chosen.sort_by_key(|(kind, _)| KINDS.iter().position(|known| std::ptr::eq(known, *kind)));
+        for (kind, failing) in chosen {
+            self.fails(kind, &failing, account);
+        }
+    }
+
+    /// For each kind of session each call, once: in the midst of its calls, with one fault, of another class from kind to kind.
+    fn chosen(&self) -> Vec<(&'static Kind, Failing)> {
+        let mut chosen = Vec::new();
+        for (turn, kind) in KINDS.iter().enumerate() {
+            for (call, count) in self.calls_of(kind) {
+                let mut ways = ways(&call);
+                ways.sort_by_key(|(_, fault, _)| plausible::class(*fault));
+                ways.dedup_by_key(|(_, fault, _)| plausible::class(*fault));
+                let (call, fault, lasting) = ways[turn % ways.len()].clone();
+                chosen.push((kind, Failing { call, nth: count.div_ceil(2), fault, lasting }));
+            }
+        }
+        chosen
+    }
+
+    /// The calls of a kind of session that can fail, and how often it makes them.
+    fn calls_of(&self, kind: &Kind) -> Vec<(String, u32)> {
+        let counts = self.untouched[kind.name].seen.counts.iter();
+        let counts = counts.filter(|(call, _)| !plausible::faults(call).is_empty());
+        counts.map(|(call, count)| (call.clone(), (*count).min(MOST))).collect()
     }
 
     /// The one that was found.
     fn one_by_name(&mut self, name: &str, account: &mut Account) {
-        let mut words = name.splitn(4, '/');
-        let mut word = || words.next().expect("KIND/CALL/N/FAULT");
-        let (kind, call, nth, fault) = (word(), word().to_owned(), word(), word());
-        let kind = KINDS.iter().find(|known| known.name == kind).expect("a kind of session");
-        let fault = plausible::faults(&call).into_iter().find(|known| known.to_string() == fault).expect("a fault of it");
-        let lasting = nth.ends_with('+');
-        let nth = nth.trim_end_matches('+').parse().expect("a number");
+        let (kind, failing) = named(name);
         self.learn(kind, account);
         println!("  untouched: {:?}", self.untouched[kind.name].seen.counts);
-        self.fails(kind, &Failing { call, nth, fault, lasting }, account);
+        self.fails(kind, &failing, account);
         if let Some(house) = &self.house {
             house.server.log().iter().rev().take(12).rev().for_each(|line| println!("  | {line}"));
         }
@@ -191,7 +233,8 @@ impl Stage {
             Scene::Command => None,
         };
         let seen = self.faults.disarm();
-        let is_cut = failing.is_some_and(|failing| plausible::is_of_connection(&failing.call));
+        let call = failing.map(|failing| failing.call.clone());
+        let is_cut = call.as_deref().is_some_and(|call| plausible::is_of_connection(call) || plausible::may_kill(call));
         let must_go_on = !is_cut && [Scene::Session, Scene::Helper].contains(&kind.scene);
         let session = session.unwrap_or_else(|| self.faults.forked());
         let said = std::mem::take(&mut visit.said);
@@ -199,8 +242,8 @@ impl Stage {
         let descriptors = went.and_then(|()| self::again(&mut visit, kind, session, must_go_on, &mut wrong));
         let names = std::mem::take(&mut visit.names);
         drop(visit);
-        let mut met = Met { seen, descriptors, wrong, said };
-        let looked = after::look(house, kind, &names, &met);
+        let mut met = Met { seen, descriptors, wrong, said, call };
+        let looked = after::look(house, kind, &names, &met, &self.faults);
         met.wrong.extend(looked);
         met
     }
@@ -224,6 +267,18 @@ impl Stage {
         let server = Server::spawn(command, home, &options);
         self.house = Some(House { server, audit, heard: 0, runs: 0, required });
     }
+}
+
+/// What a name means: `upload-new/fsync dir/2/EIO`.
+fn named(name: &str) -> (&'static Kind, Failing) {
+    let mut words = name.splitn(4, '/');
+    let mut word = || words.next().expect("KIND/CALL/N/FAULT");
+    let (kind, call, nth, fault) = (word(), word().to_owned(), word(), word());
+    let kind = KINDS.iter().find(|known| known.name == kind).expect("a kind of session");
+    let fault = plausible::faults(&call).into_iter().find(|known| known.to_string() == fault).expect("a fault of it");
+    let lasting = nth.ends_with('+');
+    let nth = nth.trim_end_matches('+').parse().expect("a number");
+    (kind, Failing { call, nth, fault, lasting })
 }
 
 /// All that can happen to a call.
@@ -296,7 +351,8 @@ fn truth(kind: &Kind, visit: &Visit, went: Went, failing: Option<&Failing>, seen
             wrong.push(format!("the answer was '{refusal}'"));
         }
     }
-    let may_end = kind.scene != Scene::Session || plausible::is_of_connection(&failing.call);
+    let is_cut = plausible::is_of_connection(&failing.call) || plausible::may_kill(&failing.call);
+    let may_end = kind.scene != Scene::Session || is_cut;
     if went.is_none() && visit.refusals.is_empty() && !may_end {
         wrong.push("the session ended without a word".into());
     }

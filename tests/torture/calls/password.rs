@@ -25,7 +25,8 @@ pub fn wrong(server: &Server, met: &Met) -> Vec<String> {
     };
     let (old, new) = (holds("secret"), holds(ANOTHER));
     let changed = met.said.iter().any(|said| said == "OK changed");
-    let is_certain = changed || met.said.iter().any(|said| said.starts_with("ERR ") && !said.starts_with("ERR uncertain"));
+    let is_certain =
+        changed || met.said.iter().any(|said| said.starts_with("ERR ") && !said.starts_with("ERR uncertain"));
     if old == new || is_certain && new != changed {
         wrong.push(format!("after {:?} the old password holds: {old}, the new one: {new}", met.said));
     }

@@ -3,10 +3,14 @@
 use super::faults::Fault;
 use nix::errno::Errno::{self, *};
 
-/// What a disk that fails says of anything: EINTR and ESTALE come from file systems in user space and over the network.
-const DISK: &[Errno] = &[EIO, ENOMEM, EINTR, ESTALE];
-/// What it says besides where more is to be stored.
+/// What a disk that fails says of a look at something: ESTALE comes from file systems over the network.
+const LOOKS: &[Errno] = &[EIO, ENOMEM, ESTALE];
+/// What it says where bytes are read: EINTR comes from file systems in user space.
+const READS: &[Errno] = &[EIO, ENOMEM, EINTR, ESTALE];
+/// What it says besides where a file is to have more, or other, bytes.
 const GROWS: &[Errno] = &[ENOSPC, EDQUOT, EIO, ENOMEM, EINTR, ESTALE];
+/// What it says besides where a directory, or what it knows of a file, is to change.
+const CHANGES: &[Errno] = &[ENOSPC, EDQUOT, EIO, ENOMEM, ESTALE];
 /// Descriptors run out.
 const DESCRIPTORS: &[Errno] = &[EMFILE, ENFILE, ENOMEM];
 const OPENS: &[Errno] = &[EMFILE, ENFILE, EIO, ENOMEM, EINTR, ESTALE];
@@ -19,9 +23,9 @@ const WORDS_OUT: &[Errno] = &[EAGAIN, ENOBUFS, ENOMEM, EINTR];
 
 /// Calls by name and object (faults.c), with what they may fail with, and whether they may move less than they are asked to.
 const CALLS: &[(&str, &[Errno], bool)] = &[
-    ("read file", DISK, true),
-    ("pread file", DISK, true),
-    ("readv file", DISK, false),
+    ("read file", READS, true),
+    ("pread file", READS, true),
+    ("readv file", READS, false),
     ("write file", GROWS, true),
     ("pwrite file", GROWS, true),
     ("writev file", GROWS, false),
@@ -35,7 +39,7 @@ const CALLS: &[(&str, &[Errno], bool)] = &[
     ("write pipe", &[EINTR, EAGAIN], false),
     ("poll few", &[EINTR], false),
     ("poll many", &[EINTR, ENOMEM], false),
-    ("flock try", &[EINTR, ENOLCK, EAGAIN], false),
+    ("flock try", &[ENOLCK, EAGAIN], false),
     ("flock wait", &[EINTR, ENOLCK], false),
     ("fcntl lock", &[EAGAIN, ENOLCK], false),
     ("accept stream", &[EINTR, EAGAIN, ECONNABORTED, EMFILE, ENFILE, ENOMEM, ENOBUFS, EPERM], false),
@@ -49,31 +53,31 @@ const CALLS: &[(&str, &[Errno], bool)] = &[
     ("pipe2 any", DESCRIPTORS, false),
     ("socketpair any", DESCRIPTORS, false),
     ("memfd_create any", DESCRIPTORS, false),
-    ("rename name", GROWS, false),
-    ("link name", GROWS, false),
-    ("mkdir name", GROWS, false),
-    ("unlink name", &[ENOSPC, EIO, ENOMEM, EINTR, ESTALE], false), // a file system that copies on write needs room to remove
+    ("rename name", CHANGES, false),
+    ("link name", CHANGES, false),
+    ("mkdir name", CHANGES, false),
+    ("unlink name", &[ENOSPC, EIO, ENOMEM, ESTALE], false), // a file system that copies on write needs room to remove
     ("fsync file", &[EIO, ENOSPC, EDQUOT, EINTR, ESTALE], false),
     ("fsync dir", &[EIO, ENOSPC, EDQUOT, EINTR, ESTALE], false),
-    ("syncfs file", &[EIO, ENOSPC, EDQUOT, EINTR], false),
-    ("sync_file_range file", &[EIO, ENOSPC, EINTR], false),
+    ("syncfs file", &[EIO, ENOSPC, EDQUOT], false),
+    ("sync_file_range file", &[EIO, ENOSPC, ENOMEM], false),
     ("ftruncate file", &[ENOSPC, EIO, EINTR, ESTALE], false),
     ("fallocate file", &[ENOSPC, EDQUOT, EIO, EINTR, EOPNOTSUPP, ESTALE], false),
-    ("fchmod file", &[ENOSPC, EDQUOT, EIO, EINTR, ESTALE], false),
-    ("fchown file", &[ENOSPC, EDQUOT, EIO, EINTR, ESTALE], false),
-    ("futimens file", &[ENOSPC, EDQUOT, EIO, EINTR, ESTALE], false),
-    ("fsetxattr file", &[ENOSPC, EDQUOT, EIO, ENOMEM, EINTR, EOPNOTSUPP, ESTALE], false),
-    ("fgetxattr file", &[EIO, ENOMEM, EINTR, EOPNOTSUPP, ESTALE], false),
-    ("fstat file", DISK, false),
-    ("fstat dir", DISK, false),
-    ("stat name", DISK, false),
-    ("statx name", DISK, false),
-    ("statx file", DISK, false),
-    ("statx dir", DISK, false),
+    ("fchmod file", CHANGES, false),
+    ("fchown file", CHANGES, false),
+    ("futimens file", CHANGES, false),
+    ("fsetxattr file", &[ENOSPC, EDQUOT, EIO, ENOMEM, EOPNOTSUPP, ESTALE], false),
+    ("fgetxattr file", &[EIO, ENOMEM, EOPNOTSUPP, ESTALE], false),
+    ("fstat file", LOOKS, false),
+    ("fstat dir", LOOKS, false),
+    ("stat name", LOOKS, false),
+    ("statx name", LOOKS, false),
+    ("statx file", LOOKS, false),
+    ("statx dir", LOOKS, false),
     ("statx system", &[ENOMEM], false),
-    ("fstatfs file", DISK, false),
-    ("fstatfs dir", DISK, false),
-    ("getdents64 dir", DISK, false),
+    ("fstatfs file", LOOKS, false),
+    ("fstatfs dir", LOOKS, false),
+    ("getdents64 dir", LOOKS, false),
     ("clone thread", &[EAGAIN], false),
     ("fork process", &[EAGAIN, ENOMEM], false),
     ("mmap memory", &[ENOMEM], false),
@@ -102,6 +106,52 @@ pub fn may_last(call: &str, fault: Fault) -> bool {
 /// Whether a fault is in the connection to the client: then it may end without a word.
 pub fn is_of_connection(call: &str) -> bool {
     ["recv stream", "send stream", "poll few"].contains(&call) || call == "sendfile file"
+}
+
+/// Whether a fault may end the process at once. Memory that the session asks for itself it has by the time that calls count; what is left is
+/// the runtime's own: each thread that it starts gets a page for signals from it, and a thread without one is a panic that nobody
+/// can catch. What was acknowledged is there all the same, and that is looked at.
+pub fn may_kill(call: &str) -> bool {
+    call == "mmap memory"
+}
+
+/// What the runtime says before it ends the process so.
+pub const NO_STACK: &str = "failed to allocate an alternative stack";
+
+/// Whether a fault may keep the account from getting back what is free again: its file or its lock cannot be had, or what a thing weighs that
+/// goes cannot be told. More is then told than there is, and never less, until the next count.
+pub fn may_hold_back(call: &str) -> bool {
+    let of_the_account = ["pread file", "pwrite file", "flock try", "flock wait", "openat2 new"];
+    of_the_account.contains(&call) || call == "stat name" || may_kill(call)
+}
+
+/// Faults that are alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Class {
+    /// There is no room.
+    Full,
+    /// It is broken, or cannot be done there.
+    Broken,
+    /// Not now.
+    Again,
+    /// Descriptors or memory ran out.
+    Scarce,
+    /// The other end has gone.
+    Gone,
+    /// Less than was asked for.
+    Short,
+}
+
+/// Which class a fault belongs to.
+pub fn class(fault: Fault) -> Class {
+    let Fault::Errno(errno) = fault else { return Class::Short };
+    match errno {
+        ENOSPC | EDQUOT => Class::Full,
+        EINTR | EAGAIN => Class::Again,
+        EMFILE | ENFILE | ENOMEM | ENOBUFS => Class::Scarce,
+        ECONNRESET | EPIPE | ETIMEDOUT | ECONNABORTED => Class::Gone,
+        _ => Class::Broken,
+    }
 }
 
 /// Whether a client may be told this code because of a fault.

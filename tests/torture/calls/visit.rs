@@ -131,7 +131,11 @@ impl Visit {
             return None;
         };
         let said = self.judge(answer);
-        if said.is_some() { self.names.done(effect) } else { self.names.doubtful(effect) }
+        if said.is_some() {
+            self.names.done(effect)
+        } else {
+            self.names.doubtful(effect)
+        }
         Some(said)
     }
 
@@ -190,7 +194,8 @@ impl Visit {
             return Some(());
         }
         let offset = field(&ready, "offset").parse::<usize>().unwrap_or(usize::MAX);
-        let is_true = offset == 0 || bytes.get(..offset).is_some_and(|so_far| field(&ready, "sha256") == sha256(so_far));
+        let is_true =
+            offset == 0 || bytes.get(..offset).is_some_and(|so_far| field(&ready, "sha256") == sha256(so_far));
         if !is_true {
             self.lies.push(format!("what is there to resume is not so: '{ready}'"));
         }
