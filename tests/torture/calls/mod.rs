@@ -4,7 +4,7 @@
 //!
 //! Which calls a kind makes is learned from a run in which nothing fails. The short run has each call of each kind fail once, and some more by
 //! chance; the full run takes for n = 1, 2, 3 … each errno, until the run gets through untouched. What was found is repeated by its name:
-//! `DFOS_TORTURE_CALL=upload-new/fsync dir/2/EIO scripts/torture.sh calls`.
+//! `DFOS_TORTURE_CALL='upload-new/fsync dir/2/EIO' scripts/torture.sh calls`; all of a kind of session by `DFOS_TORTURE_CALL=upload-new`.
 
 mod after;
 mod command;
@@ -91,17 +91,19 @@ pub fn run(run: &Run, account: &mut Account) {
         Err(why) => return account.count(&format!("skipped: {why}"), 1),
     };
     let mut stage = Stage { faults, house: None, serial: 0, untouched: BTreeMap::new() };
-    if let Ok(name) = std::env::var("DFOS_TORTURE_CALL") {
-        return stage.one_by_name(&name, account);
+    match std::env::var("DFOS_TORTURE_CALL") {
+        Ok(name) if name.contains('/') => stage.one_by_name(&name, account),
+        Ok(name) => stage.all(run.times, |kind| name.split(',').any(|name| name == kind.name), account),
+        Err(_) if run.full => stage.all(run.times, |_| true, account),
+        Err(_) => stage.some(run, account),
     }
-    if run.full { stage.all(run.times, account) } else { stage.some(run, account) }
 }
 
 impl Stage {
-    /// Each call of each kind, with each fault.
-    fn all(&mut self, times: u64, account: &mut Account) {
+    /// Each call of each kind that is `wanted`, with each fault.
+    fn all(&mut self, times: u64, wanted: impl Fn(&Kind) -> bool, account: &mut Account) {
         let mut left = times;
-        for kind in KINDS {
+        for kind in KINDS.iter().filter(|kind| wanted(kind)) {
             self.learn(kind, account);
             let calls: Vec<String> = self.untouched[kind.name].seen.counts.keys().cloned().collect();
             for (call, fault, lasting) in calls.iter().flat_map(|call| ways(call)) {
