@@ -209,6 +209,9 @@ fn debris(house: &House, kind: &Kind, names: &Names, met: &Met) -> Vec<String> {
     if !met.hit() && !names.certain().iter().any(|name| name == BROKEN) && kind.name != "login-scram" {
         wrong.push(format!("untouched, and there are staged files: {staged:?}"));
     }
+    if met.hit() && met.call.as_deref() == Some("fsync file") {
+        wrong.push(format!("what could not be flushed lies there to be resumed: {staged:?}"));
+    }
     for path in &staged {
         let old = SystemTime::now() - OLD;
         let times = fs::FileTimes::new().set_accessed(old).set_modified(old);

@@ -353,6 +353,13 @@ fn truth(kind: &Kind, visit: &Visit, went: Went, failing: Option<&Failing>, seen
             wrong.push(format!("the answer was '{refusal}'"));
         }
     }
+    // The helper flushes one directory for the decoy and for the password: the second flush does for both.
+    let is_made_good =
+        kind.scene == Scene::Helper && seen.counts.get(&failing.call).is_some_and(|count| *count > failing.nth);
+    let is_told = went.is_none() || !visit.refusals.is_empty() || is_made_good && !failing.lasting;
+    if !is_told && plausible::must_be_told(failing) {
+        wrong.push("a flush failed, and all was acknowledged".into());
+    }
     let is_cut = plausible::is_of_connection(&failing.call) || plausible::may_kill(&failing.call);
     let may_end = kind.scene != Scene::Session || is_cut;
     if went.is_none() && visit.refusals.is_empty() && !may_end {

@@ -1,6 +1,6 @@
 //! What can really happen to each call, and what a client may be told of it.
 
-use super::faults::Fault;
+use super::faults::{Failing, Fault};
 use nix::errno::Errno::{self, *};
 
 /// What a disk that fails says of a look at something: ESTALE comes from file systems over the network.
@@ -123,6 +123,11 @@ pub const NO_STACK: &str = "failed to allocate an alternative stack";
 pub fn may_hold_back(call: &str) -> bool {
     let of_the_account = ["pread file", "pwrite file", "flock try", "flock wait", "openat2 new"];
     of_the_account.contains(&call) || call == "stat name" || may_kill(call)
+}
+
+/// Whether somebody must hear of a fault: of a flush that failed nothing is seen until the power is cut.
+pub fn must_be_told(failing: &Failing) -> bool {
+    ["fsync file", "fsync dir"].contains(&&*failing.call) && failing.fault != Fault::Errno(EINTR)
 }
 
 /// Faults that are alike.
