@@ -185,11 +185,11 @@ ssize_t sendfile64(int to, int from, off64_t *at, size_t count) { SHORTEN("sendf
 
 /* What waits. */
 
-/* From some thirty on the kernel needs memory for them; the listener may have so many, the others never. */
-static const char *how_many(nfds_t count) { return count > 3 ? "many" : "few"; }
-int poll(struct pollfd *fds, nfds_t count, int patience) { FAIL_AT("poll", how_many(count), NULL, NULL) return real_poll(fds, count, patience); }
+/* From some thirty on the kernel needs memory for what is waited for. The listener may have so many, and is known by having more than a
+ * session ever has: its client and its signals. The scribe, which calls poll, never has. */
+int poll(struct pollfd *fds, nfds_t count, int patience) { FAIL_AT("poll", "few", NULL, NULL) return real_poll(fds, count, patience); }
 int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *patience, const sigset_t *mask) {
-    FAIL_AT("poll", how_many(count), NULL, NULL)
+    FAIL_AT("poll", count > 2 ? "many" : "few", NULL, NULL)
     return real_ppoll(fds, count, patience, mask);
 }
 int flock(int fd, int how) {

@@ -34,6 +34,8 @@ const FOUND: &[&str] = &[
     "upload-new/fstat file/3/ENOMEM",
     "pipeline/fstat file/4+/ESTALE",
     "quota/stat name/6+/EIO",
+    "download/fstat file/2/EIO",
+    "download/fstat file/10/ENOMEM",
     "passwd-helper/statx file/2/ESTALE",
     "passwd-helper/fsync dir/3/ESTALE",
 ];
