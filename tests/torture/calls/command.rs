@@ -17,7 +17,7 @@ pub fn meet(faults: &Faults, failing: Option<&Failing>) -> Met {
     let mut command = Command::new(binary());
     command.args(["user", "add", "bob", "--password-stdin", "--config", "none", "--users"]).arg(&users);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    faults.from_start(&mut command);
+    faults.preload_counting(&mut command);
     faults.arm(Whose::NextStarted, failing);
     let mut child = command.spawn().unwrap();
     let _ = child.stdin.take().unwrap().write_all(b"builder\n");

@@ -13,7 +13,7 @@ pub enum Whose {
     Process(i32),
     /// Those of the next that the server forks.
     NextForked,
-    /// Those of a program that is started with [`Faults::from_start`].
+    /// Those of a program that is started with [`Faults::preload_counting`].
     NextStarted,
 }
 
@@ -116,13 +116,13 @@ impl Faults {
     }
 
     /// Has a program that this command starts run with the library.
-    pub fn into_command(&self, command: &mut Command) {
+    pub fn preload(&self, command: &mut Command) {
         command.env("LD_PRELOAD", library(&self.place)).env("DFOS_FAULTS", self.place.path().join("control"));
     }
 
     /// The same; its calls count from its first on, if they are armed so.
-    pub fn from_start(&self, command: &mut Command) {
-        self.into_command(command);
+    pub fn preload_counting(&self, command: &mut Command) {
+        self.preload(command);
         command.env("DFOS_FAULTS_FROM_START", "1");
     }
 

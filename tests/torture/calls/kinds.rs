@@ -169,7 +169,10 @@ fn upload_over(visit: &mut Visit) -> Went {
     visit.heard(&[("other", &bytes)], &[])?;
     visit.send("UPLOAD old size=100 new\n")?;
     visit.send(body_bytes(&bytes))?;
-    visit.heard(&[("old", &bytes)], &["exists"])
+    visit.heard(&[("old", &bytes)], &["exists"])?;
+    let end = format!("END sha256={}\n", "0".repeat(64));
+    visit.send([b"UPLOAD torn\n", &*pieces(&bytes), end.as_bytes()].concat())?;
+    visit.heard(&[("torn", &bytes)], &["checksum-mismatch"])
 }
 
 fn resume(visit: &mut Visit) -> Went {

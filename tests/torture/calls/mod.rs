@@ -33,6 +33,7 @@ const MOST: u32 = 400;
 const FOUND: &[&str] = &[
     "upload-new/fstat file/3/ENOMEM",
     "pipeline/fstat file/4+/ESTALE",
+    "upload-over/unlink name/1/EIO",
     "quota/stat name/6+/EIO",
     "download/fstat file/2/EIO",
     "download/fstat file/10/ENOMEM",
@@ -267,7 +268,7 @@ impl Stage {
         }
         give(home.path());
         let mut command = command(home.path(), &options);
-        self.faults.into_command(&mut command);
+        self.faults.preload(&mut command);
         let server = Server::spawn(command, home, &options);
         self.house = Some(House { server, audit, heard: 0, runs: 0, required });
     }
