@@ -53,6 +53,8 @@ use upgrade::Upgrade;
 
 /// How long accepting rests when there are no descriptors or processes to be had.
 const REST: Duration = Duration::from_millis(200);
+/// How long the listener does nothing at all when the kernel has no memory for the list of what it waits for.
+const NO_MEMORY: Duration = Duration::from_millis(20);
 /// What a process has become when [`Listener::run`] returns.
 pub enum Role {
     /// The listener, at its end: whether it was the controlled one.
@@ -342,6 +344,11 @@ impl Listener {
         fds.extend(self.desk.poll_fds());
         match ppoll(&mut fds, left, None) {
             Err(Errno::EINTR) => return Ok(Vec::new()),
+            Err(Errno::ENOMEM) => {
+                self.rest("cannot wait for clients: the kernel has no memory");
+                std::thread::sleep(NO_MEMORY);
+                return Ok(Vec::new());
+            }
             other => other?,
         };
         let is_ready = |fd: &PollFd| fd.any().unwrap_or(false);

@@ -93,10 +93,12 @@ fn draft(dir: &OwnedFd) -> io::Result<(File, String)> {
         let name = format!("{DRAFT}{}", hex::encode(random));
         let file = File::from(beneath::open(dir.as_fd(), name.as_bytes(), flags, Mode::S_IRUSR | Mode::S_IWUSR)?);
         // Another helper may have found it in the instant before it was locked, and taken it for one that was left.
-        if !matches!(file.try_lock(), Err(TryLockError::WouldBlock)) && file.metadata()?.nlink() == 1 {
+        let links = file.metadata().map(|meta| meta.nlink());
+        if !matches!(file.try_lock(), Err(TryLockError::WouldBlock)) && matches!(links, Ok(1)) {
             return Ok((file, name));
         }
         let _ = unlinkat(dir, name.as_str(), UnlinkatFlags::NoRemoveDir);
+        links?;
     }
 }
 

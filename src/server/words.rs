@@ -13,10 +13,14 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, setsoc
 use nix::unistd::Pid;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 use zeroize::Zeroizing;
 
 /// The longest word: `P`, the longest verifier, a space and a proof. What is cut off of a longer record makes it none.
 const LONGEST: usize = 320;
+
+/// When saying something is tried again for which the kernel had no memory.
+const AGAIN: Duration = Duration::from_millis(20);
 
 /// What is said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +74,8 @@ impl Mouth {
                 Ok(_) => return Ok(()),
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => drop(waiter.wait(self.0.as_fd(), PollFlags::POLLOUT, until)?),
+                // Short of memory for a moment.
+                Err(Errno::ENOBUFS | Errno::ENOMEM) if !until.is_over() => waiter.sleep(AGAIN)?,
                 Err(error) => return Err(error.into()),
             }
         }

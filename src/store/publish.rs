@@ -35,8 +35,8 @@ impl Tree {
                 Ok(replaced) => freed += *replaced + Weight::bytes(complete.charged.saturating_sub(complete.size)),
                 Err(_) => {
                     // A file whose flush failed is never resumed: the kernel takes its pages for clean now.
-                    complete.spool.unlink();
-                    freed += Weight::one(complete.charged);
+                    let gone = complete.spool.unlink();
+                    freed += if gone { Weight::one(complete.charged) } else { Weight::NONE };
                 }
             }
             results.push(result.map(drop));

@@ -246,8 +246,14 @@ impl Tree {
         if let Some(usage) = locked.usage.filter(is_fresh) {
             return Ok(usage);
         }
-        let epoch = locked.usage.map_or(0, |usage| usage.epoch) + 1;
-        let usage = Usage { used: self.count(pulse)?, counted: now(), epoch };
+        let used = match (self.count(pulse), locked.usage) {
+            // What part of the disk does not let itself be looked at keeps nobody from storing more.
+            (Err(Trouble::Refused { .. }), Some(usage)) if age == STALE => return Ok(usage),
+            (count, _) => count?,
+        };
+        // Never a number that was there before, also where that could not be read: somebody may be about to give back by it.
+        let epoch = locked.usage.map_or_else(now, |usage| usage.epoch + 1);
+        let usage = Usage { used, counted: now(), epoch };
         usage.write(&locked.file)?;
         locked.usage = Some(usage);
         Ok(usage)
@@ -265,32 +271,47 @@ impl Tree {
                 }
                 continue;
             }
-            let Ok(meta) = meta_at(walk.dir()?, &name) else { continue };
+            let Some(meta) = in_reach(meta_at(walk.dir()?, &name).map_err(Trouble::from))? else { continue };
             match meta.kind {
                 EntryKind::Dir if name == limits::RESERVED.as_bytes() => {
                     total += trash::weigh(walk.dir()?, pulse)?;
                     continue;
                 }
-                EntryKind::Dir => drop(walk.enter(&name)),
+                EntryKind::Dir => drop(in_reach(walk.enter(&name))?),
                 EntryKind::File => total.bytes = total.bytes.saturating_add(meta.size),
                 _ => {}
             }
             total.files += 1;
         }
         for reserved in &self.reserved {
-            leftover::each(reserved, |name| total += Weight::one(staged_bytes(reserved, name)))?;
+            let mut failed = Ok(());
+            leftover::each(reserved, |name| match staged_bytes(reserved, name) {
+                Ok(bytes) => total += Weight::one(bytes),
+                Err(why) => failed = Err(why),
+            })?;
+            failed?;
         }
         Ok(total)
     }
 }
 
+/// What of a count that looked at something: nothing, where that has gone meanwhile or the operator keeps it from the server. Any other
+/// failure is one of the whole count: what it left out, the user could store once more.
+pub(super) fn in_reach<T>(found: Result<T>) -> Result<Option<T>> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(why) if [Code::NotFound, Code::NotDirectory, Code::BadPath, Code::Denied].contains(&why.code()) => Ok(None),
+        Err(why) => Err(why),
+    }
+}
+
 /// What a staged file counts: its bytes, or what was reserved for it while its writer lives.
-fn staged_bytes(reserved: &Reserved, name: &[u8]) -> u64 {
-    let Ok(fd) = beneath::open(&reserved.uploads, name, OFlag::O_RDONLY, Mode::empty()) else { return 0 };
-    let file = File::from(fd);
-    let size = file.metadata().map_or(0, |meta| meta.len());
-    match file.try_lock_shared() {
+fn staged_bytes(reserved: &Reserved, name: &[u8]) -> Result<u64> {
+    let fd = beneath::open(&reserved.uploads, name, OFlag::O_RDONLY, Mode::empty()).map_err(Trouble::from);
+    let Some(file) = in_reach(fd)?.map(File::from) else { return Ok(0) };
+    let size = file.metadata()?.len();
+    Ok(match file.try_lock_shared() {
         Err(TryLockError::WouldBlock) => spool::announced(name).unwrap_or(0).max(size),
         _ => size,
-    }
+    })
 }

@@ -6,6 +6,7 @@ use crate::proto::{Code, Digest, EntryKind, RemotePath};
 use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{Mode, fstat, fstatat};
 use std::fs::File;
+use std::io;
 use std::os::fd::AsFd;
 
 /// A regular file, open for reading. It keeps the content it was opened with, whatever takes its name meanwhile.
@@ -20,12 +21,10 @@ pub struct Reading {
 
 impl Reading {
     /// Whether the file is still what it was when it was opened. (Not by its ctime: a rename over its name changes that,
-    /// and not the content.)
-    pub fn is_unchanged(&self) -> bool {
-        fstat(&self.file).is_ok_and(|stat| {
-            let now = Meta::from(stat);
-            (now.size, now.mtime) == (self.meta.size, self.meta.mtime)
-        })
+    /// and not the content.) An error where the disk does not tell.
+    pub fn is_unchanged(&self) -> io::Result<bool> {
+        let now = Meta::from(fstat(&self.file)?);
+        Ok((now.size, now.mtime) == (self.meta.size, self.meta.mtime))
     }
 
     /// The digest kept with the file, if it still belongs to this content.
@@ -35,7 +34,7 @@ impl Reading {
 
     /// Keeps `digest` with the file, if it has not changed since it was opened.
     pub fn keep_digest(&self, digest: Digest) {
-        if self.keeps && self.is_unchanged() {
+        if self.keeps && self.is_unchanged().unwrap_or(false) {
             digest::keep(self.file.as_fd(), &self.meta, digest);
         }
     }

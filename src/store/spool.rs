@@ -54,10 +54,12 @@ impl Spool {
             let fd = beneath::open(&reserved.uploads, name.as_bytes(), flags, Mode::S_IRUSR | Mode::S_IWUSR)?;
             let spool = Spool { file: Arc::new(fd.into()), name, reserved: reserved.clone() };
             // Another session may have found the file in the instant before it was locked, and taken it for a leftover.
-            if lock(&spool.file) != Lock::Theirs && fstat(&*spool.file)?.st_nlink == 1 {
+            let links = fstat(&*spool.file).map(|stat| stat.st_nlink);
+            if lock(&spool.file) != Lock::Theirs && links == Ok(1) {
                 return Ok(spool);
             }
             spool.unlink();
+            links?;
         }
     }
 
@@ -75,9 +77,9 @@ impl Spool {
         self.name.get(..KEY).unwrap_or_default()
     }
 
-    /// Removes it from the reserved directory; its space goes with the last descriptor.
-    pub(super) fn unlink(&self) {
-        let _ = unlinkat(&self.reserved.uploads, self.name.as_str(), UnlinkatFlags::NoRemoveDir);
+    /// Removes it from the reserved directory; its space goes with the last descriptor. Whether it went: what stays, stays counted.
+    pub(super) fn unlink(&self) -> bool {
+        unlinkat(&self.reserved.uploads, self.name.as_str(), UnlinkatFlags::NoRemoveDir).is_ok()
     }
 }
 

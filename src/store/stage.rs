@@ -177,8 +177,8 @@ impl Tree {
     /// Removes an unfinished upload for good.
     pub fn discard(&mut self, staged: Staged, pulse: &mut dyn Pulse) {
         let account = self.lock_account(pulse);
-        staged.spool.unlink();
-        self.settle(account, Weight::one(staged.charged));
+        let gone = staged.spool.unlink();
+        self.settle(account, if gone { Weight::one(staged.charged) } else { Weight::NONE });
     }
 
     /// Removes what earlier attempts at `path` have left and no session holds.
@@ -434,6 +434,41 @@ mod tests {
         assert_eq!(staged.written(), 0);
         publish(&mut tree, staged, b"uvwxyz").unwrap();
         assert_eq!(std::fs::read(home.path("published")).unwrap(), b"abc");
+    }
+
+    #[test]
+    fn an_account_that_could_not_be_read_is_counted_under_a_number_that_nobody_has() {
+        let home = Home::new(Some(100));
+        let mut tree = home.tree();
+        tree.account(&mut Patient).unwrap();
+        std::fs::write(home.path(".dfos/usage"), "damaged").unwrap();
+        tree.account(&mut Patient).unwrap();
+        // Before it was damaged it may have been counted any number of times: what another session remembers must not be that again.
+        assert!(tree.account_epoch().unwrap() > 1_000_000_000);
+    }
+
+    #[test]
+    fn what_a_disk_does_not_show_fails_a_count_and_what_has_gone_does_not() {
+        use crate::store::quota::in_reach;
+        let outcome = |errno: Errno| in_reach::<()>(Err(errno.into())).map_err(|why| why.code());
+        for gone in [Errno::ENOENT, Errno::ENOTDIR, Errno::ELOOP, Errno::EACCES] {
+            assert_eq!(outcome(gone), Ok(None));
+        }
+        for failed in [Errno::EIO, Errno::ENOMEM, Errno::EMFILE, Errno::ESTALE] {
+            assert!(outcome(failed).is_err(), "{failed}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_removed_stays_in_the_account() {
+        let home = Home::new(Some(100));
+        let mut tree = home.tree();
+        let staged = tree.stage(wanted("f", Some(60)), &mut Patient).unwrap();
+        let (name, uploads) = (staged.spool.name.clone(), home.path(".dfos/uploads"));
+        std::fs::remove_file(uploads.join(&name)).unwrap();
+        std::fs::create_dir(uploads.join(&name)).unwrap(); // which unlink(2) does not remove
+        tree.discard(staged, &mut Patient);
+        assert_eq!(tree.account(&mut Patient).unwrap().used, Weight::one(60));
     }
 
     #[test]

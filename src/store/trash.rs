@@ -16,6 +16,7 @@ pub use list::TrashListing;
 use self::note::Note;
 use super::meta::meta_at;
 use super::names::flush;
+use super::quota::in_reach;
 use super::reserved::own_dir;
 use super::walk::Walk;
 use super::{Pulse, Result, Tree, Trouble, Weight, beneath};
@@ -63,7 +64,8 @@ fn now() -> u64 {
 /// What the trash takes of an account, of the mount at whose top the directory `top` is. Notes are the server's own.
 pub(super) fn weigh(top: BorrowedFd, pulse: &mut dyn Pulse) -> Result<Weight> {
     let place = format!("{}/{TRASH}", limits::RESERVED);
-    let Ok(bin) = beneath::open_dir(top, place.as_bytes()) else { return Ok(Weight::NONE) };
+    let bin = in_reach(beneath::open_dir(top, place.as_bytes()).map_err(Trouble::from))?;
+    let Some(bin) = bin else { return Ok(Weight::NONE) };
     let (mut walk, mut total, mut name) = (Walk::new(bin)?, Weight::NONE, Vec::new());
     loop {
         pulse.check()?;
@@ -76,10 +78,10 @@ pub(super) fn weigh(top: BorrowedFd, pulse: &mut dyn Pulse) -> Result<Weight> {
         if walk.depth() == 0 && note::is_of(&name).is_some() {
             continue;
         }
-        let Ok(meta) = meta_at(walk.dir()?, &name) else { continue };
+        let Some(meta) = in_reach(meta_at(walk.dir()?, &name).map_err(Trouble::from))? else { continue };
         total += Weight::one(if meta.kind == EntryKind::File { meta.size } else { 0 });
         if meta.kind == EntryKind::Dir {
-            let _ = walk.enter(&name);
+            in_reach(walk.enter(&name))?;
         }
     }
 }

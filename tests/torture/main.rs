@@ -3,6 +3,7 @@
 //! Each part is one class of faults, in a file of its own. What is random comes from a seed that is printed; with the same seed a part
 //! does the same again, as far as the machine allows.
 
+mod calls;
 mod client;
 #[path = "../common/mod.rs"]
 mod common;
@@ -31,6 +32,7 @@ struct Part {
 const PARTS: &[Part] = &[
     Part { name: "kills", what: "processes killed at any moment under load", times: [150, 2000], run: kills::run },
     Part { name: "client", what: "the client killed or cut off in put and get", times: [80, 2000], run: client::run },
+    Part { name: "calls", what: "every call fails once", times: [400, 1_000_000], run: calls::run },
 ];
 
 const USAGE: &str = "usage: torture [--full] [--times N] [--seed N] [--record FILE] [PART...]";

@@ -10,7 +10,7 @@ pub(super) fn digest(member: &mut Member, request: &Request, action: &mut Action
     let path = request.path(0)?;
     let reading = member.tree.read(&path)?;
     let digest = store_digest::compute(&reading.file, reading.meta.size, &mut member.talk)?;
-    if !reading.is_unchanged() {
+    if !reading.is_unchanged().map_err(Trouble::from)? {
         return Err(Trouble::new(Code::Changed, "the file changed while it was read; ask again").into());
     }
     reading.keep_digest(digest);

@@ -166,9 +166,9 @@ fn send(member: &mut Member, reading: &Reading, range: &Range, mut sum: Sum, act
 
 /// The end of a body that has gone out whole, if it is the file's content still.
 fn whole(reading: &Reading, sum: Sum, last: u64) -> Sent {
-    match sum.finish() {
-        Ok(digest) if reading.is_unchanged() => Sent::Whole(digest),
-        Ok(_) => Sent::Broken(Code::Changed, last, CHANGED),
+    match sum.finish().and_then(|digest| Ok((digest, reading.is_unchanged()?))) {
+        Ok((digest, true)) => Sent::Whole(digest),
+        Ok((_, false)) => Sent::Broken(Code::Changed, last, CHANGED),
         Err(error) => broken(&error, last),
     }
 }

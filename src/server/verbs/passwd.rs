@@ -29,7 +29,10 @@ pub(super) fn passwd(member: &mut Member, request: &Request) -> Result<Answer, S
     member.passwords += 1;
     let hearing =
         Hearing::new(&[PASSWORD_TAKEN, PASSWORD_REFUSED, PASSWORD_FAILED, PASSWORD_UNCERTAIN]).map_err(Cut::from)?;
-    mouth.password(&change, &mut member.talk.wire.waiter)?;
+    match mouth.password(&change, &mut member.talk.wire.waiter) {
+        Err(Cut::Io(_) | Cut::TimedOut) => return Err(failed().into()), // nobody has heard of it
+        said => said?,
+    }
     let why = match answer(member, &hearing) {
         Ok(Some(PASSWORD_TAKEN)) => return Ok(Answer::Ok(Fields::words("changed"))),
         Ok(Some(PASSWORD_REFUSED)) => {
