@@ -3,11 +3,13 @@
 //! Each part is one class of faults, in a file of its own. What is random comes from a seed that is printed; with the same seed a part
 //! does the same again, as far as the machine allows.
 
+mod command;
 #[path = "../common/mod.rs"]
 mod common;
 mod journal;
 mod kills;
 mod load;
+mod network;
 mod run;
 
 use run::{Account, Run};
@@ -26,8 +28,10 @@ struct Part {
 }
 
 /// All of them, in the order in which they are run.
-const PARTS: &[Part] =
-    &[Part { name: "kills", what: "processes killed at any moment under load", times: [40, 2000], run: kills::run }];
+const PARTS: &[Part] = &[
+    Part { name: "kills", what: "processes killed at any moment under load", times: [40, 2000], run: kills::run },
+    Part { name: "network", what: "weather, cuts, black holes and moves on the way", times: [12, 240], run: network::run },
+];
 
 const USAGE: &str = "usage: torture [--full] [--times N] [--seed N] [--record FILE] [PART...]";
 
