@@ -2,6 +2,8 @@
 //! holes in each phase, an address that changes. Transfers end well or are resumed, nobody waits longer than the documents say, and the
 //! server gets rid of who is gone.
 
+mod cuts;
+mod holes;
 mod link;
 mod packet;
 mod place;
@@ -9,6 +11,7 @@ mod scene;
 mod weather;
 
 use super::run::{Account, Run};
+use holes::{Hole, Left};
 use scene::Notes;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
@@ -21,11 +24,27 @@ pub fn run(run: &Run, account: &mut Account) {
     if let Some(why) = scene::impossible() {
         return account.count(&format!("skipped: {why}"), 1);
     }
-    let mut tries: Vec<Try> = Vec::new();
+    let mut tries: Vec<Try> = vec![Box::new(|run, notes| cuts::at_rest(run, notes, 0))];
+    for (number, cut) in cuts::all(run).into_iter().enumerate() {
+        tries.push(Box::new(move |run, notes| cuts::make(run, notes, number as u64, cut)));
+    }
+    for (number, (hole, left)) in holes(run).into_iter().enumerate() {
+        tries.push(Box::new(move |run, notes| holes::fall(run, notes, number as u64, &hole, left)));
+    }
     for number in 0..run.times as usize {
         tries.push(Box::new(move |run, notes| weather::journey(run, notes, number)));
     }
-    all_at_once(run, account, tries, 16);
+    all_at_once(run, account, tries, 24);
+}
+
+/// In a short run each of the two is gone only in some phases.
+fn holes(run: &Run) -> Vec<(Hole, Left)> {
+    let mut holes: Vec<_> = holes::all(run).into_iter().map(|hole| (hole, Left::Both)).collect();
+    for left in [Left::Server, Left::Client] {
+        let some = holes::all(run).into_iter().enumerate().filter(|(at, _)| run.full || at % 5 == 3);
+        holes.extend(some.map(|(_, hole)| (hole, left)));
+    }
+    holes
 }
 
 /// Most tries only wait: so many run at a time.

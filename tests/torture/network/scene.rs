@@ -89,7 +89,7 @@ impl<'a> Scene<'a> {
         let options = [&["--listen", &tls, "--listen", &plain, "--allow-plaintext"], options].concat();
         let home = home();
         if alone {
-            std::fs::write(home.path().join("user_limits.toml"), "[users.alice]\nsessions = 1\n").unwrap();
+            std::fs::write(home.path().join("user_limits.toml"), "[alice]\nsessions = 1\n").unwrap();
         }
         let server = there.inside(|| Server::start_in(home, &options));
         let dir = tempfile::Builder::new().prefix("dfos-test-").tempdir().unwrap();
@@ -132,7 +132,7 @@ impl<'a> Scene<'a> {
     pub fn login(&self) -> super::super::common::Raw {
         self.here.inside(|| {
             let mut raw = super::super::common::Raw::connect(self.server.address());
-            raw.login("alice");
+            raw.scram("alice", "secret").unwrap();
             raw
         })
     }

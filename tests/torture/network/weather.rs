@@ -48,11 +48,6 @@ const fn ms(count: u64) -> Duration {
     Duration::from_millis(count)
 }
 
-/// How many weathers there are.
-pub fn kinds() -> usize {
-    WEATHERS.len()
-}
-
 /// A tree goes up and comes down again in the weather of this number.
 pub fn journey(run: &Run, notes: &Notes, number: usize) {
     let (what, size, weather) = WEATHERS[number % WEATHERS.len()];
