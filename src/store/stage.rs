@@ -175,19 +175,20 @@ impl Tree {
     }
 
     /// Leaves an unfinished upload to be resumed; leftovers of the same target that have less go. If its name has been given to another
-    /// file since it began, it goes too: its client has come back and done it, while this session did not yet know that it had gone.
+    /// file since it began, it goes itself, and nothing else: its client has come back and done it, while this session did not yet know
+    /// that it had gone, and what has been left since is of a later upload.
     pub fn keep(&mut self, staged: Staged, pulse: &mut dyn Pulse) {
         if staged.written == 0 {
             return self.discard(staged, pulse);
         }
         let account = self.lock_account(pulse);
-        let mine = staged.spool.name.as_bytes();
+        let mine = (staged.written, staged.spool.name.as_bytes());
         // Let go of first: from here on either who publishes the path finds it free and takes it away, or it is seen here.
         let _ = staged.spool.file.unlock();
         let outdated = staged.is_outdated();
-        let freed = leftover::remove_of(&staged.spool.reserved, staged.spool.key(), |name, size| {
-            if name == mine { outdated } else { size <= staged.written }
-        });
+        // Of two that are let go of at the same moment and have the same length, the names decide, so that one stays.
+        let goes = |name: &[u8], size| if outdated { name == mine.1 } else { (size, name) < mine };
+        let freed = leftover::remove_of(&staged.spool.reserved, staged.spool.key(), goes);
         self.settle(account, freed + Weight::bytes(staged.charged.saturating_sub(staged.written)));
     }
 
@@ -443,6 +444,40 @@ mod tests {
         publish(&mut two, staged, b"DEF").unwrap();
         publish(&mut one, held, b"def").unwrap();
         assert_eq!(std::fs::read(home.path("f")).unwrap(), b"abcdef");
+    }
+
+    /// An upload of `f` that has these bytes so far, and is to have six.
+    fn begun(tree: &mut Tree, bytes: &[u8]) -> Staged {
+        let mut staged = tree.stage(wanted("f", Some(6)), &mut Patient).unwrap();
+        staged.write(tree, bytes, &mut Patient).unwrap();
+        staged
+    }
+
+    #[test]
+    fn of_two_attempts_that_break_off_at_the_same_moment_with_the_same_bytes_one_stays() {
+        for _ in 0..8 {
+            let home = Home::new(None); // without an account, whose lock would have them take turns
+            let (mut one, mut two) = (home.tree(), home.tree());
+            let (first, second) = (begun(&mut one, b"abc"), begun(&mut two, b"abc"));
+            second.spool.file.unlock().unwrap(); // its session has come so far
+            one.keep(first, &mut Patient);
+            two.keep(second, &mut Patient);
+            assert_eq!(home.staged(), 1);
+        }
+    }
+
+    #[test]
+    fn an_attempt_that_was_done_over_again_goes_alone_and_its_account_gets_all_back() {
+        let home = Home::new(Some(100));
+        let (mut late, mut tree) = (home.tree(), home.tree());
+        let old = begun(&mut late, b"abc");
+        let whole = tree.stage(wanted("f", Some(6)), &mut Patient).unwrap();
+        publish(&mut tree, whole, b"abcdef").unwrap();
+        let later = begun(&mut tree, b"A");
+        tree.keep(later, &mut Patient);
+        late.keep(old, &mut Patient);
+        assert_eq!(home.tree().stage_again(wanted("f", Some(6)), &mut Patient).unwrap().written(), 1);
+        assert_eq!(tree.account(&mut Patient).unwrap().used.bytes, 6 + 6, "what stands, and what is being resumed");
     }
 
     #[test]
