@@ -334,7 +334,11 @@ impl Connection {
             Cut::Stopping => interrupted(),
             Cut::Line(why) => self.broken(why),
             Cut::Protocol => self.broken("the server does not keep to the protocol"),
-            Cut::Tls(why) => Failure::new(Exit::Identity, format!("the encrypted connection failed: {why}")),
+            // Nothing of it was believed, and the next connection is checked like the first.
+            Cut::Tls(why) => {
+                let text = format!("the encrypted connection was damaged on the way: {why}");
+                Failure::passing(Exit::Integrity, text)
+            }
             Cut::Io(why) => Failure::passing(Exit::Connect, format!("the connection failed: {why}")),
         }
     }
