@@ -14,7 +14,7 @@ use crate::net::tls::Tls;
 use crate::net::tls::verify::Verifier;
 use crate::net::wire::Filled;
 use crate::net::{Address, Cut, Intake, Side, Until, Wire};
-use crate::proto::{Answer, Code};
+use crate::proto::{Answer, Code, Digest, RemotePath};
 use nix::sys::socket::{setsockopt, sockopt};
 use std::fmt::Display;
 use std::io::{self, ErrorKind};
@@ -180,6 +180,14 @@ impl Connection {
             }
         }
         Ok(())
+    }
+
+    /// Adds the end of a body that is to have this digest and this name: in plain text nothing else guards the name on its way.
+    pub fn queue_end(&mut self, digest: Digest, path: &RemotePath) {
+        match self.wire.tls() {
+            Some(_) => self.queue(format_args!("END sha256={digest}")),
+            None => self.queue(format_args!("END sha256={digest} path={path}")),
+        }
     }
 
     /// Sends what is queued once there is enough of it.

@@ -229,6 +229,11 @@ impl Staged {
         now.is_some_and(|now| self.before.as_ref().map(identity) != Some(identity(&now)))
     }
 
+    /// The name that it is to have.
+    pub fn path(&self) -> &RemotePath {
+        &self.wanted.path
+    }
+
     /// Bytes there are so far, those of an earlier attempt included.
     pub fn written(&self) -> u64 {
         self.written

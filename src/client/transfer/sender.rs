@@ -224,7 +224,7 @@ impl<'a> Sender<'a> {
         let digest = Digest(Sha256::digest(&content).into());
         connection.queue(format_args!("UPLOAD {} size={size} mtime={}{}", job.remote, source.mtime(), job.flag()));
         connection.queue_body(&content)?;
-        connection.queue(format_args!("END sha256={digest}"));
+        connection.queue_end(digest, &job.remote);
         self.ahead += size;
         self.sent.push_back(Sent { job, content: Some((size, digest)), ready: false });
         Ok(())
