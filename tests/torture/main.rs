@@ -6,6 +6,7 @@
 mod command;
 #[path = "../common/mod.rs"]
 mod common;
+mod flips;
 mod journal;
 mod kills;
 mod load;
@@ -30,7 +31,8 @@ struct Part {
 /// All of them, in the order in which they are run.
 const PARTS: &[Part] = &[
     Part { name: "kills", what: "processes killed at any moment under load", times: [40, 2000], run: kills::run },
-    Part { name: "network", what: "weather, cuts, black holes and moves on the way", times: [12, 240], run: network::run },
+    Part { name: "network", what: "weather, cuts, black holes, moves", times: [12, 240], run: network::run },
+    Part { name: "flips", what: "bits flipped on the way", times: [150, 5000], run: flips::run },
 ];
 
 const USAGE: &str = "usage: torture [--full] [--times N] [--seed N] [--record FILE] [PART...]";

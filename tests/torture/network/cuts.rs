@@ -1,6 +1,7 @@
 //! The line is cut in the middle of a transfer and comes back: after times around each limit that there is. And the client's address
 //! becomes another meanwhile. The transfer goes on by itself as long as the client's patience says, and moves what is missing.
 
+use super::super::command::Ended;
 use super::super::common::tree::noise;
 use super::super::run::Run;
 use super::link::{Way, Weather, When};
@@ -42,6 +43,9 @@ pub struct Cut {
 
 const SIZE: usize = 3_000_000;
 
+/// What may be moved twice: what the sockets hold when the line is cut.
+const UNDER_WAY: u64 = 600_000;
+
 /// The cuts of a run.
 pub fn all(run: &Run) -> Vec<Cut> {
     let short: &[f64] = &[0.3, 2.0, 9.0, 11.0, 29.0, 31.0];
@@ -51,14 +55,24 @@ pub fn all(run: &Run) -> Vec<Cut> {
     ];
     let mut cuts = Vec::new();
     for (at, lasts) in if run.full { long } else { short }.iter().enumerate() {
-        let ways: &[bool] = if run.full { &[true, false] } else if at.is_multiple_of(2) { &[true] } else { &[false] };
+        let ways: &[bool] = if run.full {
+            &[true, false]
+        } else if at.is_multiple_of(2) {
+            &[true]
+        } else {
+            &[false]
+        };
         for up in ways {
             let (channel, meanwhile) = (Channel::of(at), Meanwhile::Nothing);
             cuts.push(Cut { lasts: *lasts, up: *up, channel, meanwhile, alone: false });
         }
     }
-    let others: &[(f64, Meanwhile, bool)] =
-        &[(0.2, Meanwhile::Moved, false), (4.0, Meanwhile::Moved, true), (8.0, Meanwhile::Impatient, false), (31.0, Meanwhile::Nothing, true)];
+    let others: &[(f64, Meanwhile, bool)] = &[
+        (0.2, Meanwhile::Moved, false),
+        (4.0, Meanwhile::Moved, true),
+        (8.0, Meanwhile::Impatient, false),
+        (31.0, Meanwhile::Nothing, true),
+    ];
     for (at, (lasts, meanwhile, alone)) in others.iter().enumerate() {
         for up in [true, false] {
             cuts.push(Cut { lasts: *lasts, up, channel: Channel::of(at), meanwhile: *meanwhile, alone: *alone });
@@ -78,10 +92,11 @@ pub fn make(run: &Run, notes: &Notes, number: u64, cut: Cut) {
     if cut.meanwhile == Meanwhile::Impatient {
         [&scene.here, &scene.there].iter().for_each(|place| place.set("tcp_retries2", "4"));
     }
+    scene.small_buffers();
     scene.link.weather(Weather { rate: Some(2 << 20), ..Weather::default() }); // so that little is under way when it is cut
     let way = if cut.up { Way::Up } else { Way::Down };
     scene.link.cut_when(When::Bytes(way, scene.chance.below(SIZE as u64 * 9 / 10)));
-    let words: &[&str] = if cut.up { &["put", "file"] } else { &["get", "file", "--to", "back"] };
+    let words: &[&str] = if cut.up { &["--json", "put", "file"] } else { &["--json", "get", "file", "--to", "back"] };
     let client = scene.start(cut.channel, words);
     if scene.link.wait_dead(Duration::from_secs(60)).is_none() {
         return scene.lost(&format!("the line was never cut: {}", client.kill().told()));
@@ -94,8 +109,13 @@ pub fn make(run: &Run, notes: &Notes, number: u64, cut: Cut) {
     let limit = Duration::from_secs_f64(cut.lasts.max(0.0) + PATIENCE) + SLACK;
     let ended = scene.must_be_sound(client.wait(limit));
     match ended.status {
-        Some(0) => notes.count("cuts outlasted", 1),
-        Some(3 | 13) if cut.lasts > OUTLASTED => {
+        Some(0) => {
+            notes.count("cuts outlasted", 1);
+            if moved(&ended).is_none_or(|moved| moved > SIZE as u64 + UNDER_WAY) {
+                scene.lost(&format!("more was moved than is missing: {}", ended.told()));
+            }
+        }
+        Some(3 | 13 | 17) if cut.lasts > OUTLASTED => {
             notes.count("cuts longer than the client's patience", 1);
             in_the_end(&scene, cut.channel, words);
         }
@@ -111,10 +131,17 @@ pub fn make(run: &Run, notes: &Notes, number: u64, cut: Cut) {
     scene.finish();
 }
 
+/// How many bytes a command has moved, over all connections.
+fn moved(ended: &Ended) -> Option<u64> {
+    let objects = ended.said.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    objects.filter_map(|object| object["moved"].as_u64()).next_back()
+}
+
 /// A session that rests outlasts a cut that is shorter than the time between requests, and ends after it otherwise; and where the
 /// kernel asks whether the peer lives, it ends then.
 pub fn at_rest(run: &Run, notes: &Notes, number: u64) {
-    let scene = Scene::new(run, notes, 3_000_000 + number, "a cut while the session rests", false, &["--idle-timeout", "8"]);
+    let scene =
+        Scene::new(run, notes, 3_000_000 + number, "a cut while the session rests", false, &["--idle-timeout", "8"]);
     let mut raw = scene.login();
     scene.link.cut();
     std::thread::sleep(Duration::from_secs(4));
@@ -131,7 +158,12 @@ pub fn at_rest(run: &Run, notes: &Notes, number: u64) {
     notes.count("sessions at rest", 1);
     scene.finish();
     let scene = Scene::new(run, notes, 3_000_001 + number, "a peer that vanishes while the session rests", false, &[]);
-    for (key, value) in [("tcp_keepalive_time", "3"), ("tcp_keepalive_intvl", "1"), ("tcp_keepalive_probes", "2"), ("tcp_retries2", "3")] {
+    for (key, value) in [
+        ("tcp_keepalive_time", "3"),
+        ("tcp_keepalive_intvl", "1"),
+        ("tcp_keepalive_probes", "2"),
+        ("tcp_retries2", "3"),
+    ] {
         scene.there.set(key, value); // the last for what may still be under way
     }
     let raw = scene.login();

@@ -21,6 +21,7 @@ const IDLE: Duration = Duration::from_secs(12);
 const OPTIONS: [&str; 4] = ["--login-timeout", "8", "--idle-timeout", "12"];
 
 /// A phase in which the line goes dead.
+#[derive(Clone)]
 pub struct Hole {
     /// In which phase.
     pub name: &'static str,
@@ -31,6 +32,13 @@ pub struct Hole {
     client: (Duration, &'static [i32]),
     /// How long the server waits: at least, at most.
     server: (Duration, Duration),
+}
+
+impl Hole {
+    /// Whether the server may wait for a body that stands still, a minute.
+    pub fn is_long(&self) -> bool {
+        self.server.1 > STALL
+    }
 }
 
 /// Who is still there when the line is dead.
@@ -51,8 +59,6 @@ const GET_TREE: &[&str] = &["get", "-r", "trees", "--dir", "out"];
 /// Lost, or a time-out; or, for trees, some of them.
 const LOST: &[i32] = &[3, 13, 14];
 
-/// What a socket holds (tcp(7)), at least, usually and at most: so that a body of some megabytes is not all in them.
-const BUFFERS: &str = "4096 65536 262144";
 /// The size of what is moved.
 const SIZE: usize = 4_000_000;
 
@@ -125,7 +131,8 @@ pub fn fall(run: &Run, notes: &Notes, number: u64, hole: &Hole, left: Left) {
         notes.count("clients that ended in time", 1);
     }
     if left == Left::Client {
-        return;
+        names_are_whole(&scene);
+        return notes.count("dead lines", 1);
     }
     let (least, most) = hole.server;
     let gone = scene.wait_until_served_nobody(dead + most + SLACK);
@@ -143,10 +150,7 @@ pub fn fall(run: &Run, notes: &Notes, number: u64, hole: &Hole, left: Left) {
 
 /// What the commands move, at both ends.
 fn prepare(scene: &Scene, number: u64) {
-    for place in [&scene.here, &scene.there] {
-        place.set("tcp_rmem", BUFFERS);
-        place.set("tcp_wmem", BUFFERS);
-    }
+    scene.small_buffers();
     scene.desk.write("big", &noise(number, SIZE));
     for file in 0..60 {
         scene.desk.write(&format!("tree/d{}/f{file}", file % 3), &noise(number * 100 + file, 20 + file as usize * 90));

@@ -37,12 +37,13 @@ pub fn run(run: &Run, account: &mut Account) {
     all_at_once(run, account, tries, 24);
 }
 
-/// In a short run each of the two is gone only in some phases.
+/// In a short run no server is waited for that waits a minute, and each of the two is gone only in some phases.
 fn holes(run: &Run) -> Vec<(Hole, Left)> {
-    let mut holes: Vec<_> = holes::all(run).into_iter().map(|hole| (hole, Left::Both)).collect();
-    for left in [Left::Server, Left::Client] {
-        let some = holes::all(run).into_iter().enumerate().filter(|(at, _)| run.full || at % 5 == 3);
-        holes.extend(some.map(|(_, hole)| (hole, left)));
+    let mut holes = Vec::new();
+    for (at, hole) in holes::all(run).into_iter().enumerate() {
+        let (long, some) = (hole.is_long(), at % 5 == 3);
+        let lefts = [(Left::Both, !long), (Left::Server, some && !long), (Left::Client, some || long)];
+        holes.extend(lefts.into_iter().filter(|(_, here)| run.full || *here).map(|(left, _)| (hole.clone(), left)));
     }
     holes
 }

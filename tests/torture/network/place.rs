@@ -57,7 +57,11 @@ impl Place {
 /// ip(8), in the namespace of this thread.
 fn ip(words: &str) -> Result<(), String> {
     let ip = Command::new("ip").args(words.split(' ')).output().map_err(|why| format!("needs ip (iproute2): {why}"))?;
-    if ip.status.success() { Ok(()) } else { Err(format!("ip {words}: {}", String::from_utf8_lossy(&ip.stderr).trim())) }
+    if ip.status.success() {
+        Ok(())
+    } else {
+        Err(format!("ip {words}: {}", String::from_utf8_lossy(&ip.stderr).trim()))
+    }
 }
 
 /// A new network namespace for this thread.

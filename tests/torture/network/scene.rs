@@ -105,6 +105,13 @@ impl<'a> Scene<'a> {
         }
     }
 
+    /// Lets sockets hold little (tcp(7): at least, usually and at most), so that a body of some megabytes is not all in them.
+    pub fn small_buffers(&self) {
+        for place in [&self.here, &self.there] {
+            ["tcp_rmem", "tcp_wmem"].iter().for_each(|key| place.set(key, "4096 65536 262144"));
+        }
+    }
+
     /// Starts a client.
     pub fn start(&self, channel: Channel, words: &[&str]) -> Running {
         self.here.inside(|| self.desk.start(&self.url(channel), words))
