@@ -217,7 +217,7 @@ impl ServerCertVerifier for Verifier {
 /// the line.
 pub fn is_damage(error: &Error) -> bool {
     use AlertDescription::{BadRecordMac, DecryptError};
-    matches!(error, Error::DecryptError | Error::AlertReceived(BadRecordMac | DecryptError))
+    matches!(error, Error::DecryptError | Error::InvalidMessage(_) | Error::AlertReceived(BadRecordMac | DecryptError))
 }
 
 /// What is wrong with a handshake if it is the server's key.

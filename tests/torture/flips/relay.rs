@@ -48,10 +48,12 @@ pub enum Part {
 }
 
 /// What has passed since the relay was armed.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Passed {
     /// Bytes of the first connection, from the client and to it.
     pub bytes: [u64; 2],
+    /// Where among them lines stand, or heads of records.
+    pub lines: [Vec<u64>; 2],
     /// Of what the flipped bit was a part.
     pub flipped: Option<Part>,
     /// Connections.
@@ -95,7 +97,7 @@ impl Relay {
 
     /// What has passed since then.
     pub fn passed(&self) -> Passed {
-        self.state.lock().unwrap().passed
+        self.state.lock().unwrap().passed.clone()
     }
 }
 
@@ -154,8 +156,14 @@ impl Eye {
         let mut state = self.state.lock().unwrap();
         let State { flip, passed, .. } = &mut *state;
         let here = flip.filter(|flip| flip.way == self.way && passed.flipped.is_none());
-        let count = &mut passed.bytes[usize::from(self.way == Way::Down)];
+        let (count, lines) = match self.way {
+            Way::Up => (&mut passed.bytes[0], &mut passed.lines[0]),
+            Way::Down => (&mut passed.bytes[1], &mut passed.lines[1]),
+        };
         for byte in bytes {
+            if self.reader.left.0 == 0 {
+                lines.push(*count);
+            }
             let part = self.reader.next(*byte); // as it was sent
             if let Some(flip) = here.filter(|flip| flip.at == *count) {
                 *byte ^= 1 << flip.bit;
@@ -196,8 +204,8 @@ impl Reader {
                 Part::Words
             }
             Channel::Tls => {
-                // RFC 8446, 5.1: type, version, length; what is encrypted has the type 23
-                let part = if self.head.first() == Some(&23) { Part::Record } else { Part::Hello };
+                // RFC 8446, 5.1: type, version, length; what is encrypted has the type 23. Another type may be no TLS at all.
+                let part = if self.head.len() > 1 && self.head[0] == 23 { Part::Record } else { Part::Hello };
                 if let [_, _, _, high, low] = self.head[..] {
                     self.left = (usize::from(u16::from_be_bytes([high, low])), part);
                     self.head.clear();

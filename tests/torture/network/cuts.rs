@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 const OUTLASTED: f64 = 95.0;
 
 /// How long it may be at it when the line stays dead: the silence, and five attempts to connect with the longest waits.
-const PATIENCE: f64 = 30.0 + 5.0 * 10.0 + 1.25 * 32.0;
+const PATIENCE: f64 = 30.0 + 5.0 * 10.0 + 1.25 * 37.0;
 
 /// What happens while the line is dead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
