@@ -32,7 +32,7 @@ struct Part {
 const PARTS: &[Part] = &[
     Part { name: "kills", what: "processes killed at any moment under load", times: [40, 2000], run: kills::run },
     Part { name: "network", what: "weather, cuts, black holes, moves", times: [12, 240], run: network::run },
-    Part { name: "flips", what: "bits flipped on the way", times: [150, 5000], run: flips::run },
+    Part { name: "flips", what: "bits flipped on the way", times: [120, 5000], run: flips::run },
 ];
 
 const USAGE: &str = "usage: torture [--full] [--times N] [--seed N] [--record FILE] [PART...]";
