@@ -133,7 +133,7 @@ impl<'a> Bench<'a> {
 
     /// Half the flips are in lines, and in the heads of records, which are few beside the bodies.
     fn choose(&self, number: u64, mut chance: Chance) -> Try {
-        let (channel, up) = (number as usize % 2, number / 2 % 2 == 0);
+        let (channel, up) = (number as usize % 2, (number / 2).is_multiple_of(2));
         let way = if chance.one_in(2) == up { Way::Down } else { Way::Up };
         let (calm, to) = (&self.calm[&(channel, up)], usize::from(way == Way::Down));
         let at = if chance.one_in(2) { *chance.of(&calm.lines[to]) } else { chance.below(calm.bytes[to]) };
