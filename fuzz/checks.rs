@@ -5,7 +5,7 @@ use dfos::auth::table::{self, Found};
 use dfos::auth::users_file::{self, Secret};
 use dfos::auth::{Binding, ClientExchange, Password, ServerExchange, UserName};
 use dfos::net::Address;
-use dfos::proto::incoming::{self, Incoming, Request};
+use dfos::proto::incoming::{self, Claim, Incoming, Request};
 use dfos::proto::{Answer, RemotePath, limits, line};
 use dfos::server::record::Record;
 use std::collections::HashSet;
@@ -52,11 +52,13 @@ pub fn request(data: &[u8]) {
             assert!(n <= limits::NUMBER);
             assert!(matches!(incoming::parse(&format!("FROM {n}")), Ok(Incoming::From(m)) if m == n));
         }
-        Ok(Incoming::End(Some(digest))) => {
+        Ok(Incoming::End(Claim { digest: Some(digest), .. })) => {
             let printed = format!("END sha256={digest}");
-            assert!(matches!(incoming::parse(&printed), Ok(Incoming::End(Some(again))) if again == digest));
+            assert!(
+                matches!(incoming::parse(&printed), Ok(Incoming::End(Claim { digest: Some(again), .. })) if again == digest)
+            );
         }
-        Ok(Incoming::End(None) | Incoming::Abort(_) | Incoming::Wait) => {}
+        Ok(Incoming::End(_) | Incoming::Abort(_) | Incoming::Wait) => {}
         Err(refusal) => assert!(!refusal.to_string().contains(|c: char| c.is_control()), "{refusal}"),
     }
 }

@@ -48,6 +48,16 @@ fn parts_are_what_was_asked_for_with_the_digest_of_the_whole() {
 }
 
 #[test]
+fn in_plain_text_the_answer_names_the_file_that_was_asked_for() {
+    let server = Server::start(&[]);
+    let mut raw = server.login("alice");
+    raw.put("a%20b", b"content");
+    assert_eq!(field(&raw.fetch("DOWNLOAD a%20b").unwrap().ready, "path"), "a%20b");
+    drop(raw);
+    server.stop();
+}
+
+#[test]
 fn if_compares_the_digest_before_anything_is_sent() {
     let server = Server::start(&[]);
     let mut raw = server.login("alice");

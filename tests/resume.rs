@@ -138,6 +138,32 @@ fn what_a_living_session_writes_is_copied_and_never_written_to() {
 }
 
 #[test]
+fn a_session_that_learns_late_that_its_client_has_gone_leaves_nothing_of_what_was_done_over_again_meanwhile() {
+    let server = Server::start(&[]);
+    let whole = noise(5, 200_000);
+    for round in 0..2 {
+        let mut old = server.login("alice");
+        resume(&mut old, "f", whole.len());
+        old.send("FROM 0\n");
+        old.send(pieces(&whole[..80_000]));
+        let arrived = || server.partials("alice").iter().any(|p| fs::metadata(p).is_ok_and(|m| m.len() == 80_000));
+        eventually("the first part arrives", arrived);
+        let mut new = server.login("alice");
+        assert_eq!(number(&resume(&mut new, "f", whole.len()), "offset"), 80_000);
+        go_on(&mut new, &whole, 80_000);
+        assert_eq!(server.partials("alice").len(), 1, "round {round}: the old session lives and holds its own");
+        drop((old, new));
+        server.wait_idle();
+        assert!(server.partials("alice").is_empty(), "round {round}: {:?}", server.partials("alice"));
+    }
+    assert!(server.login("alice").get("f") == whole);
+    // What nothing has taken the place of stays to be resumed, also where an older file has the name.
+    leave(&server, "f", whole.len(), &whole[..80_000]);
+    assert_eq!(server.partials("alice").len(), 1);
+    server.stop();
+}
+
+#[test]
 fn fifty_interrupted_attempts_leave_one_leftover_and_lose_nothing() {
     let server = Server::start(&[]);
     let whole = noise(7, 51_000);

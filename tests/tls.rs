@@ -1,12 +1,16 @@
 //! The encrypted channel: who is believed, who is not, and what happens to those who stand in the middle.
 
 mod common;
+#[path = "torture/flips/relay.rs"]
+#[allow(dead_code)] // a part of it is used
+mod relay;
 
 use common::scram::Exchange;
 use common::tls::{Authority, Middle, Pair, TlsRaw, client_config, server_config};
 use common::{PATIENCE, Server, command, eventually, home};
 use dfos::net::tls::ALPN;
 use nix::sys::signal::Signal;
+use relay::{Channel, Flip, Part, Relay, Way};
 use rustls::{ClientConnection, ServerConnection, StreamOwned};
 use std::collections::HashSet;
 use std::fs;
@@ -37,8 +41,13 @@ impl User {
     }
 
     fn run(&self, url: &str, arguments: &[&str]) -> Output {
+        self.run_again(url, "0", arguments)
+    }
+
+    /// The same with so many retries.
+    fn run_again(&self, url: &str, retries: &str, arguments: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dfos-client"));
-        command.args(["--server", url, "--retries", "0", "--known-servers"]);
+        command.args(["--server", url, "--retries", retries, "--known-servers"]);
         command.arg(self.known_servers()).args(arguments);
         command.env("DFOS_USER", "alice").env("DFOS_PASSWORD", "secret").output().unwrap()
     }
@@ -520,6 +529,53 @@ fn files_of_every_size_pass_both_ways() {
         assert!(fs::read(&back).unwrap() == bytes && fs::read(server.at("alice/file")).unwrap() == bytes, "{size}");
     }
     server.stop();
+}
+
+#[test]
+fn what_is_damaged_on_the_way_is_an_integrity_error_and_is_sent_again() {
+    let server = Server::start(&[&LISTEN[..], &["--max-penalty", "60"]].concat());
+    let (user, relay) = (User::new(), Relay::to(server.tls_address(), Channel::Tls));
+    let (path, back) = (user.place.path().join("file"), user.place.path().join("back"));
+    let bytes: Vec<u8> = (0..2_000_000).map(|n: u32| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    fs::write(&path, &bytes).unwrap();
+    let put = ["put", path.to_str().unwrap()];
+    let get = ["get", "file", "--to", back.to_str().unwrap()];
+    let damaged = |way, words: &[&str], at, retries: &str| {
+        relay.arm(Some(Flip { way, at, bit: 3 }));
+        let output = user.run_again(&url(relay.address()), retries, words);
+        assert_eq!(relay.passed().flipped, Some(Part::Record), "{way:?} {at}");
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    // In what the server says before the client can say anything, and in bodies. It is no offence: the third would be punished.
+    let (up, down) = ((Way::Up, &put[..]), (Way::Down, &get[..]));
+    for ((way, words), at) in [(up, 1_000_000), (down, 1_400), (down, 1_000_000), (up, 1_900_000), (up, 500_000)] {
+        let (status, text) = damaged(way, words, at, "1");
+        assert_eq!(status, Some(0), "{way:?} {at}: {text}");
+        // A client that is in the midst of sending may find the line closed before it has read why.
+        assert!(text.contains("damaged on the way") || way == Way::Up, "{text}");
+    }
+    assert!(fs::read(&back).unwrap() == bytes && fs::read(server.at("alice/file")).unwrap() == bytes);
+    let (status, text) = damaged(Way::Down, &get, 1_000_000, "0");
+    assert_eq!(status, Some(11), "{text}");
+    server.stop();
+}
+
+#[test]
+fn what_is_damaged_of_a_goodbye_harms_nobody() {
+    let (server, user) = (start(), User::new());
+    let relay = Relay::to(server.tls_address(), Channel::Tls);
+    let url = url(relay.address());
+    user.ls(&url, &[], 0);
+    for way in [Way::Up, Way::Down] {
+        relay.arm(None);
+        user.ls(&url, &[], 0);
+        let last = relay.passed().bytes[usize::from(way == Way::Down)] - 1;
+        relay.arm(Some(Flip { way, at: last, bit: 0 }));
+        user.ls(&url, &[], 0);
+        server.wait_idle();
+        assert_eq!(relay.passed().flipped, Some(Part::Record));
+    }
+    server.stop(); // no session has panicked
 }
 
 #[test]

@@ -94,6 +94,23 @@ fn a_failed_overwrite_leaves_the_old_file_as_it_was() {
 }
 
 #[test]
+fn an_end_that_names_another_file_than_the_request_publishes_neither() {
+    let server = Server::start(&[]);
+    let mut raw = server.login("alice");
+    raw.put("g", b"old");
+    raw.send("UPLOAD f\nDATA 3\nnewEND path=g\n"); // which of the two was meant nobody knows
+    raw.expect("READY");
+    raw.expect("ERR checksum-mismatch");
+    assert_eq!((raw.get("g"), server.at("alice/f").exists()), (b"old".to_vec(), false));
+    assert!(server.partials("alice").is_empty());
+    raw.send("UPLOAD a%20b\nDATA 3\nnewEND path=a%20b\n");
+    raw.expect("READY");
+    raw.expect("OK size=3");
+    drop(raw);
+    server.stop();
+}
+
+#[test]
 fn of_two_uploads_to_one_name_each_is_whole_and_the_later_wins() {
     let server = Server::start(&[]);
     let (a, b) = (noise(6, 300_000), noise(7, 200_000));

@@ -14,7 +14,7 @@ use crate::net::tls::Tls;
 use crate::net::tls::verify::Verifier;
 use crate::net::wire::Filled;
 use crate::net::{Address, Cut, Intake, Side, Until, Wire};
-use crate::proto::{Answer, Code};
+use crate::proto::{Answer, Code, Digest, RemotePath};
 use nix::sys::socket::{setsockopt, sockopt};
 use std::fmt::Display;
 use std::io::{self, ErrorKind};
@@ -185,6 +185,14 @@ impl Connection {
         Ok(())
     }
 
+    /// Adds the end of a body that is to have this digest and this name: in plain text nothing else guards the name on its way.
+    pub fn queue_end(&mut self, digest: Digest, path: &RemotePath) {
+        match self.wire.tls() {
+            Some(_) => self.queue(format_args!("END sha256={digest}")),
+            None => self.queue(format_args!("END sha256={digest} path={path}")),
+        }
+    }
+
     /// Sends what is queued once there is enough of it.
     pub fn gather(&mut self) -> Result<(), Failure> {
         if self.wire.queued() >= limits::GATHER { self.flush() } else { Ok(()) }
@@ -337,7 +345,11 @@ impl Connection {
             Cut::Stopping => interrupted(),
             Cut::Line(why) => self.broken(why),
             Cut::Protocol => self.broken("the server does not keep to the protocol"),
-            Cut::Tls(why) => Failure::new(Exit::Identity, format!("the encrypted connection failed: {why}")),
+            // Nothing of it was believed, and the next connection is checked like the first.
+            Cut::Tls(why) => {
+                let text = format!("the encrypted connection was damaged on the way: {why}");
+                Failure::passing(Exit::Integrity, text)
+            }
             Cut::Io(why) => Failure::passing(Exit::Connect, format!("the connection failed: {why}")),
         }
     }

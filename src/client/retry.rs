@@ -167,10 +167,15 @@ mod tests {
         assert_eq!((waits.len(), waits[0]), (5, Duration::ZERO));
         let all: Duration = waits.iter().sum();
         assert!(all >= Duration::from_secs(30) && all < Duration::from_secs(60), "{all:?}");
+        let server = crate::proto::limits::STALL + crate::proto::limits::GOODBYE;
+        assert!(
+            limits::SILENCE + all > server + Duration::from_secs(2),
+            "the seat of one's own old session is not free yet"
+        );
         assert!(Retry::new(&Target { retries: 0, ..target() }).next().is_none());
         let mut many = Retry::new(&Target { retries: 20, ..target() });
         let last = std::iter::from_fn(|| many.next()).last().unwrap();
-        assert!(last.0 == 20 && last.1 >= Duration::from_secs(15) && last.1 < Duration::from_secs(20), "{last:?}");
+        assert!(last.0 == 20 && last.1 >= Duration::from_secs(20) && last.1 <= Duration::from_secs(25), "{last:?}");
     }
 
     #[test]

@@ -104,6 +104,10 @@ impl Trusted {
                     format!("{address} does not serve you at present ({why}); try again later"),
                 )
             }
+            (None, why) if verify::is_damage(why) => {
+                let text = format!("the handshake with {address} was damaged on the way: {why}");
+                Failure::passing(Exit::Integrity, text)
+            }
             _ => Failure::new(Exit::Identity, format!("cannot speak TLS with {address}: {why}")),
         }
     }

@@ -385,9 +385,11 @@ impl Wire {
         if shutdown(self.socket.as_raw_fd(), Shutdown::Write).is_err() {
             return;
         }
+        // As it comes: TLS has said its last word, and is asked no more whether anything is as it should be.
         let mut dust = [0; 4096];
-        while let Ok(got) = self.read_some(&mut dust) {
-            if Instant::now() >= deadline || got.is_none() && self.wait_readable(until).is_err() {
+        while let Ok(got) = receive(self.socket.as_fd(), None, &mut dust) {
+            let over = got == Some(0) || Instant::now() >= deadline;
+            if over || got.is_none() && self.wait_readable(until).is_err() {
                 return;
             }
         }

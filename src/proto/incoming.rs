@@ -13,14 +13,23 @@ pub enum Incoming<'a> {
     Request(Request<'a>),
     /// `DATA n`: this many bytes follow.
     Data(usize),
-    /// `END`, with the digest of the whole body if one was given.
-    End(Option<Digest>),
+    /// `END`, with what it says of the upload.
+    End(Claim),
     /// `ABORT code text`: the rest of the line.
     Abort(&'a str),
     /// `FROM n`: where the body of a resumed upload begins.
     From(u64),
     /// `WAIT`: the client is there and not ready yet.
     Wait,
+}
+
+/// What the end of an upload says of it, as far as it says anything.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Claim {
+    /// The digest of the whole file.
+    pub digest: Option<Digest>,
+    /// Its name once more.
+    pub path: Option<RemotePath>,
 }
 
 /// Why a line is refused, and whether the stream can still be trusted.
@@ -89,18 +98,21 @@ fn data(count: &str) -> Result<usize, Refusal> {
     }
 }
 
-fn end(rest: &str) -> Result<Option<Digest>, Refusal> {
-    let mut digest = None;
+fn end(rest: &str) -> Result<Claim, Refusal> {
+    let mut claim = Claim::default();
     for word in rest.split(' ').filter(|_| !rest.is_empty()) {
         match word.split_once('=') {
-            Some(("sha256", hex)) if digest.is_none() => {
-                digest = Some(hex.parse().map_err(|why| Refusal::bad(format!("END: {why}")))?)
+            Some(("sha256", hex)) if claim.digest.is_none() => {
+                claim.digest = Some(hex.parse().map_err(|why| Refusal::bad(format!("END: {why}")))?)
             }
-            Some((key, _)) if key != "sha256" && !key.is_empty() => {}
-            _ => return Err(Refusal::bad("END takes nothing, or sha256=<digest>")),
+            Some(("path", path)) if claim.path.is_none() => {
+                claim.path = Some(path.parse().map_err(|why| Refusal::bad(format!("END: {why}")))?)
+            }
+            Some((key, _)) if !matches!(key, "sha256" | "path" | "") => {}
+            _ => return Err(Refusal::bad("END takes nothing, or sha256=<digest> and path=<path>")),
         }
     }
-    Ok(digest)
+    Ok(claim)
 }
 
 fn request(line: &str) -> Result<Request<'_>, Refusal> {
@@ -293,6 +305,22 @@ mod tests {
         for bad in ["-1", "+5", "0x10", ""] {
             let line = format!("UPLOAD a size={bad}");
             assert_eq!(accepted(&line).number("size").unwrap_err().code, Code::BadRequest, "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_end_says_what_it_ends() {
+        let claim = |line: &'static str| match parse(line) {
+            Ok(Incoming::End(claim)) => claim,
+            other => panic!("{line}: {other:?}"),
+        };
+        assert_eq!(claim("END"), Claim::default());
+        assert_eq!(claim("END future=1 path=a%20b").path, Some("a%20b".parse().unwrap()));
+        let digest = "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03";
+        let line: &'static str = format!("END sha256={digest} path=a").leak();
+        assert_eq!(claim(line), Claim { digest: digest.parse().ok(), path: "a".parse().ok() });
+        for line in ["END path=a path=a", "END path=/", "END path", "END sha256=1"] {
+            assert_eq!(refused(line).code, Code::BadRequest, "{line}");
         }
     }
 

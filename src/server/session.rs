@@ -253,7 +253,8 @@ fn part(member: &mut Member, cut: &Cut) -> Ending {
             Errand::Kicked => Ending::Kicked,
             Errand::Ending | Errand::MakeRoom => Ending::ShutDown,
         },
-        Cut::Tls(_) => return Ending::Protocol,
+        // Who is known has not forgotten TLS: it was damaged on the way, and the next connection of theirs is as welcome.
+        Cut::Tls(_) => return Ending::Vanished,
         Cut::Line(_) | Cut::Protocol => Ending::Protocol,
     };
     if settled.is_err() {

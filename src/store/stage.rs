@@ -38,6 +38,8 @@ pub struct Staged {
     pub(super) spool: Spool,
     pub(super) wanted: Wanted,
     pub(super) parent: Arc<OwnedFd>,
+    /// What had its name when it began.
+    before: Option<Meta>,
     hash: Running,
     written: u64,
     /// Up to where the disk has been told to begin.
@@ -58,10 +60,18 @@ pub struct Complete {
     pub digest: Digest,
 }
 
+/// Where an upload goes.
+struct Ground {
+    parent: Arc<OwnedFd>,
+    reserved: Rc<Reserved>,
+    /// What has its name.
+    before: Option<Meta>,
+}
+
 impl Tree {
     /// Begins an upload from nothing.
     pub fn stage(&mut self, wanted: Wanted, pulse: &mut dyn Pulse) -> Result<Staged> {
-        let (parent, reserved) = self.prepare(&wanted)?;
+        let Ground { parent, reserved, before } = self.prepare(&wanted)?;
         let size = wanted.size.unwrap_or(0);
         check_room(&parent, size)?;
         let account = match self.charge(Weight::one(size), pulse) {
@@ -74,7 +84,7 @@ impl Tree {
         };
         // The account stays locked until the file is there: whoever counts next finds what has been reserved.
         match Spool::create(&reserved, &wanted.path, wanted.size) {
-            Ok(spool) => Ok(Staged::new(spool, wanted, parent, size)),
+            Ok(spool) => Ok(Staged::new(spool, wanted, (parent, before), size)),
             Err(trouble) => {
                 self.settle(account, Weight::one(size));
                 Err(trouble)
@@ -84,13 +94,13 @@ impl Tree {
 
     /// Begins an upload with what an earlier one of the same path left, if anything; [`Staged::written`] tells how much.
     pub fn stage_again(&mut self, wanted: Wanted, pulse: &mut dyn Pulse) -> Result<Staged> {
-        let (parent, reserved) = self.prepare(&wanted)?;
-        let Some((mine, left)) = leftover::best(&reserved, &wanted.path, wanted.size)? else {
+        let ground = self.prepare(&wanted)?;
+        let Some((mine, left)) = leftover::best(&ground.reserved, &wanted.path, wanted.size)? else {
             return self.stage(wanted, pulse);
         };
         let length = left.file.metadata()?.len();
         let mut staged = if mine {
-            self.adopt(left, wanted, parent, length, pulse)?
+            self.adopt(left, wanted, ground, length, pulse)?
         } else {
             // Its writer may still live, unaware that its client is gone: what it has is copied, never written to.
             let mut staged = self.stage(wanted, pulse)?;
@@ -119,7 +129,7 @@ impl Tree {
         &mut self,
         mut left: Spool,
         wanted: Wanted,
-        parent: Arc<OwnedFd>,
+        Ground { parent, before, .. }: Ground,
         length: u64,
         pulse: &mut dyn Pulse,
     ) -> Result<Staged> {
@@ -130,27 +140,30 @@ impl Tree {
             self.settle(account, Weight::bytes(missing));
             return Err(trouble);
         }
-        Ok(Staged::new(left, wanted, parent, length + missing))
+        Ok(Staged::new(left, wanted, (parent, before), length + missing))
     }
 
     /// What must hold before any byte is taken: the directory is there, and the name can be had.
-    fn prepare(&mut self, wanted: &Wanted) -> Result<(Arc<OwnedFd>, Rc<Reserved>)> {
+    fn prepare(&mut self, wanted: &Wanted) -> Result<Ground> {
         self.check_size(wanted.size.unwrap_or(0))?;
         let (Some(above), Some(name)) = (wanted.path.parent(), wanted.path.name()) else {
             return Err(Trouble::of(Code::IsDirectory));
         };
         let parent = self.parent(&above)?;
-        match meta_at(parent.as_fd(), name).map(|meta| meta.kind) {
-            Err(Errno::ENOENT) => {}
-            Err(error) => return Err(error.into()),
-            Ok(EntryKind::Dir) => return Err(Trouble::of(Code::IsDirectory)),
-            Ok(EntryKind::Link) => return Err(Errno::ELOOP.into()),
-            Ok(EntryKind::Other) => return Err(Trouble::new(Code::BadPath, "a special file has that name")),
-            Ok(EntryKind::File) if wanted.new => return Err(Trouble::of(Code::Exists)),
-            Ok(EntryKind::File) => {}
+        let before = match meta_at(parent.as_fd(), name) {
+            Err(Errno::ENOENT) => None,
+            other => Some(other?),
+        };
+        match before.map(|meta| meta.kind) {
+            None => {}
+            Some(EntryKind::Dir) => return Err(Trouble::of(Code::IsDirectory)),
+            Some(EntryKind::Link) => return Err(Errno::ELOOP.into()),
+            Some(EntryKind::Other) => return Err(Trouble::new(Code::BadPath, "a special file has that name")),
+            Some(EntryKind::File) if wanted.new => return Err(Trouble::of(Code::Exists)),
+            Some(EntryKind::File) => {}
         }
         let reserved = self.reserved_beside(&parent, &above)?;
-        Ok((parent, reserved))
+        Ok(Ground { parent, reserved, before })
     }
 
     /// Refuses a file larger than the user may store.
@@ -161,16 +174,21 @@ impl Tree {
         }
     }
 
-    /// Leaves an unfinished upload to be resumed; leftovers of the same target that have less go.
+    /// Leaves an unfinished upload to be resumed; leftovers of the same target that have less go. If its name has been given to another
+    /// file since it began, it goes itself, and nothing else: its client has come back and done it, while this session did not yet know
+    /// that it had gone, and what has been left since is of a later upload.
     pub fn keep(&mut self, staged: Staged, pulse: &mut dyn Pulse) {
         if staged.written == 0 {
             return self.discard(staged, pulse);
         }
         let account = self.lock_account(pulse);
-        let mine = staged.spool.name.as_bytes();
-        let freed = leftover::remove_of(&staged.spool.reserved, staged.spool.key(), |name, size| {
-            name != mine && size <= staged.written
-        });
+        let mine = (staged.written, staged.spool.name.as_bytes());
+        // Let go of first: from here on either who publishes the path finds it free and takes it away, or it is seen here.
+        let _ = staged.spool.file.unlock();
+        let outdated = staged.is_outdated();
+        // Of two that are let go of at the same moment and have the same length, the names decide, so that one stays.
+        let goes = |name: &[u8], size| if outdated { name == mine.1 } else { (size, name) < mine };
+        let freed = leftover::remove_of(&staged.spool.reserved, staged.spool.key(), goes);
         self.settle(account, freed + Weight::bytes(staged.charged.saturating_sub(staged.written)));
     }
 
@@ -200,8 +218,20 @@ fn check_room(parent: &OwnedFd, size: u64) -> Result<()> {
 }
 
 impl Staged {
-    fn new(spool: Spool, wanted: Wanted, parent: Arc<OwnedFd>, charged: u64) -> Staged {
-        Staged { spool, wanted, parent, hash: Running::new(), written: 0, under_way: 0, charged }
+    fn new(spool: Spool, wanted: Wanted, (parent, before): (Arc<OwnedFd>, Option<Meta>), charged: u64) -> Staged {
+        Staged { spool, wanted, parent, before, hash: Running::new(), written: 0, under_way: 0, charged }
+    }
+
+    /// Whether another file has got its name since it began.
+    fn is_outdated(&self) -> bool {
+        let identity = |meta: &Meta| (meta.inode, meta.size, meta.mtime);
+        let now = self.wanted.path.name().and_then(|name| meta_at(self.parent.as_fd(), name).ok());
+        now.is_some_and(|now| self.before.as_ref().map(identity) != Some(identity(&now)))
+    }
+
+    /// The name that it is to have.
+    pub fn path(&self) -> &RemotePath {
+        &self.wanted.path
     }
 
     /// Bytes there are so far, those of an earlier attempt included.
@@ -419,6 +449,40 @@ mod tests {
         publish(&mut two, staged, b"DEF").unwrap();
         publish(&mut one, held, b"def").unwrap();
         assert_eq!(std::fs::read(home.path("f")).unwrap(), b"abcdef");
+    }
+
+    /// An upload of `f` that has these bytes so far, and is to have six.
+    fn begun(tree: &mut Tree, bytes: &[u8]) -> Staged {
+        let mut staged = tree.stage(wanted("f", Some(6)), &mut Patient).unwrap();
+        staged.write(tree, bytes, &mut Patient).unwrap();
+        staged
+    }
+
+    #[test]
+    fn of_two_attempts_that_break_off_at_the_same_moment_with_the_same_bytes_one_stays() {
+        for _ in 0..8 {
+            let home = Home::new(None); // without an account, whose lock would have them take turns
+            let (mut one, mut two) = (home.tree(), home.tree());
+            let (first, second) = (begun(&mut one, b"abc"), begun(&mut two, b"abc"));
+            second.spool.file.unlock().unwrap(); // its session has come so far
+            one.keep(first, &mut Patient);
+            two.keep(second, &mut Patient);
+            assert_eq!(home.staged(), 1);
+        }
+    }
+
+    #[test]
+    fn an_attempt_that_was_done_over_again_goes_alone_and_its_account_gets_all_back() {
+        let home = Home::new(Some(100));
+        let (mut late, mut tree) = (home.tree(), home.tree());
+        let old = begun(&mut late, b"abc");
+        let whole = tree.stage(wanted("f", Some(6)), &mut Patient).unwrap();
+        publish(&mut tree, whole, b"abcdef").unwrap();
+        let later = begun(&mut tree, b"A");
+        tree.keep(later, &mut Patient);
+        late.keep(old, &mut Patient);
+        assert_eq!(home.tree().stage_again(wanted("f", Some(6)), &mut Patient).unwrap().written(), 1);
+        assert_eq!(tree.account(&mut Patient).unwrap().used.bytes, 6 + 6, "what stands, and what is being resumed");
     }
 
     #[test]

@@ -5,12 +5,15 @@
 
 mod calls;
 mod client;
+mod command;
 #[path = "../common/mod.rs"]
 mod common;
+mod flips;
 #[allow(dead_code)] // not each part needs all of it
 mod journal;
 mod kills;
 mod load;
+mod network;
 mod run;
 
 use run::{Account, Run};
@@ -33,6 +36,8 @@ const PARTS: &[Part] = &[
     Part { name: "kills", what: "processes killed at any moment under load", times: [150, 2000], run: kills::run },
     Part { name: "client", what: "the client killed or cut off in put and get", times: [80, 2000], run: client::run },
     Part { name: "calls", what: "every call fails once", times: [400, 1_000_000], run: calls::run },
+    Part { name: "network", what: "weather, cuts, black holes, moves", times: [12, 240], run: network::run },
+    Part { name: "flips", what: "bits flipped on the way", times: [120, 5000], run: flips::run },
 ];
 
 const USAGE: &str = "usage: torture [--full] [--times N] [--seed N] [--record FILE] [PART...]";

@@ -79,6 +79,12 @@ impl Account {
         self.losses.push(what);
     }
 
+    /// Takes over what another account has counted and found.
+    pub fn add(&mut self, other: Account) {
+        other.counts.iter().for_each(|(what, count)| self.count(what, *count));
+        self.losses.extend(other.losses);
+    }
+
     /// What was lost.
     pub fn losses(&self) -> &[String] {
         &self.losses

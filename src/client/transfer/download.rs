@@ -213,6 +213,11 @@ impl Download {
         let fields = || -> Result<(u64, u64, u64, Mtime), BadAnswer> {
             Ok((ready.number("size")?, ready.number("offset")?, ready.number("length")?, ready.value("mtime")?))
         };
+        if ready.get("path").is_some_and(|path| path.parse() != Ok(self.remote.clone())) {
+            connection.abandon();
+            let text = format!("{}: the server sends another file than was asked for", self.shown());
+            return Err(Failure::passing(Exit::Integrity, text));
+        }
         let (size, offset, length, mtime) = fields().map_err(|why| connection.broken(why))?;
         if offset != self.at || offset.checked_add(length) != Some(size) {
             return Err(connection.broken("the server sends another part of the file than was asked for"));

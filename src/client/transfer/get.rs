@@ -532,6 +532,7 @@ mod tests {
             ("READY size=5 mtime=1 offset=0 length=9\n", Exit::Protocol),
             ("READY size=5 mtime=1 offset=3 length=2\n", Exit::Protocol),
             ("READY size=5 mtime=1\n", Exit::Protocol),
+            ("READY size=5 mtime=1 offset=0 length=5 path=b\nDATA 5\nhello", Exit::Integrity),
             ("READY size=5 mtime=1 offset=0 length=5\nDATA 5\nhelloEND\n", Exit::Protocol),
             ("READY size=5 mtime=1 offset=0 length=5\nDATA 5\nhelloABORT io-error good=6 x\n", Exit::Protocol),
             ("READY size=5 mtime=1 offset=0 length=5\nDATA 5\nhelloABORT io-error good=2 x\n", Exit::Other),

@@ -17,7 +17,10 @@ pub fn resumable(context: &Context, failure: Failure, left: Option<Left>) -> Fai
         Some(Left { files, bytes }) if files > 1 => format!("{files} files ({}) are left; ", human(bytes)),
         _ => String::new(),
     };
-    let exit = if failure.exit == Exit::Timeout { Exit::Timeout } else { Exit::Interrupted };
+    let exit = match failure.exit {
+        Exit::Timeout | Exit::Integrity => failure.exit,
+        _ => Exit::Interrupted,
+    };
     let text = format!("{failure}; {left}run the same command again to go on");
     Failure { exit, text, ..failure }
 }
@@ -25,7 +28,8 @@ pub fn resumable(context: &Context, failure: Failure, left: Option<Left>) -> Fai
 /// The end of a command that sent standard input, which nobody can read again.
 pub fn unrepeatable(context: &Context, failure: Failure) -> Failure {
     let lost = failure.exit == Exit::Connect || failure.code == Some(Code::ShuttingDown);
-    if !context.met() || !(lost || failure.exit == Exit::Timeout || failure.exit == Exit::Interrupted) {
+    let damaged = failure.exit == Exit::Integrity && failure.code.is_none();
+    if !context.met() || !(lost || damaged || matches!(failure.exit, Exit::Timeout | Exit::Interrupted)) {
         return failure;
     }
     let exit = if lost { Exit::Connect } else { failure.exit };

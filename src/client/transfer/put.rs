@@ -422,7 +422,9 @@ mod tests {
             let mut bodies = Vec::new();
             for name in ["a", "b", "c"] {
                 assert!(peer.line().starts_with(&format!("UPLOAD t/{name} size=10 mtime=")));
-                bodies.push(peer.body().0);
+                let (body, end) = peer.body();
+                assert!(end.ends_with(&format!(" path=t/{name}")), "{end}");
+                bodies.push(body);
             }
             peer.say("READY offset=0\n");
             stored(peer, &bodies[0]);
@@ -643,7 +645,7 @@ mod tests {
             assert_eq!(peer.line(), format!("FROM {from}"));
             let (rest, end) = peer.body();
             let whole = [&held[..from], &rest].concat();
-            assert_eq!(end, format!("END sha256={}", digest_of(&whole)));
+            assert_eq!(end, format!("END sha256={} path=a", digest_of(&whole)));
             stored(peer, &whole);
         })
     }

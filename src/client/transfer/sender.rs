@@ -232,7 +232,9 @@ impl<'a> Sender<'a> {
         self.ahead += size;
         self.sent.push_back(Sent { job, content: Some((size, digest)), ready: false });
         connection.queue_body(&content)?;
-        connection.queue(format_args!("END sha256={digest}"));
+        if let Some(sent) = self.sent.back() {
+            connection.queue_end(digest, &sent.job.remote);
+        }
         Ok(())
     }
 

@@ -269,7 +269,7 @@ impl Upload {
         around: &Surroundings,
     ) -> Result<Settled, Failure> {
         around.report.event(Event::Settling { file: self.file });
-        connection.queue(format_args!("END sha256={ours}"));
+        connection.queue_end(ours, &self.remote);
         match connection.answer()? {
             Answer::Ok(fields) => {
                 let stored: Digest = fields.value("sha256").map_err(|why| connection.broken(why))?;

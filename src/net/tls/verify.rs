@@ -9,7 +9,8 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme, version,
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore,
+    SignatureScheme, version,
 };
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use thiserror::Error;
@@ -210,6 +211,13 @@ impl ServerCertVerifier for Verifier {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
     }
+}
+
+/// Whether a handshake failed because what arrived is not what was sent, at either end: by chance, or by somebody who could as well cut
+/// the line.
+pub fn is_damage(error: &Error) -> bool {
+    use AlertDescription::{BadRecordMac, DecryptError};
+    matches!(error, Error::DecryptError | Error::InvalidMessage(_) | Error::AlertReceived(BadRecordMac | DecryptError))
 }
 
 /// What is wrong with a handshake if it is the server's key.

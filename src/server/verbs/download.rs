@@ -41,6 +41,8 @@ pub(super) fn download(member: &mut Member, request: &Request, action: &mut Acti
     let known = known(member, request, &reading, &range)?;
     let fields = Fields::new().with("size", reading.meta.size).with("mtime", reading.meta.mtime);
     let fields = fields.with("offset", range.offset).with("length", range.length).maybe("sha256", known);
+    // In plain text nothing else guards the name on its way here.
+    let fields = fields.maybe("path", member.talk.wire.tls().is_none().then_some(&path));
     (action.size, action.bytes, action.resumed) = (Some(reading.meta.size), Some(0), range.offset > 0);
     member.answer(Answer::Ready(fields))?;
     member.tally.transfer(range.offset, Some(range.offset + range.length));

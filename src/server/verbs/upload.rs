@@ -2,8 +2,9 @@
 
 use super::Stop;
 use crate::net::Cut;
+use crate::proto::incoming::Claim;
 use crate::proto::line::BadLine;
-use crate::proto::{Access, Code, Digest, Fields, Incoming, Request, incoming};
+use crate::proto::{Access, Code, Fields, Incoming, Request, incoming};
 use crate::server::action::Action;
 use crate::server::member::Member;
 use crate::store::Trouble;
@@ -103,7 +104,7 @@ fn first_line(member: &mut Member) -> Result<String, Cut> {
 
 /// What became of a body.
 enum Body {
-    Ended(Option<Digest>),
+    Ended(Claim),
     Aborted(String),
     /// Another request stands where the body should go on.
     Interrupted(String),
@@ -130,7 +131,12 @@ fn receive(member: &mut Member, mut staged: Staged, action: &mut Action, began: 
         }
     };
     let trouble = match body {
-        Body::Ended(claimed) => match staged.finish(&member.tree, claimed) {
+        Body::Ended(claim) if claim.path.as_ref().is_some_and(|path| path != staged.path()) => {
+            let text = format!("the name that was asked for arrived as {}", staged.path());
+            member.tree.discard(staged, &mut member.talk);
+            Trouble::new(Code::ChecksumMismatch, text)
+        }
+        Body::Ended(claim) => match staged.finish(&member.tree, claim.digest) {
             Ok(complete) => return member.enlist(action.clone(), complete, began).map_err(Stop::Told),
             Err((trouble, staged)) => {
                 member.tree.discard(*staged, &mut member.talk);
@@ -199,7 +205,7 @@ fn body(member: &mut Member, staged: &mut Staged) -> Result<Body, Cut> {
                     return Ok(Body::Failed(trouble));
                 }
             }
-            Ok(Incoming::End(claimed)) => return Ok(Body::Ended(claimed)),
+            Ok(Incoming::End(claim)) => return Ok(Body::Ended(claim)),
             Ok(Incoming::Abort(text)) => return Ok(Body::Aborted(text.to_owned())),
             Ok(Incoming::Wait) => member.excused(),
             Ok(Incoming::Request(_)) => return Ok(Body::Interrupted(line)),
