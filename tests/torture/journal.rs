@@ -100,9 +100,14 @@ impl Journal {
         self.settled.extend(effect.on);
     }
 
-    /// The oldest open request was refused: nothing has happened.
-    pub fn refused(&mut self) {
-        self.open.remove(0);
+    /// The oldest open request was refused: nothing has happened. Whether that is so: what happens bit by bit may have begun, and stays
+    /// open.
+    pub fn refused(&mut self) -> bool {
+        let at_once = self.open.first().is_none_or(|effect| effect.at_once);
+        if at_once {
+            self.open.remove(0);
+        }
+        at_once
     }
 
     /// Whether nothing is open.
@@ -130,6 +135,12 @@ impl Journal {
         if wrong.is_empty() && order == Order::AsAsked && !self.is_a_beginning(&there) {
             wrong.push(format!(
                 "what is there is not what a beginning of the requests leaves: {:?}; {there:?}",
+                self.open
+            ));
+        }
+        if wrong.is_empty() && order == Order::Any && !is_a_selection(&self.settled, &self.open, &there) {
+            wrong.push(format!(
+                "what is there is not what any of the requests, each whole, leave: {:?}; {there:?}",
                 self.open
             ));
         }
@@ -181,6 +192,26 @@ impl Journal {
     pub fn digest(&mut self, version: u64) -> String {
         self.digests.entry(version).or_insert_with(|| sha256(&content(version))).clone()
     }
+}
+
+/// Whether some of these effects, each whole unless it happens bit by bit, lead from what was to what is there. So a file that was renamed
+/// is under one of its names.
+fn is_a_selection(now: &BTreeMap<String, State>, effects: &[Effect], there: &BTreeMap<String, State>) -> bool {
+    let Some((effect, later)) = effects.split_first() else {
+        return there.iter().all(|(name, state)| now.get(name).copied().unwrap_or_default() == *state);
+    };
+    if is_a_selection(now, later, there) {
+        return true;
+    }
+    let mut after = now.clone();
+    if effect.at_once {
+        after.extend(effect.on.iter().cloned());
+        return is_a_selection(&after, later, there);
+    }
+    // Of each name it is what is there that tells whether the effect has come that far, or something later.
+    let has_come = |(name, state): &&(String, State)| there.get(name) == Some(state);
+    after.extend(effect.on.iter().filter(has_come).cloned());
+    is_a_selection(&after, later, there)
 }
 
 /// What lies under a name on the disk.

@@ -157,12 +157,12 @@ impl Worker {
         if said.starts_with("ERR uncertain") {
             return None; // the journal keeps it open; the next look will tell
         }
-        self.journal.refused();
+        let nothing_has_happened = self.journal.refused();
         let is_expected = ["busy", "shutting-down", "no-space", "over-quota", "read-only", "io-error", "timeout"];
         if !is_expected.iter().any(|code| said.starts_with(&format!("ERR {code} "))) {
             self.lies.push(format!("unexpected: '{said}'"));
         }
-        Some(())
+        nothing_has_happened.then_some(()) // the next look will tell
     }
 
     /// Reads a file that must be there as it was acknowledged.

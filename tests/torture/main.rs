@@ -8,6 +8,7 @@ mod common;
 mod journal;
 mod kills;
 mod load;
+mod power;
 mod run;
 
 use run::{Account, Run};
@@ -26,8 +27,11 @@ struct Part {
 }
 
 /// All of them, in the order in which they are run.
-const PARTS: &[Part] =
-    &[Part { name: "kills", what: "processes killed at any moment under load", times: [40, 2000], run: kills::run }];
+const PARTS: &[Part] = &[
+    Part { name: "kills", what: "processes killed at any moment under load", times: [40, 2000], run: kills::run },
+    Part { name: "power", what: "power cuts under load, on a disk that forgets", times: [40, 300], run: power::run },
+    Part { name: "power-proof", what: "losses found on a disk that pretends", times: [1, 5], run: power::prove },
+];
 
 const USAGE: &str = "usage: torture [--full] [--times N] [--seed N] [--record FILE] [PART...]";
 

@@ -1,0 +1,100 @@
+//! A server on a disk that can lose its power, and all that is around them.
+
+use super::disk::{Disk, Luck, Without};
+use super::fuse::{Mount, Shared};
+use crate::common::{SERVICE, Server, command, eventually, give, home};
+use crate::run::Chance;
+use nix::sys::signal::{Signal, kill};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A running server, whose storage is a disk of ours. The order of the fields is that of their end: the mount goes before the directory
+/// that the server holds.
+pub struct Machine {
+    mount: Option<Mount>,
+    server: Option<Server>,
+    disk: Shared,
+    without: Without,
+}
+
+impl Machine {
+    /// A server with these limits of users, on an empty disk.
+    pub fn new(limits: &str, chance: Chance, without: Without) -> Machine {
+        let home = home();
+        std::fs::write(home.path().join("user_limits.toml"), limits).unwrap();
+        std::fs::create_dir(home.path().join("storage")).unwrap();
+        give(home.path());
+        let disk = empty_disk(chance, without);
+        let mount = Mount::new(&disk, &home.path().join("storage")).unwrap();
+        let mut machine = Machine { mount: Some(mount), server: None, disk, without };
+        machine.start(home);
+        machine
+    }
+
+    /// The server.
+    pub fn server(&self) -> &Server {
+        self.server.as_ref().unwrap()
+    }
+
+    /// The disk.
+    pub fn disk(&self) -> MutexGuard<'_, Disk> {
+        self.disk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The power goes: first the disk's, and then, unless they have noticed, the processes'. How lucky names, content and attributes were.
+    pub fn cut(&mut self) -> [Luck; 3] {
+        self.disk().cut()
+    }
+
+    /// Kills all processes of the server.
+    pub fn kill(&mut self) {
+        let server = self.server.as_mut().unwrap();
+        for process in server.processes() {
+            let _ = kill(process.pid, Signal::SIGKILL);
+        }
+        server.kill_listener();
+        eventually("all of them have gone", || server.processes().is_empty());
+    }
+
+    /// The power is back, after [`Machine::cut`] and [`Machine::kill`].
+    pub fn restart(&mut self) {
+        let home = self.server.take().unwrap().leave();
+        drop(self.mount.take());
+        self.disk().restart();
+        self.mount = Some(Mount::new(&self.disk, &home.path().join("storage")).unwrap());
+        self.start(home);
+    }
+
+    /// Starts the server again, after [`Machine::kill`] alone: the disk has lost nothing.
+    pub fn start_again(&mut self) {
+        let home = self.server.take().unwrap().leave();
+        self.start(home);
+    }
+
+    /// Starts it with a new disk.
+    pub fn replace_disk(&mut self, chance: Chance) {
+        self.kill();
+        let home = self.server.take().unwrap().leave();
+        drop(self.mount.take());
+        self.disk = empty_disk(chance, self.without);
+        self.mount = Some(Mount::new(&self.disk, &home.path().join("storage")).unwrap());
+        self.start(home);
+    }
+
+    fn start(&mut self, home: tempfile::TempDir) {
+        let command = command(home.path(), &[]);
+        self.server = Some(Server::spawn(command, home, &[]));
+    }
+
+    /// Ends it as Ctrl+C does.
+    pub fn stop(mut self) {
+        let mut server = self.server.take().unwrap();
+        server.signal(Signal::SIGINT);
+        assert_eq!(server.wait(), 0, "the exit status at the end");
+        server.nobody_is_left();
+        drop(self.mount.take());
+    }
+}
+
+fn empty_disk(chance: Chance, without: Without) -> Shared {
+    Arc::new(Mutex::new(Disk::new(SERVICE, chance, without)))
+}

@@ -1,0 +1,184 @@
+//! Power cuts: the storage lies on a disk that forgets, at any moment, what it was not told to keep, and all processes are gone. What was
+//! acknowledged is there afterwards; what was not is whole or absent.
+
+mod content;
+mod disk;
+mod fuse;
+mod machine;
+mod names;
+mod password;
+mod proof;
+mod questions;
+mod things;
+mod wire;
+
+pub use proof::run as prove;
+
+use crate::journal::Order;
+use crate::load::Worker;
+use crate::run::{Account, Chance, Run};
+use disk::Without;
+use machine::Machine;
+use nix::sched::{CloneFlags, unshare};
+use password::Passwords;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use things::Things;
+
+/// Workers at once, two of each user's.
+const WORKERS: u64 = 8;
+/// Some users have a quota, which is never reached: the figures must be right all the same.
+const LIMITS: &str = "[alice]\ntrash = \"1d\"\n[user0]\nquota = \"1GiB\"\n[user1]\nquota = \"1GiB\"\nfiles = 100_000\n";
+
+/// Cuts the power so often.
+pub fn run(run: &Run, account: &mut Account) {
+    in_a_mount_namespace(account, |account| {
+        let mut torture = Torture::new(run, Without::default());
+        for round in 0..run.times {
+            let lost = torture.round(account);
+            lost.into_iter().for_each(|loss| account.lost(format!("round {round}: {loss}")));
+        }
+        account.count("acknowledged", torture.acknowledged());
+        torture.machine.stop();
+    });
+}
+
+/// Does something in a thread with mounts of its own, which are gone with it, whatever happens; or says why that is not possible.
+fn in_a_mount_namespace(account: &mut Account, body: impl FnOnce(&mut Account) + Send) {
+    let ended = std::thread::scope(|scope| {
+        let inside = || {
+            if !std::path::Path::new("/dev/fuse").exists() {
+                return account.count("skipped: no /dev/fuse", 1);
+            }
+            if let Err(why) = unshare(CloneFlags::CLONE_NEWNS) {
+                return account.count(&format!("skipped: no mounts of its own: {why}"), 1);
+            }
+            let private = nix::mount::MsFlags::MS_REC | nix::mount::MsFlags::MS_PRIVATE;
+            nix::mount::mount(None::<&str>, "/", None::<&str>, private, None::<&str>).unwrap();
+            body(account);
+        };
+        scope.spawn(inside).join()
+    });
+    if let Err(panic) = ended {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// A machine under load, and what everybody knows of what was acknowledged.
+struct Torture {
+    machine: Machine,
+    workers: Vec<Worker>,
+    things: Things,
+    passwords: Passwords,
+    /// What a stranger was told, if it was.
+    salt: Option<String>,
+    chance: Chance,
+    /// Of workers that have gone.
+    acknowledged: u64,
+}
+
+impl Torture {
+    fn new(run: &Run, without: Without) -> Torture {
+        let mut chance = run.chance(u64::MAX);
+        let machine = Machine::new(LIMITS, chance.split(), without);
+        let (things, workers) = (Things::new(chance.split()), workers(&mut chance));
+        Torture { machine, workers, things, passwords: Passwords::new(), salt: None, chance, acknowledged: 0 }
+    }
+
+    /// Some load, a cut at any moment of it, and a look at what is left; sentences tell what is lost.
+    fn round(&mut self, account: &mut Account) -> Vec<String> {
+        if self.chance.one_in(4) {
+            self.new_disk();
+            account.count("new disks", 1);
+        }
+        let (cut, is_asked) = (!self.chance.one_in(4), self.chance.one_in(4));
+        if is_asked {
+            self.salt.get_or_insert_with(|| questions::salt_of_a_stranger(&self.machine));
+        }
+        let mut lost = Vec::new();
+        if cut {
+            account.count("cuts", 1);
+            let luck = self.load_until(|machine| machine.cut());
+            self.machine.restart();
+            lost.extend(self.check(Order::Any));
+            lost.iter_mut().for_each(|loss| *loss = format!("{loss} (names, content, attributes: {luck:?})"));
+        } else {
+            account.count("kills without a cut", 1);
+            self.load_until(|_| ());
+            self.machine.start_again();
+            lost.extend(self.check(Order::AsAsked));
+        }
+        lost
+    }
+
+    /// Works for a moment, does something to the machine, and kills what runs.
+    fn load_until<T>(&mut self, fault: impl FnOnce(&mut Machine) -> T) -> T {
+        let stop = AtomicBool::new(false);
+        let address = self.machine.server().address().to_owned();
+        let (address, stop) = (address.as_str(), &stop);
+        // Often while the first directories are made, which happens once.
+        let longest = *self.chance.of(&[10_000, 50_000, 300_000]);
+        let instant = Duration::from_micros(self.chance.below(longest));
+        let unnoticed = Duration::from_micros(self.chance.below(10_000));
+        let (things, passwords) = (&mut self.things, &mut self.passwords);
+        std::thread::scope(|scope| {
+            for worker in &mut self.workers {
+                scope.spawn(|| worker.work(address, stop));
+            }
+            scope.spawn(|| things.work(address, stop));
+            scope.spawn(|| passwords.work(address, stop));
+            std::thread::sleep(instant);
+            let result = fault(&mut self.machine);
+            std::thread::sleep(unnoticed); // some see the calls fail before they die
+            self.machine.kill();
+            stop.store(true, Ordering::Relaxed);
+            result
+        })
+    }
+
+    fn check(&mut self, order: Order) -> Vec<String> {
+        let mut lost = Vec::new();
+        for worker in &mut self.workers {
+            let dir = self.machine.server().at(&worker.user).join(&worker.dir);
+            let wrong = worker.journal.check(&dir, order);
+            lost.extend(wrong.into_iter().map(|loss| format!("{}/{}: {loss}", worker.user, worker.dir)));
+            lost.append(&mut worker.lies);
+        }
+        lost.extend(self.things.check(&self.machine));
+        lost.extend(self.passwords.check(&self.machine));
+        for worker in &self.workers {
+            if self.chance.one_in(3) {
+                lost.extend(questions::about(&self.machine, worker, &mut self.chance));
+            }
+        }
+        if let Some(before) = &self.salt {
+            let after = questions::salt_of_a_stranger(&self.machine);
+            if after != *before {
+                lost.push(format!("a stranger was told the salt {before}, and is told {after} now"));
+                self.salt = Some(after);
+            }
+        }
+        lost
+    }
+
+    /// Begins anew on an empty disk: directories of users, and what the server itself keeps, are made for the first time.
+    fn new_disk(&mut self) {
+        self.acknowledged = self.acknowledged();
+        let chance = self.chance.split();
+        self.machine.replace_disk(chance);
+        self.workers = workers(&mut self.chance);
+        self.things = Things::new(self.chance.split());
+        self.passwords = Passwords::new();
+        self.salt = None;
+    }
+
+    /// All requests that were answered OK.
+    fn acknowledged(&self) -> u64 {
+        let now: u64 = self.workers.iter().map(|worker| worker.acknowledged).sum();
+        self.acknowledged + now + self.things.acknowledged + self.passwords.acknowledged
+    }
+}
+
+fn workers(chance: &mut Chance) -> Vec<Worker> {
+    (0..WORKERS).map(|n| Worker::new(n, WORKERS / 2, chance.split())).collect()
+}
