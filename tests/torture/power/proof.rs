@@ -3,6 +3,7 @@
 use super::disk::Without;
 use super::{Torture, in_a_mount_namespace};
 use crate::run::{Account, Run};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 /// So long it may take.
@@ -24,7 +25,9 @@ fn find(run: &Run, account: &mut Account, what: &str, without: Without) {
     let mut rounds = Account::default();
     let mut torture = Torture::new(run, without);
     while begin.elapsed() < WITHIN {
-        let lost = torture.round(&mut rounds);
+        // A server that does not start any more on what it finds is a loss too.
+        let lost = catch_unwind(AssertUnwindSafe(|| torture.round(&mut rounds)));
+        let lost = lost.unwrap_or_else(|_| vec!["the server did not come back".into()]);
         if let Some(loss) = lost.first() {
             let milliseconds = begin.elapsed().as_millis() as u64;
             println!("  without fsync of {what}, found after {milliseconds} ms and {}: {loss}", rounds.counts());

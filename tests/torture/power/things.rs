@@ -3,7 +3,6 @@
 use super::machine::Machine;
 use super::wire::Wire;
 use crate::common::Raw;
-use crate::common::raw::field;
 use crate::journal::content;
 use crate::run::Chance;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -97,17 +96,15 @@ fn listed(raw: &mut Raw) -> Vec<(String, String)> {
 /// A sentence, if a thing is not where it should be, or not what it was.
 fn missing(thing: &Thing, rows: &[(String, String)], raw: &mut Raw) -> Option<String> {
     let in_trash = rows.iter().find(|(_, path)| *path == thing.name);
-    let under_name = raw.ask(format!("STAT {}", thing.name)).starts_with("INFO");
-    if under_name {
-        raw.expect("OK");
-    }
+    let told = raw.ask(format!("STAT {}", thing.name));
+    let under_name = told.starts_with("OK type=");
     let is_right = match thing.place {
         Place::Name => under_name && in_trash.is_none(),
         Place::Trash => in_trash.is_some() && !under_name,
         Place::Either => in_trash.is_some() != under_name,
     };
     if !is_right {
-        return Some(format!("{thing:?}: under its name: {under_name}; in the trash: {in_trash:?}"));
+        return Some(format!("{thing:?}: STAT tells '{told}', TRASH list {in_trash:?} of {rows:?}"));
     }
     if let Some((id, _)) = in_trash {
         let restored = raw.ask(format!("TRASH restore {id}"));
