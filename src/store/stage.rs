@@ -61,7 +61,7 @@ pub struct Complete {
 impl Tree {
     /// Begins an upload from nothing.
     pub fn stage(&mut self, wanted: Wanted, pulse: &mut dyn Pulse) -> Result<Staged> {
-        let (parent, reserved) = self.prepare(&wanted)?;
+        let (parent, reserved) = self.prepare(&wanted, pulse)?;
         let size = wanted.size.unwrap_or(0);
         check_room(&parent, size)?;
         let account = match self.charge(Weight::one(size), pulse) {
@@ -84,7 +84,7 @@ impl Tree {
 
     /// Begins an upload with what an earlier one of the same path left, if anything; [`Staged::written`] tells how much.
     pub fn stage_again(&mut self, wanted: Wanted, pulse: &mut dyn Pulse) -> Result<Staged> {
-        let (parent, reserved) = self.prepare(&wanted)?;
+        let (parent, reserved) = self.prepare(&wanted, pulse)?;
         let Some((mine, left)) = leftover::best(&reserved, &wanted.path, wanted.size)? else {
             return self.stage(wanted, pulse);
         };
@@ -134,12 +134,12 @@ impl Tree {
     }
 
     /// What must hold before any byte is taken: the directory is there, and the name can be had.
-    fn prepare(&mut self, wanted: &Wanted) -> Result<(Arc<OwnedFd>, Rc<Reserved>)> {
+    fn prepare(&mut self, wanted: &Wanted, pulse: &mut dyn Pulse) -> Result<(Arc<OwnedFd>, Rc<Reserved>)> {
         self.check_size(wanted.size.unwrap_or(0))?;
         let (Some(above), Some(name)) = (wanted.path.parent(), wanted.path.name()) else {
             return Err(Trouble::of(Code::IsDirectory));
         };
-        let parent = self.parent(&above)?;
+        let parent = self.parent(&above, pulse)?;
         match meta_at(parent.as_fd(), name).map(|meta| meta.kind) {
             Err(Errno::ENOENT) => {}
             Err(error) => return Err(error.into()),

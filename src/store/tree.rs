@@ -1,5 +1,6 @@
 //! One user's tree: the descriptor that all else starts from.
 
+use super::order::{flush_found, flush_way};
 use super::quota::{Allowance, Quota};
 use super::reserved::Reserved;
 use super::{Pulse, Result, Trouble, beneath, leftover};
@@ -33,6 +34,8 @@ pub struct Tree {
 pub(super) struct Parent {
     path: RemotePath,
     fd: Arc<OwnedFd>,
+    /// Whether it can be reached after a power cut.
+    lasts: bool,
     /// Where what is uploaded into it is staged, once that is known.
     reserved: Option<Rc<Reserved>>,
 }
@@ -75,7 +78,13 @@ impl Tree {
                 }
                 Ok(beneath::open_dir(storage, user.as_bytes())?)
             }
-            other => Ok(other?),
+            other => {
+                let root = other?;
+                if !policy.read_only {
+                    flush_found(storage)?;
+                }
+                Ok(root)
+            }
         }
     }
 
@@ -111,8 +120,21 @@ impl Tree {
         self.parents.clear();
     }
 
-    /// The directory `path`, remembered for a moment.
-    pub(super) fn parent(&mut self, path: &RemotePath) -> Result<Arc<OwnedFd>> {
+    /// The directory `path`, for what is to last in it; remembered for a moment.
+    pub(super) fn parent(&mut self, path: &RemotePath, pulse: &mut dyn Pulse) -> Result<Arc<OwnedFd>> {
+        let fd = self.directory(path)?;
+        if self.parents.iter().rev().any(|parent| parent.lasts && Arc::ptr_eq(&parent.fd, &fd)) {
+            return Ok(fd);
+        }
+        flush_way(self.root(), path, fd.as_fd(), pulse)?;
+        if let Some(parent) = self.parents.iter_mut().rev().find(|parent| Arc::ptr_eq(&parent.fd, &fd)) {
+            parent.lasts = true;
+        }
+        Ok(fd)
+    }
+
+    /// The same while the way to it may still have to be flushed.
+    pub(super) fn directory(&mut self, path: &RemotePath) -> Result<Arc<OwnedFd>> {
         // The last first: who uploads a tree goes from directory to directory.
         if let Some(parent) = self.parents.iter().rev().find(|parent| parent.path == *path) {
             return Ok(parent.fd.clone());
@@ -121,7 +143,7 @@ impl Tree {
         if self.parents.len() >= limits::BATCH_FILES {
             self.parents.clear();
         }
-        self.parents.push(Parent { path: path.clone(), fd: fd.clone(), reserved: None });
+        self.parents.push(Parent { path: path.clone(), fd: fd.clone(), lasts: false, reserved: None });
         Ok(fd)
     }
 
