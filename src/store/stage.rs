@@ -373,6 +373,22 @@ mod tests {
     }
 
     #[test]
+    fn an_account_is_counted_after_each_start_of_a_server_and_servers_that_share_it_do_not_make_each_other_count() {
+        let mut home = Home::new(Some(1000));
+        let starts = [1, 2].map(|n| home.policy.start ^ n);
+        let figure = |home: &mut Home, start: u64| {
+            home.policy.start = start;
+            home.tree().account(&mut Patient).unwrap().used.bytes
+        };
+        assert_eq!(figure(&mut home, starts[0]), 0);
+        std::fs::write(home.path("f"), [0; 100]).unwrap(); // as what is there after a power cut, and was not noted
+        assert_eq!(figure(&mut home, starts[0]), 0);
+        assert_eq!(figure(&mut home, starts[1]), 100);
+        std::fs::write(home.path("g"), [0; 10]).unwrap();
+        assert_eq!(starts.map(|start| figure(&mut home, start)), [100, 100]);
+    }
+
+    #[test]
     fn a_published_file_has_its_bytes_mode_time_and_digest_and_leaves_no_trace() {
         let home = Home::new(None);
         let mut tree = home.tree();

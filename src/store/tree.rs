@@ -53,12 +53,15 @@ pub struct Policy {
     pub trash: Option<u64>,
     /// Whether nothing at all is written into the tree.
     pub read_only: bool,
+    /// A number that no other start of a server has: by it what was noted before a power cut is told from what holds. 0 believes nothing.
+    pub start: u64,
 }
 
 impl Policy {
-    /// No limits; published files do not get the bits of `umask`.
+    /// No limits; published files do not get the bits of `umask`. To be made once at each start of a server.
     pub fn new(umask: Mode) -> Policy {
-        Policy { umask, quota: Allowance::default(), largest: None, trash: None, read_only: false }
+        let start = getrandom::u64().unwrap_or(0);
+        Policy { umask, quota: Allowance::default(), largest: None, trash: None, read_only: false, start }
     }
 }
 
@@ -91,8 +94,8 @@ impl Tree {
     /// The tree below `root`; sweeps what old broken uploads left there, and what the trash has kept for long enough.
     pub fn new(root: OwnedFd, policy: Policy, pulse: &mut dyn Pulse) -> Result<Tree> {
         let file_mode = Mode::from_bits_truncate(0o666) & !policy.umask;
-        let Policy { quota, largest, trash: keep, read_only, .. } = policy;
-        let (reserved, parents, quota) = (Vec::new(), Vec::new(), Quota::new(quota));
+        let Policy { quota, largest, trash: keep, read_only, start, .. } = policy;
+        let (reserved, parents, quota) = (Vec::new(), Vec::new(), Quota::new(quota, start));
         let mut tree = Tree { root, reserved, parents, file_mode, quota, largest, keep, read_only };
         if let Some(reserved) = Reserved::open(tree.root(), false)? {
             if read_only {
