@@ -100,8 +100,12 @@ pub struct Disk {
     is_on: bool,
     chance: Chance,
     without: Without,
-    /// Before so many more fsyncs of files, none fails.
+    /// After so many more fsyncs of files, one fails.
     fails_after: Option<u64>,
+    /// Whether it has.
+    failed: bool,
+    /// How many flushes there have been.
+    flushes: u64,
 }
 
 impl Inode {
@@ -161,11 +165,27 @@ impl Inode {
 
 impl Disk {
     /// An empty one, whose top directory is this user's.
-    pub fn new(owner: u32, chance: Chance, without: Without) -> Disk {
+    pub fn new(owner: u32, chance: Chance) -> Disk {
         let top = Inode::new(Body::Directory(Directory::default()), 0o755, (owner, owner));
         let inodes = HashMap::from([(ROOT, top)]);
         let pending = Pending::default();
-        Disk { inodes, next: ROOT + 1, pending, is_on: true, chance, without, fails_after: None }
+        let without = Without::default();
+        Disk {
+            inodes,
+            next: ROOT + 1,
+            pending,
+            is_on: true,
+            chance,
+            without,
+            fails_after: None,
+            failed: false,
+            flushes: 0,
+        }
+    }
+
+    /// From now on it pretends.
+    pub fn pretend(&mut self, without: Without) {
+        self.without = without;
     }
 
     /// The power goes: from now on every call fails, and what is not on the disk is lost. How lucky names, content and attributes were.
@@ -216,14 +236,20 @@ impl Disk {
         self.is_on = true;
     }
 
-    /// After so many fsyncs of files that succeed, one fails.
+    /// After so many fsyncs of files that succeed, one fails, and what was not on the disk by then never comes there.
     pub fn fail_fsync_after(&mut self, successes: u64) {
         self.fails_after = Some(successes);
     }
 
-    /// Whether that one has come; from now on none fails.
+    /// Whether one has; from now on none does.
     pub fn stop_failing(&mut self) -> bool {
-        self.fails_after.take().is_none()
+        self.fails_after = None;
+        std::mem::take(&mut self.failed)
+    }
+
+    /// How many flushes there have been.
+    pub fn flushes(&self) -> u64 {
+        self.flushes
     }
 
     /// How long the next flush takes.
@@ -415,9 +441,11 @@ impl Disk {
     /// fsync of a file, or fdatasync.
     pub fn sync_file(&mut self, number: u64, data_only: bool) -> Result<()> {
         self.inode(number)?;
+        self.flushes += 1;
         let fails = self.fails_after == Some(0);
         self.fails_after = self.fails_after.and_then(|left| left.checked_sub(1));
         if fails {
+            self.failed = true;
             self.file(number)?.fail_to_keep();
             return Err(Errno::EIO);
         }
@@ -436,6 +464,7 @@ impl Disk {
 
     /// fsync of a directory.
     pub fn sync_dir(&mut self, number: u64) -> Result<()> {
+        self.flushes += 1;
         let without = self.without.fsync_directory;
         let inode = self.inode(number)?;
         if without {

@@ -187,16 +187,7 @@ impl Filesystem for Forwarder {
         entry(self.disk().link(ino.0, parent.0, name), reply);
     }
 
-    fn create(
-        &self,
-        who: &Request,
-        parent: INodeNo,
-        name: &OsStr,
-        mode: u32,
-        _: u32,
-        _: i32,
-        reply: ReplyCreate,
-    ) {
+    fn create(&self, who: &Request, parent: INodeNo, name: &OsStr, mode: u32, _: u32, _: i32, reply: ReplyCreate) {
         match self.disk().make_file(parent.0, name, mode, (who.uid(), who.gid())) {
             Ok(attr) => reply.created(&TTL, &attr, Generation(0), FileHandle(0), FopenFlags::empty()),
             Err(errno) => reply.error(errno),
@@ -297,16 +288,7 @@ impl Filesystem for Forwarder {
         reply.statfs(blocks, blocks, blocks, files, files, 4096, 255, 4096);
     }
 
-    fn setxattr(
-        &self,
-        _: &Request,
-        ino: INodeNo,
-        name: &OsStr,
-        value: &[u8],
-        _: i32,
-        _: u32,
-        reply: ReplyEmpty,
-    ) {
+    fn setxattr(&self, _: &Request, ino: INodeNo, name: &OsStr, value: &[u8], _: i32, _: u32, reply: ReplyEmpty) {
         empty(self.disk().set_extended(ino.0, name, Some(value)), reply);
     }
 

@@ -6,6 +6,10 @@ use crate::common::{SERVICE, Server, command, eventually, give, home};
 use crate::run::Chance;
 use nix::sys::signal::{Signal, kill};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A load is waited for so long.
+const LONGEST: Duration = Duration::from_secs(2);
 
 /// A running server, whose storage is a disk of ours. The order of the fields is that of their end: the mount goes before the directory
 /// that the server holds.
@@ -23,7 +27,7 @@ impl Machine {
         std::fs::write(home.path().join("user_limits.toml"), limits).unwrap();
         std::fs::create_dir(home.path().join("storage")).unwrap();
         give(home.path());
-        let disk = empty_disk(chance, without);
+        let disk = empty_disk(chance);
         let mount = Mount::new(&disk, &home.path().join("storage")).unwrap();
         let mut machine = Machine { mount: Some(mount), server: None, disk, without };
         machine.start(home);
@@ -43,6 +47,14 @@ impl Machine {
     /// The power goes: first the disk's, and then, unless they have noticed, the processes'. How lucky names, content and attributes were.
     pub fn cut(&mut self) -> [Luck; 3] {
         self.disk().cut()
+    }
+
+    /// Waits until the disk has been flushed so often, though not for long: a user may have nothing to do any more.
+    pub fn after_flushes(&self, count: u64) {
+        let (begin, until) = (self.disk().flushes(), Instant::now() + LONGEST);
+        while self.disk().flushes() < begin + count && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Kills all processes of the server.
@@ -75,7 +87,7 @@ impl Machine {
         self.kill();
         let home = self.server.take().unwrap().leave();
         drop(self.mount.take());
-        self.disk = empty_disk(chance, self.without);
+        self.disk = empty_disk(chance);
         self.mount = Some(Mount::new(&self.disk, &home.path().join("storage")).unwrap());
         self.start(home);
     }
@@ -83,6 +95,7 @@ impl Machine {
     fn start(&mut self, home: tempfile::TempDir) {
         let command = command(home.path(), &[]);
         self.server = Some(Server::spawn(command, home, &[]));
+        self.disk().pretend(self.without); // the server's own things are kept: it is the users' that are to be missed
     }
 
     /// Ends it as Ctrl+C does.
@@ -95,6 +108,6 @@ impl Machine {
     }
 }
 
-fn empty_disk(chance: Chance, without: Without) -> Shared {
-    Arc::new(Mutex::new(Disk::new(SERVICE, chance, without)))
+fn empty_disk(chance: Chance) -> Shared {
+    Arc::new(Mutex::new(Disk::new(SERVICE, chance)))
 }

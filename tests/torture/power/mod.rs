@@ -39,6 +39,7 @@ pub fn run(run: &Run, account: &mut Account) {
             lost.into_iter().for_each(|loss| account.lost(format!("round {round}: {loss}")));
         }
         account.count("acknowledged", torture.acknowledged());
+        account.count("failed flushes", torture.failed_flushes);
         torture.machine.stop();
     });
 }
@@ -75,6 +76,8 @@ struct Torture {
     chance: Chance,
     /// Of workers that have gone.
     acknowledged: u64,
+    /// Flushes that have failed.
+    failed_flushes: u64,
 }
 
 impl Torture {
@@ -82,7 +85,8 @@ impl Torture {
         let mut chance = run.chance(u64::MAX);
         let machine = Machine::new(LIMITS, chance.split(), without);
         let (things, workers) = (Things::new(chance.split()), workers(&mut chance));
-        Torture { machine, workers, things, passwords: Passwords::new(), salt: None, chance, acknowledged: 0 }
+        let passwords = Passwords::new();
+        Torture { machine, workers, things, passwords, salt: None, chance, acknowledged: 0, failed_flushes: 0 }
     }
 
     /// Some load, a cut at any moment of it, and a look at what is left; sentences tell what is lost.
@@ -96,9 +100,15 @@ impl Torture {
             self.salt.get_or_insert_with(|| questions::salt_of_a_stranger(&self.machine));
         }
         let mut lost = Vec::new();
+        if self.chance.one_in(4) {
+            let successes = self.chance.below(100);
+            self.machine.disk().fail_fsync_after(successes);
+        }
         if cut {
             account.count("cuts", 1);
             let luck = self.load_until(|machine| machine.cut());
+            let cut_off = self.workers.iter().filter(|worker| !worker.journal.is_settled()).count();
+            account.count("workers cut off", cut_off as u64);
             self.machine.restart();
             lost.extend(self.check(Order::Any));
             lost.iter_mut().for_each(|loss| *loss = format!("{loss} (names, content, attributes: {luck:?})"));
@@ -117,8 +127,8 @@ impl Torture {
         let address = self.machine.server().address().to_owned();
         let (address, stop) = (address.as_str(), &stop);
         // Often while the first directories are made, which happens once.
-        let longest = *self.chance.of(&[10_000, 50_000, 300_000]);
-        let instant = Duration::from_micros(self.chance.below(longest));
+        let most = *self.chance.of(&[10, 100, 500]);
+        let (flushes, instant) = (self.chance.below(most), Duration::from_micros(self.chance.below(10_000)));
         let unnoticed = Duration::from_micros(self.chance.below(10_000));
         let (things, passwords) = (&mut self.things, &mut self.passwords);
         std::thread::scope(|scope| {
@@ -127,8 +137,10 @@ impl Torture {
             }
             scope.spawn(|| things.work(address, stop));
             scope.spawn(|| passwords.work(address, stop));
+            self.machine.after_flushes(flushes);
             std::thread::sleep(instant);
             let result = fault(&mut self.machine);
+            self.failed_flushes += u64::from(self.machine.disk().stop_failing());
             std::thread::sleep(unnoticed); // some see the calls fail before they die
             self.machine.kill();
             stop.store(true, Ordering::Relaxed);
@@ -145,7 +157,7 @@ impl Torture {
             lost.append(&mut worker.lies);
         }
         lost.extend(self.things.check(&self.machine));
-        lost.extend(self.passwords.check(&self.machine));
+        lost.extend(self.passwords.check(&self.machine, order));
         for worker in &self.workers {
             if self.chance.one_in(3) {
                 lost.extend(questions::about(&self.machine, worker, &mut self.chance));

@@ -30,11 +30,17 @@ fn find(run: &Run, account: &mut Account, what: &str, without: Without) {
         let lost = lost.unwrap_or_else(|_| vec!["the server did not come back".into()]);
         if let Some(loss) = lost.first() {
             let milliseconds = begin.elapsed().as_millis() as u64;
-            println!("  without fsync of {what}, found after {milliseconds} ms and {}: {loss}", rounds.counts());
+            println!(
+                "  without fsync of {what}, found after {milliseconds} ms and {} cuts: {loss}",
+                rounds.counted("cuts")
+            );
             account.count(&format!("losses found without fsync of {what}"), 1);
             account.count(&format!("milliseconds until then ({what})"), milliseconds);
             return;
         }
     }
-    account.lost(format!("without fsync of {what} nothing was found lost in {WITHIN:?} and {}", rounds.counts()));
+    account.lost(format!(
+        "without fsync of {what} nothing was found lost in {WITHIN:?} and {} cuts",
+        rounds.counted("cuts")
+    ));
 }
