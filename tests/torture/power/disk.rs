@@ -106,6 +106,10 @@ pub struct Disk {
     failed: bool,
     /// How many flushes there have been.
     flushes: u64,
+    /// After so many it hangs.
+    hangs_at: Option<u64>,
+    /// Whether flushes that hung are never done.
+    has_lost_flushes: bool,
 }
 
 impl Inode {
@@ -169,7 +173,7 @@ impl Disk {
         let top = Inode::new(Body::Directory(Directory::default()), 0o755, (owner, owner));
         let inodes = HashMap::from([(ROOT, top)]);
         let pending = Pending::default();
-        let without = Without::default();
+        let (without, hangs_at) = (Without::default(), None);
         Disk {
             inodes,
             next: ROOT + 1,
@@ -180,6 +184,8 @@ impl Disk {
             fails_after: None,
             failed: false,
             flushes: 0,
+            hangs_at,
+            has_lost_flushes: false,
         }
     }
 
@@ -247,9 +253,26 @@ impl Disk {
         std::mem::take(&mut self.failed)
     }
 
-    /// How many flushes there have been.
-    pub fn flushes(&self) -> u64 {
-        self.flushes
+    /// After so many more flushes the next one does not come to an end.
+    pub fn hang_after(&mut self, flushes: u64) {
+        (self.hangs_at, self.has_lost_flushes) = (Some(self.flushes + flushes), false);
+    }
+
+    /// Whether it has come so far.
+    pub fn hangs(&self) -> bool {
+        self.hangs_at.is_some_and(|at| self.flushes >= at)
+    }
+
+    /// Flushes end again. Those that hung are done now, or never.
+    pub fn hang_no_more(&mut self, are_done: bool) {
+        if self.hangs_at.take().is_some() {
+            self.has_lost_flushes = !are_done;
+        }
+    }
+
+    /// Whether a flush that hung is not to be done any more.
+    pub fn has_lost_flushes(&self) -> bool {
+        self.has_lost_flushes
     }
 
     /// How long the next flush takes.

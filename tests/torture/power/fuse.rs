@@ -38,7 +38,7 @@ impl Mount {
         config.mount_options =
             vec![MountOption::FSName("dfos-torture".into()), MountOption::DefaultPermissions, MountOption::NoAtime];
         config.acl = SessionACL::All;
-        config.n_threads = Some(4); // a flush takes its time, and others go on
+        config.n_threads = Some(16); // a flush takes its time, or hangs, and others go on
         let forwarder = Forwarder { disk: disk.clone(), listings: Mutex::default(), next: AtomicU64::new(1) };
         let session = fuser::spawn_mount(forwarder, at, &config)?;
         Ok(Mount { at: at.to_owned(), session: Some(session) })
@@ -105,9 +105,17 @@ impl Forwarder {
         locked(&self.disk)
     }
 
-    fn rest_while_flushing(&self) {
+    fn flush(&self, keep: impl FnOnce(&mut Disk) -> Result<(), Errno>) -> Result<(), Errno> {
         let latency = self.disk().latency();
         std::thread::sleep(latency);
+        let mut disk = self.disk();
+        let hung = disk.hangs();
+        while disk.hangs() {
+            drop(disk);
+            std::thread::sleep(Duration::from_millis(1));
+            disk = self.disk();
+        }
+        if hung && disk.has_lost_flushes() { Err(Errno::EIO) } else { keep(&mut disk) }
     }
 }
 
@@ -241,8 +249,7 @@ impl Filesystem for Forwarder {
     }
 
     fn fsync(&self, _: &Request, ino: INodeNo, _: FileHandle, data_only: bool, reply: ReplyEmpty) {
-        self.rest_while_flushing();
-        empty(self.disk().sync_file(ino.0, data_only), reply);
+        empty(self.flush(|disk| disk.sync_file(ino.0, data_only)), reply);
     }
 
     fn opendir(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
@@ -279,8 +286,7 @@ impl Filesystem for Forwarder {
     }
 
     fn fsyncdir(&self, _: &Request, ino: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        self.rest_while_flushing();
-        empty(self.disk().sync_dir(ino.0), reply);
+        empty(self.flush(|disk| disk.sync_dir(ino.0)), reply);
     }
 
     fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {

@@ -49,12 +49,21 @@ impl Machine {
         self.disk().cut()
     }
 
-    /// Waits until the disk has been flushed so often, though not for long: a user may have nothing to do any more.
-    pub fn after_flushes(&self, count: u64) {
-        let (begin, until) = (self.disk().flushes(), Instant::now() + LONGEST);
-        while self.disk().flushes() < begin + count && Instant::now() < until {
+    /// Waits until the disk hangs, though not for long: the users may have nothing to do any more.
+    pub fn until_it_hangs(&self) {
+        let until = Instant::now() + LONGEST;
+        while !self.disk().hangs() && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(1));
         }
+    }
+
+    /// Kills the sessions; the listener goes on.
+    pub fn kill_sessions(&mut self) {
+        let server = self.server.as_ref().unwrap();
+        for session in server.sessions() {
+            let _ = kill(session.pid, Signal::SIGKILL);
+        }
+        self.disk().hang_no_more(false);
     }
 
     /// Kills all processes of the server.
@@ -63,6 +72,7 @@ impl Machine {
         for process in server.processes() {
             let _ = kill(process.pid, Signal::SIGKILL);
         }
+        self.disk.lock().unwrap_or_else(PoisonError::into_inner).hang_no_more(false); // what waits for the disk cannot die
         server.kill_listener();
         eventually("all of them have gone", || server.processes().is_empty());
     }

@@ -17,7 +17,7 @@ pub use proof::run as prove;
 use crate::journal::Order;
 use crate::load::Worker;
 use crate::run::{Account, Chance, Run};
-use disk::Without;
+use disk::{Luck, Without};
 use machine::Machine;
 use nix::sched::{CloneFlags, unshare};
 use password::Passwords;
@@ -65,6 +65,27 @@ fn in_a_mount_namespace(account: &mut Account, body: impl FnOnce(&mut Account) +
     }
 }
 
+/// What happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// The power goes.
+    Cut,
+    /// All processes of the server are killed.
+    Kill,
+    /// The sessions are killed.
+    KillSessions,
+}
+
+impl Fault {
+    fn name(self) -> &'static str {
+        match self {
+            Fault::Cut => "cuts",
+            Fault::Kill => "kills of the server",
+            Fault::KillSessions => "kills of the sessions",
+        }
+    }
+}
+
 /// A machine under load, and what everybody knows of what was acknowledged.
 struct Torture {
     machine: Machine,
@@ -89,46 +110,49 @@ impl Torture {
         Torture { machine, workers, things, passwords, salt: None, chance, acknowledged: 0, failed_flushes: 0 }
     }
 
-    /// Some load, a cut at any moment of it, and a look at what is left; sentences tell what is lost.
+    /// Some load, a fault at any moment of it, and a look at what is left; sentences tell what is lost.
     fn round(&mut self, account: &mut Account) -> Vec<String> {
-        if self.chance.one_in(4) {
+        let is_new = self.chance.one_in(4);
+        if is_new {
             self.new_disk();
             account.count("new disks", 1);
         }
-        let (cut, is_asked) = (!self.chance.one_in(4), self.chance.one_in(4));
-        if is_asked {
-            self.salt.get_or_insert_with(|| questions::salt_of_a_stranger(&self.machine));
+        if is_new || self.salt.is_none() {
+            self.salt = Some(questions::salt_of_a_stranger(&self.machine));
         }
-        let mut lost = Vec::new();
         if self.chance.one_in(4) {
             let successes = self.chance.below(100);
             self.machine.disk().fail_fsync_after(successes);
         }
-        if cut {
-            account.count("cuts", 1);
-            let luck = self.load_until(|machine| machine.cut());
-            let cut_off = self.workers.iter().filter(|worker| !worker.journal.is_settled()).count();
-            account.count("workers cut off", cut_off as u64);
-            self.machine.restart();
-            lost.extend(self.check(Order::Any));
+        let fault =
+            *self.chance.of(&[Fault::Cut, Fault::Cut, Fault::Cut, Fault::Cut, Fault::Kill, Fault::KillSessions]);
+        account.count(fault.name(), 1);
+        let luck = self.load_until(fault, is_new);
+        let cut_off = self.workers.iter().filter(|worker| !worker.journal.is_settled()).count();
+        account.count("workers cut off", cut_off as u64);
+        match fault {
+            Fault::Cut => self.machine.restart(),
+            Fault::Kill => self.machine.start_again(),
+            Fault::KillSessions => self.machine.server().wait_idle(),
+        }
+        let mut lost = self.check(fault);
+        if let Some(luck) = luck {
             lost.iter_mut().for_each(|loss| *loss = format!("{loss} (names, content, attributes: {luck:?})"));
-        } else {
-            account.count("kills without a cut", 1);
-            self.load_until(|_| ());
-            self.machine.start_again();
-            lost.extend(self.check(Order::AsAsked));
         }
         lost
     }
 
-    /// Works for a moment, does something to the machine, and kills what runs.
-    fn load_until<T>(&mut self, fault: impl FnOnce(&mut Machine) -> T) -> T {
+    /// Works for a moment, lets a fault happen, and kills what runs. How lucky the disk was in a cut.
+    fn load_until(&mut self, fault: Fault, is_new: bool) -> Option<[Luck; 3]> {
         let stop = AtomicBool::new(false);
         let address = self.machine.server().address().to_owned();
         let (address, stop) = (address.as_str(), &stop);
-        // Often while the first directories are made, which happens once.
-        let most = *self.chance.of(&[10, 100, 500]);
-        let (flushes, instant) = (self.chance.below(most), Duration::from_micros(self.chance.below(10_000)));
+        // Of a new disk often the very first flush, with which all users' directories begin. Half of the faults come in the midst of a flush
+        // that does not end, while whoever does not need it goes on; the others soon after one.
+        let most = *self.chance.of(if is_new { &[1, 1, 10, 100] } else { &[4, 20, 100, 500] });
+        self.machine.disk().hang_after(self.chance.below(most));
+        let (in_a_flush, longest) = (self.chance.one_in(2), *self.chance.of(&[10, 50, 500]));
+        let instant = Duration::from_micros(self.chance.below(longest * 1000));
         let unnoticed = Duration::from_micros(self.chance.below(10_000));
         let (things, passwords) = (&mut self.things, &mut self.passwords);
         std::thread::scope(|scope| {
@@ -137,18 +161,25 @@ impl Torture {
             }
             scope.spawn(|| things.work(address, stop));
             scope.spawn(|| passwords.work(address, stop));
-            self.machine.after_flushes(flushes);
+            self.machine.until_it_hangs();
+            if !in_a_flush {
+                self.machine.disk().hang_no_more(true);
+            }
             std::thread::sleep(instant);
-            let result = fault(&mut self.machine);
             self.failed_flushes += u64::from(self.machine.disk().stop_failing());
+            let luck = (fault == Fault::Cut).then(|| self.machine.cut());
             std::thread::sleep(unnoticed); // some see the calls fail before they die
-            self.machine.kill();
             stop.store(true, Ordering::Relaxed);
-            result
+            match fault {
+                Fault::KillSessions => self.machine.kill_sessions(),
+                Fault::Cut | Fault::Kill => self.machine.kill(),
+            }
+            luck
         })
     }
 
-    fn check(&mut self, order: Order) -> Vec<String> {
+    fn check(&mut self, fault: Fault) -> Vec<String> {
+        let order = if fault == Fault::Cut { Order::Any } else { Order::AsAsked };
         let mut lost = Vec::new();
         for worker in &mut self.workers {
             let dir = self.machine.server().at(&worker.user).join(&worker.dir);
@@ -160,7 +191,7 @@ impl Torture {
         lost.extend(self.passwords.check(&self.machine, order));
         for worker in &self.workers {
             if self.chance.one_in(3) {
-                lost.extend(questions::about(&self.machine, worker, &mut self.chance));
+                lost.extend(questions::about(&self.machine, worker, fault != Fault::KillSessions, &mut self.chance));
             }
         }
         if let Some(before) = &self.salt {

@@ -11,8 +11,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// All questions about one worker's user; what is wrong, in sentences.
-pub fn about(machine: &Machine, worker: &Worker, chance: &mut Chance) -> Vec<String> {
+/// All questions about one worker's user, those about the account where the server has been started since; what is wrong, in sentences.
+pub fn about(machine: &Machine, worker: &Worker, has_restarted: bool, chance: &mut Chance) -> Vec<String> {
     let mut wrong = Vec::new();
     age_leftovers(machine, &worker.user);
     let mut raw = machine.server().login(&worker.user);
@@ -27,7 +27,9 @@ pub fn about(machine: &Machine, worker: &Worker, chance: &mut Chance) -> Vec<Str
         let name = file.strip_prefix(machine.server().at(&worker.user)).unwrap().to_str().unwrap();
         wrong.extend(not_the_same(&mut raw, name, &fs::read(file).unwrap()));
     }
-    wrong.extend(quota(machine, &mut raw, &worker.user));
+    if has_restarted {
+        wrong.extend(quota(machine, &mut raw, &worker.user)); // until then a session that was killed has too much reserved
+    }
     wrong
 }
 
