@@ -121,7 +121,7 @@ impl Torture {
             self.salt = Some(questions::salt_of_a_stranger(&self.machine));
         }
         if self.chance.one_in(4) {
-            let successes = self.chance.below(100);
+            let successes = self.chance.below(30);
             self.machine.disk().fail_fsync_after(successes);
         }
         let fault =
