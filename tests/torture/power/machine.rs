@@ -5,19 +5,20 @@ use super::fuse::{Mount, Shared};
 use crate::common::{SERVICE, Server, command, eventually, give, home};
 use crate::run::Chance;
 use nix::sys::signal::{Signal, kill};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A load is waited for so long.
 const LONGEST: Duration = Duration::from_secs(2);
 
-/// A running server, whose storage is a disk of ours. The order of the fields is that of their end: the mount goes before the directory
-/// that the server holds.
+/// A running server, whose storage is a disk of ours.
 pub struct Machine {
     mount: Option<Mount>,
     server: Option<Server>,
     disk: Shared,
     without: Without,
+    home: PathBuf,
 }
 
 impl Machine {
@@ -29,7 +30,8 @@ impl Machine {
         give(home.path());
         let disk = empty_disk(chance);
         let mount = Mount::new(&disk, &home.path().join("storage")).unwrap();
-        let mut machine = Machine { mount: Some(mount), server: None, disk, without };
+        let place = home.path().to_owned();
+        let mut machine = Machine { mount: Some(mount), server: None, disk, without, home: place };
         machine.start(home);
         machine
     }
@@ -115,6 +117,14 @@ impl Machine {
         assert_eq!(server.wait(), 0, "the exit status at the end");
         server.nobody_is_left();
         drop(self.mount.take());
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        drop(self.mount.take());
+        drop(self.server.take());
+        let _ = std::fs::remove_dir_all(&self.home); // after a panic: what was mounted there was in the way
     }
 }
 
