@@ -379,27 +379,37 @@ fn secret(storage: BorrowedFd) -> io::Result<Zeroizing<[u8; 32]>> {
     let dir = beneath::open_dir(storage, limits::RESERVED.as_bytes())?;
     let mut secret = Zeroizing::new([0; 32]);
     match read_secret(dir.as_fd(), &mut secret) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        other => return other.map(|()| secret),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => make_secret(&dir)?,
+        other => other?,
     }
+    read_secret(dir.as_fd(), &mut secret)?;
+    // Also where both were found: who made them may have been killed before the flush. The users' own passwords lie there too.
+    for changed in [dir.as_fd(), storage] {
+        match fsync(changed) {
+            Ok(()) | Err(Errno::EROFS) => {} // nothing changes there
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(secret)
+}
+
+fn make_secret(dir: &OwnedFd) -> io::Result<()> {
+    let mut secret = Zeroizing::new([0; 32]);
     getrandom::fill(&mut *secret).map_err(io::Error::other)?;
     let mut random = [0; 8];
     getrandom::fill(&mut random).map_err(io::Error::other)?;
     let draft = format!("{SECRET}.{}", hex::encode(random));
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
-    let mut file = File::from(beneath::open(&dir, draft.as_bytes(), flags, Mode::S_IRUSR | Mode::S_IWUSR)?);
+    let mut file = File::from(beneath::open(dir, draft.as_bytes(), flags, Mode::S_IRUSR | Mode::S_IWUSR)?);
     file.write_all(&*secret)?;
     file.sync_all()?;
     // Another server on the same storage may be making one too: the first link wins, and both read that.
-    let linked = match linkat(&dir, draft.as_str(), &dir, SECRET, AtFlags::empty()) {
+    let linked = match linkat(dir, draft.as_str(), dir, SECRET, AtFlags::empty()) {
         Ok(()) | Err(Errno::EEXIST) => Ok(()),
-        Err(_) => renameat(&dir, draft.as_str(), &dir, SECRET), // a file system without links
+        Err(_) => renameat(dir, draft.as_str(), dir, SECRET), // a file system without links
     };
-    let _ = unlinkat(&dir, draft.as_str(), UnlinkatFlags::NoRemoveDir);
-    linked?;
-    fsync(&dir)?;
-    read_secret(dir.as_fd(), &mut secret)?;
-    Ok(secret)
+    let _ = unlinkat(dir, draft.as_str(), UnlinkatFlags::NoRemoveDir);
+    Ok(linked?)
 }
 
 fn read_secret(dir: BorrowedFd, secret: &mut [u8; 32]) -> io::Result<()> {

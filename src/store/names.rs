@@ -1,6 +1,7 @@
 //! Changes to names: make, delete, rename. Each is durable before it returns; new directories may share a flush.
 
 use super::meta::meta_at;
+use super::order::flush_way;
 use super::publish::rename_new;
 use super::pulse::patiently;
 use super::{Pulse, Result, Tree, Trouble, Weight, beneath};
@@ -28,7 +29,7 @@ impl Tree {
             return if parents { Ok(Vec::new()) } else { Err(Trouble::of(Code::Exists)) };
         };
         if !parents {
-            let parent = self.parent(&above)?;
+            let parent = self.parent(&above, pulse)?;
             if !self.make_one(parent.as_fd(), name, pulse)? {
                 return Err(Trouble::of(Code::Exists));
             }
@@ -41,7 +42,7 @@ impl Tree {
                 flush(&changed.iter().map(AsFd::as_fd).collect::<Vec<_>>(), pulse)?;
                 changed.clear();
             }
-            let parent = self.parent(&here)?;
+            let parent = self.directory(&here)?;
             self.make_one(parent.as_fd(), name, pulse)?;
             changed.push(parent); // one that exists may be of an attempt that was cut off before its flush
             here = here.join(name).map_err(|why| Trouble::new(why.into(), why.to_string()))?;
@@ -98,6 +99,8 @@ impl Tree {
         replace: bool,
         pulse: &mut dyn Pulse,
     ) -> Result<()> {
+        let above = path.parent().unwrap_or_else(RemotePath::root);
+        flush_way(self.root(), &above, to_dir, pulse)?;
         if replace {
             let lock = self.lock_account(pulse);
             let moved = meta_at(from_dir, from_name.as_os_str().as_bytes());
@@ -112,7 +115,6 @@ impl Tree {
             renamed.map_err(rename_error)?;
         } else {
             rename_new((from_dir, from_name), (to_dir, to_name), || {
-                let above = path.parent().unwrap_or_else(RemotePath::root);
                 let reserved = self.reserved_for(to_dir, &above)?;
                 Ok(beneath::open_dir(&reserved.dir, b".")?)
             })?;

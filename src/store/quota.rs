@@ -4,7 +4,8 @@
 //! The figures stand in a file in the reserved directory and is changed under that file's lock, so that all sessions of a
 //! user, on all servers that share the storage, draw on one account. They are reserved before bytes arrive and settled when a
 //! file is published. A session that is killed leaves too much reserved, never too little; and before anybody is refused,
-//! and once a day, the tree is counted afresh. Without a quota nothing is kept, and QUOTA counts.
+//! and once a day, the tree is counted afresh; and once after each start of a server: no flush waits for the figures, so that after a power
+//! cut they need not go with what lies there. Without a quota nothing is kept, and QUOTA counts.
 
 use super::meta::meta_at;
 use super::pulse::patiently;
@@ -23,15 +24,20 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// The name of the usage file in the reserved directory.
 const USAGE: &str = "usage";
 /// How the usage file begins. One of another version counts as damaged: it is counted afresh.
-const VERSION: &str = "dfos-usage-2";
+const VERSION: &str = "dfos-usage-3";
 /// A figure counted less long ago than this is good enough to refuse by, in seconds: refusals must not be a way to keep the disk busy.
 const FRESH: u64 = 10;
 /// A figure older than this is counted again, in seconds: the operator may have added or removed files by hand.
 const STALE: u64 = 24 * 3600;
 
+/// How many servers that share a storage may count without making each other count again.
+const SERVERS: usize = 4;
+
 /// A user's account.
 pub struct Quota {
     limit: Allowance,
+    /// The start of the server, see [`Policy`](super::tree::Policy).
+    start: u64,
     file: Option<Arc<File>>,
 }
 
@@ -72,6 +78,8 @@ struct Usage {
     counted: u64,
     /// How often it has been counted.
     epoch: u64,
+    /// Starts of servers since which it has been counted, the latest first; 0 for none.
+    since: [u64; SERVERS],
 }
 
 /// The usage file's lock, held. Kept while names change, so that nobody counts in between.
@@ -88,7 +96,7 @@ impl Drop for Locked {
 
 impl Usage {
     fn read(file: &File) -> Option<Usage> {
-        let mut text = [0; 128];
+        let mut text = [0; 256];
         let n = file.read_at(&mut text, 0).ok()?;
         let mut words = std::str::from_utf8(text.get(..n)?).ok()?.strip_suffix('\n')?.split(' ');
         if words.next()? != VERSION {
@@ -96,13 +104,18 @@ impl Usage {
         }
         let mut number = || words.next()?.parse().ok();
         let used = Weight { bytes: number()?, files: number()? };
-        Some(Usage { used, counted: number()?, epoch: number()? })
+        let (counted, epoch, mut since) = (number()?, number()?, [0; SERVERS]);
+        for start in &mut since {
+            *start = number()?;
+        }
+        Some(Usage { used, counted, epoch, since })
     }
 
     /// Always of one length, so that it is overwritten whole.
     fn write(self, file: &File) -> std::io::Result<()> {
-        let Usage { used: Weight { bytes, files }, counted, epoch } = self;
-        let text = format!("{VERSION} {bytes:020} {files:020} {counted:020} {epoch:020}\n");
+        let Usage { used: Weight { bytes, files }, counted, epoch, since } = self;
+        let since = since.map(|start| format!(" {start:020}")).concat();
+        let text = format!("{VERSION} {bytes:020} {files:020} {counted:020} {epoch:020}{since}\n");
         file.write_all_at(text.as_bytes(), 0)
     }
 }
@@ -113,8 +126,8 @@ fn now() -> u64 {
 
 impl Quota {
     /// An account, where anything is limited.
-    pub fn new(limit: Allowance) -> Option<Self> {
-        (!limit.is_unlimited()).then_some(Quota { limit, file: None })
+    pub fn new(limit: Allowance, start: u64) -> Option<Self> {
+        (!limit.is_unlimited()).then_some(Quota { limit, start, file: None })
     }
 
     /// Empties the usage file where there is no quota now: a figure that nobody keeps must not be believed later.
@@ -240,10 +253,12 @@ impl Tree {
         Ok(Some(Locked { usage: Usage::read(&file), file }))
     }
 
-    /// The figure, counted afresh if it is missing, damaged, or older than `age` seconds.
+    /// The figure, counted afresh if it is missing, damaged, older than `age` seconds, or than this server.
     fn usage(&mut self, locked: &mut Locked, age: u64, pulse: &mut dyn Pulse) -> Result<Usage> {
+        let start = self.quota.as_ref().map_or(0, |quota| quota.start);
+        let is_known = |usage: &Usage| start != 0 && usage.since.contains(&start);
         let is_fresh = |usage: &Usage| now().checked_sub(usage.counted).is_some_and(|since| since < age);
-        if let Some(usage) = locked.usage.filter(is_fresh) {
+        if let Some(usage) = locked.usage.filter(|usage| is_known(usage) && is_fresh(usage)) {
             return Ok(usage);
         }
         let used = match (self.count(pulse), locked.usage) {
@@ -253,7 +268,12 @@ impl Tree {
         };
         // Never a number that was there before, also where that could not be read: somebody may be about to give back by it.
         let epoch = locked.usage.map_or_else(now, |usage| usage.epoch + 1);
-        let usage = Usage { used, counted: now(), epoch };
+        let mut since = locked.usage.map_or([0; SERVERS], |usage| usage.since);
+        if !locked.usage.is_some_and(|usage| is_known(&usage)) {
+            since.rotate_right(1);
+            since[0] = start;
+        }
+        let usage = Usage { used, counted: now(), epoch, since };
         usage.write(&locked.file)?;
         locked.usage = Some(usage);
         Ok(usage)

@@ -3,6 +3,7 @@
 //! It must lie on the target's own mount, because rename(2) works only there.
 
 use super::beneath;
+use super::order::flush_found;
 use super::{Result, Tree, Trouble};
 use crate::proto::{Code, RemotePath, limits};
 use crate::sys::statx::mount_of;
@@ -52,6 +53,7 @@ pub(super) fn own_dir(above: BorrowedFd, name: &str, make: bool) -> Result<Optio
             open()
         }
         Err(Errno::ENOENT) => return Ok(None),
+        Ok(dir) if make => flush_found(above).map(|()| dir),
         other => other,
     };
     match fd {

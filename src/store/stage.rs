@@ -71,7 +71,7 @@ struct Ground {
 impl Tree {
     /// Begins an upload from nothing.
     pub fn stage(&mut self, wanted: Wanted, pulse: &mut dyn Pulse) -> Result<Staged> {
-        let Ground { parent, reserved, before } = self.prepare(&wanted)?;
+        let Ground { parent, reserved, before } = self.prepare(&wanted, pulse)?;
         let size = wanted.size.unwrap_or(0);
         check_room(&parent, size)?;
         let account = match self.charge(Weight::one(size), pulse) {
@@ -94,7 +94,7 @@ impl Tree {
 
     /// Begins an upload with what an earlier one of the same path left, if anything; [`Staged::written`] tells how much.
     pub fn stage_again(&mut self, wanted: Wanted, pulse: &mut dyn Pulse) -> Result<Staged> {
-        let ground = self.prepare(&wanted)?;
+        let ground = self.prepare(&wanted, pulse)?;
         let Some((mine, left)) = leftover::best(&ground.reserved, &wanted.path, wanted.size)? else {
             return self.stage(wanted, pulse);
         };
@@ -144,12 +144,12 @@ impl Tree {
     }
 
     /// What must hold before any byte is taken: the directory is there, and the name can be had.
-    fn prepare(&mut self, wanted: &Wanted) -> Result<Ground> {
+    fn prepare(&mut self, wanted: &Wanted, pulse: &mut dyn Pulse) -> Result<Ground> {
         self.check_size(wanted.size.unwrap_or(0))?;
         let (Some(above), Some(name)) = (wanted.path.parent(), wanted.path.name()) else {
             return Err(Trouble::of(Code::IsDirectory));
         };
-        let parent = self.parent(&above)?;
+        let parent = self.parent(&above, pulse)?;
         let before = match meta_at(parent.as_fd(), name) {
             Err(Errno::ENOENT) => None,
             other => Some(other?),
@@ -400,6 +400,22 @@ mod tests {
             settled.extend(pipeline.step(tree, &mut Patient));
         }
         settled.remove(0).1
+    }
+
+    #[test]
+    fn an_account_is_counted_after_each_start_of_a_server_and_servers_that_share_it_do_not_make_each_other_count() {
+        let mut home = Home::new(Some(1000));
+        let starts = [1, 2].map(|n| home.policy.start ^ n);
+        let figure = |home: &mut Home, start: u64| {
+            home.policy.start = start;
+            home.tree().account(&mut Patient).unwrap().used.bytes
+        };
+        assert_eq!(figure(&mut home, starts[0]), 0);
+        std::fs::write(home.path("f"), [0; 100]).unwrap(); // as what is there after a power cut, and was not noted
+        assert_eq!(figure(&mut home, starts[0]), 0);
+        assert_eq!(figure(&mut home, starts[1]), 100);
+        std::fs::write(home.path("g"), [0; 10]).unwrap();
+        assert_eq!(starts.map(|start| figure(&mut home, start)), [100, 100]);
     }
 
     #[test]

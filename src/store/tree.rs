@@ -1,5 +1,6 @@
 //! One user's tree: the descriptor that all else starts from.
 
+use super::order::{flush_found, flush_way};
 use super::quota::{Allowance, Quota};
 use super::reserved::Reserved;
 use super::{Pulse, Result, Trouble, beneath, leftover};
@@ -33,6 +34,8 @@ pub struct Tree {
 pub(super) struct Parent {
     path: RemotePath,
     fd: Arc<OwnedFd>,
+    /// Whether it can be reached after a power cut.
+    lasts: bool,
     /// Where what is uploaded into it is staged, once that is known.
     reserved: Option<Rc<Reserved>>,
 }
@@ -50,12 +53,15 @@ pub struct Policy {
     pub trash: Option<u64>,
     /// Whether nothing at all is written into the tree.
     pub read_only: bool,
+    /// A number that no other start of a server has: by it what was noted before a power cut is told from what holds. 0 believes nothing.
+    pub start: u64,
 }
 
 impl Policy {
-    /// No limits; published files do not get the bits of `umask`.
+    /// No limits; published files do not get the bits of `umask`. To be made once at each start of a server.
     pub fn new(umask: Mode) -> Policy {
-        Policy { umask, quota: Allowance::default(), largest: None, trash: None, read_only: false }
+        let start = getrandom::u64().unwrap_or(0);
+        Policy { umask, quota: Allowance::default(), largest: None, trash: None, read_only: false, start }
     }
 }
 
@@ -75,15 +81,21 @@ impl Tree {
                 }
                 Ok(beneath::open_dir(storage, user.as_bytes())?)
             }
-            other => Ok(other?),
+            other => {
+                let root = other?;
+                if !policy.read_only {
+                    flush_found(storage)?;
+                }
+                Ok(root)
+            }
         }
     }
 
     /// The tree below `root`; sweeps what old broken uploads left there, and what the trash has kept for long enough.
     pub fn new(root: OwnedFd, policy: Policy, pulse: &mut dyn Pulse) -> Result<Tree> {
         let file_mode = Mode::from_bits_truncate(0o666) & !policy.umask;
-        let Policy { quota, largest, trash: keep, read_only, .. } = policy;
-        let (reserved, parents, quota) = (Vec::new(), Vec::new(), Quota::new(quota));
+        let Policy { quota, largest, trash: keep, read_only, start, .. } = policy;
+        let (reserved, parents, quota) = (Vec::new(), Vec::new(), Quota::new(quota, start));
         let mut tree = Tree { root, reserved, parents, file_mode, quota, largest, keep, read_only };
         if let Some(reserved) = Reserved::open(tree.root(), false)? {
             if read_only {
@@ -111,8 +123,21 @@ impl Tree {
         self.parents.clear();
     }
 
-    /// The directory `path`, remembered for a moment.
-    pub(super) fn parent(&mut self, path: &RemotePath) -> Result<Arc<OwnedFd>> {
+    /// The directory `path`, for what is to last in it; remembered for a moment.
+    pub(super) fn parent(&mut self, path: &RemotePath, pulse: &mut dyn Pulse) -> Result<Arc<OwnedFd>> {
+        let fd = self.directory(path)?;
+        if self.parents.iter().rev().any(|parent| parent.lasts && Arc::ptr_eq(&parent.fd, &fd)) {
+            return Ok(fd);
+        }
+        flush_way(self.root(), path, fd.as_fd(), pulse)?;
+        if let Some(parent) = self.parents.iter_mut().rev().find(|parent| Arc::ptr_eq(&parent.fd, &fd)) {
+            parent.lasts = true;
+        }
+        Ok(fd)
+    }
+
+    /// The same while the way to it may still have to be flushed.
+    pub(super) fn directory(&mut self, path: &RemotePath) -> Result<Arc<OwnedFd>> {
         // The last first: who uploads a tree goes from directory to directory.
         if let Some(parent) = self.parents.iter().rev().find(|parent| parent.path == *path) {
             return Ok(parent.fd.clone());
@@ -121,7 +146,7 @@ impl Tree {
         if self.parents.len() >= limits::BATCH_FILES {
             self.parents.clear();
         }
-        self.parents.push(Parent { path: path.clone(), fd: fd.clone(), reserved: None });
+        self.parents.push(Parent { path: path.clone(), fd: fd.clone(), lasts: false, reserved: None });
         Ok(fd)
     }
 

@@ -53,6 +53,8 @@ pub fn content(version: u64) -> Vec<u8> {
 #[derive(Default)]
 pub struct Journal {
     settled: BTreeMap<String, State>,
+    /// Seen since their server was killed, and never answered, the oldest first: a power cut may still take them back.
+    doubtful: Vec<Effect>,
     /// Asked for and not answered, the oldest first.
     open: Vec<Effect>,
     /// What each version's digest is: making content is slow.
@@ -74,19 +76,15 @@ impl Journal {
 
     /// What lies under a name if all that was asked for is carried out.
     pub fn state(&self, name: &str) -> State {
-        let open = self.open.iter().rev().flat_map(|effect| effect.on.iter().rev());
-        let asked = open.into_iter().find(|(of, _)| of == name).map(|(_, state)| *state);
+        let effects = self.doubtful.iter().chain(&self.open).rev().flat_map(|effect| effect.on.iter().rev());
+        let asked = effects.into_iter().find(|(of, _)| of == name).map(|(_, state)| *state);
         asked.unwrap_or_else(|| self.settled.get(name).copied().unwrap_or_default())
     }
 
     /// All names that hold something if all that was asked for is carried out.
     pub fn names(&self) -> Vec<String> {
-        let all: BTreeSet<&String> = self
-            .settled
-            .keys()
-            .chain(self.open.iter().flat_map(|effect| effect.on.iter().map(|(name, _)| name)))
-            .collect();
-        all.into_iter().filter(|name| self.state(name) != State::Absent).cloned().collect()
+        let all: BTreeSet<String> = self.names_ever().collect();
+        all.into_iter().filter(|name| self.state(name) != State::Absent).collect()
     }
 
     /// Something is asked for: from now on it may be there.
@@ -94,15 +92,29 @@ impl Journal {
         self.open.push(effect);
     }
 
-    /// The oldest open request was answered OK.
+    /// The oldest open request was answered OK. With it what came before it under the same names is certain.
     pub fn acknowledged(&mut self) {
         let effect = self.open.remove(0);
-        self.settled.extend(effect.on);
+        let mut names: BTreeSet<String> = effect.on.iter().map(|(name, _)| name.clone()).collect();
+        let mut certain = vec![effect];
+        for at in (0..self.doubtful.len()).rev() {
+            if self.doubtful[at].on.iter().any(|(name, _)| names.contains(name)) {
+                let earlier = self.doubtful.remove(at);
+                names.extend(earlier.on.iter().map(|(name, _)| name.clone()));
+                certain.push(earlier);
+            }
+        }
+        self.settled.extend(certain.into_iter().rev().flat_map(|effect| effect.on));
     }
 
-    /// The oldest open request was refused: nothing has happened.
-    pub fn refused(&mut self) {
-        self.open.remove(0);
+    /// The oldest open request was refused: nothing has happened. Whether that is so: what happens bit by bit may have begun, and stays
+    /// open.
+    pub fn refused(&mut self) -> bool {
+        let at_once = self.open.first().is_none_or(|effect| effect.at_once);
+        if at_once {
+            self.open.remove(0);
+        }
+        at_once
     }
 
     /// Whether nothing is open.
@@ -120,53 +132,81 @@ impl Journal {
         let mut there = BTreeMap::new();
         let mut wrong = Vec::new();
         for name in names {
-            let possible = self.possible(&name);
+            let possible = self.possible(&name, order);
             let seen = found.get(&name);
             match possible.iter().find(|state| self.is(**state, seen)) {
                 Some(state) => drop(there.insert(name, *state)),
                 None => wrong.push(format!("{name} holds {}, but should hold {possible:?}", told(seen))),
             }
         }
-        if wrong.is_empty() && order == Order::AsAsked && !self.is_a_beginning(&there) {
-            wrong.push(format!(
-                "what is there is not what a beginning of the requests leaves: {:?}; {there:?}",
-                self.open
-            ));
+        let carried_out = if order == Order::AsAsked { self.beginning(&there) } else { self.selection(&there) };
+        let open = std::mem::take(&mut self.open);
+        match carried_out {
+            Some(carried_out) if wrong.is_empty() && order == Order::AsAsked => self.doubtful.extend(carried_out),
+            Some(_) if wrong.is_empty() => self.hold(there),
+            _ => {
+                if wrong.is_empty() {
+                    let doubtful = &self.doubtful;
+                    wrong.push(format!("no {order:?} of {doubtful:?} and {open:?} leaves what is there: {there:?}"));
+                }
+                self.hold(there);
+            }
         }
-        self.open.clear();
-        self.settled = there.into_iter().filter(|(_, state)| *state != State::Absent).collect();
         wrong
     }
 
-    fn names_ever(&self) -> impl Iterator<Item = String> {
-        self.settled.keys().chain(self.open.iter().flat_map(|effect| effect.on.iter().map(|(name, _)| name))).cloned()
+    /// What is there is certain.
+    fn hold(&mut self, there: BTreeMap<String, State>) {
+        self.doubtful.clear();
+        self.settled = there.into_iter().filter(|(_, state)| *state != State::Absent).collect();
     }
 
-    /// What a name may hold: what is settled, or what an open request makes of it.
-    fn possible(&self, name: &str) -> Vec<State> {
+    fn names_ever(&self) -> impl Iterator<Item = String> {
+        let effects = self.doubtful.iter().chain(&self.open).flat_map(|effect| &effect.on);
+        self.settled.keys().chain(effects.map(|(name, _)| name)).cloned()
+    }
+
+    /// What a name may hold: what is settled, or what a request makes of it that was not answered.
+    fn possible(&self, name: &str, order: Order) -> Vec<State> {
         let mut states = vec![self.settled.get(name).copied().unwrap_or_default()];
-        let open = self.open.iter().flat_map(|effect| &effect.on).filter(|(of, _)| of == name).map(|(_, state)| *state);
-        states.extend(open);
+        let of_name = |effect: &Effect| effect.on.iter().filter(|(of, _)| of == name).map(|(_, state)| *state).last();
+        for state in self.doubtful.iter().filter_map(of_name) {
+            if order == Order::AsAsked {
+                states.clear(); // it was seen, and only a power cut takes it back
+            }
+            states.push(state);
+        }
+        states.extend(self.open.iter().filter_map(of_name));
         states.dedup();
         states
     }
 
-    /// Whether the first so many requests, and perhaps a part of one that is no single step, leave just this.
-    fn is_a_beginning(&self, there: &BTreeMap<String, State>) -> bool {
+    /// The first so many of the open requests, and perhaps a part of one that is no single step, if they leave just this. The most of them:
+    /// some may have undone what others did.
+    fn beginning(&self, there: &BTreeMap<String, State>) -> Option<Vec<Effect>> {
         let mut now = self.settled.clone();
-        let is = |now: &BTreeMap<String, State>, besides: &[(String, State)]| {
-            there.iter().all(|(name, state)| {
-                now.get(name).copied().unwrap_or_default() == *state || besides.contains(&(name.clone(), *state))
-            })
+        now.extend(self.doubtful.iter().flat_map(|effect| effect.on.iter().cloned()));
+        let differs = |now: &BTreeMap<String, State>, (name, state): &(&String, &State)| {
+            now.get(*name).copied().unwrap_or_default() != **state
         };
-        for effect in &self.open {
+        let mut carried_out = None;
+        for (count, effect) in self.open.iter().enumerate() {
             let part: &[_] = if effect.at_once { &[] } else { &effect.on };
-            if is(&now, part) {
-                return true;
+            let come: Vec<_> =
+                there.iter().filter(|row| differs(&now, row)).map(|(name, state)| (name.clone(), *state)).collect();
+            if come.iter().all(|row| part.contains(row)) {
+                let part = (!come.is_empty()).then_some(Effect { on: come, at_once: false });
+                carried_out = Some(self.open[..count].iter().cloned().chain(part).collect());
             }
             now.extend(effect.on.iter().cloned());
         }
-        is(&now, &[])
+        if there.iter().any(|row| differs(&now, &row)) { carried_out } else { Some(self.open.clone()) }
+    }
+
+    /// Whether some of what was not answered leaves just this.
+    fn selection(&self, there: &BTreeMap<String, State>) -> Option<Vec<Effect>> {
+        let effects: Vec<Effect> = self.doubtful.iter().chain(&self.open).cloned().collect();
+        is_a_selection(&self.settled, &effects, there).then_some(effects)
     }
 
     fn is(&mut self, state: State, seen: Option<&Seen>) -> bool {
@@ -181,6 +221,30 @@ impl Journal {
     pub fn digest(&mut self, version: u64) -> String {
         self.digests.entry(version).or_insert_with(|| sha256(&content(version))).clone()
     }
+}
+
+/// Whether some of these effects, each whole unless it happens bit by bit, lead from what was to what is there. So a file that was renamed
+/// is under one of its names.
+fn is_a_selection(now: &BTreeMap<String, State>, effects: &[Effect], there: &BTreeMap<String, State>) -> bool {
+    // What no effect can change any more must be as it is there: so nothing is tried that leads nowhere.
+    let is_over = |name: &String| !effects.iter().any(|effect| effect.on.iter().any(|(of, _)| of == name));
+    let mut over = there.iter().filter(|(name, _)| is_over(name));
+    if over.any(|(name, state)| now.get(name).copied().unwrap_or_default() != *state) {
+        return false;
+    }
+    let Some((effect, later)) = effects.split_first() else { return true };
+    if is_a_selection(now, later, there) {
+        return true;
+    }
+    let mut after = now.clone();
+    if effect.at_once {
+        after.extend(effect.on.iter().cloned());
+        return is_a_selection(&after, later, there);
+    }
+    // Of each name it is what is there that tells whether the effect has come that far, or something later.
+    let has_come = |(name, state): &&(String, State)| there.get(name) == Some(state);
+    after.extend(effect.on.iter().filter(has_come).cloned());
+    is_a_selection(&after, later, there)
 }
 
 /// What lies under a name on the disk.

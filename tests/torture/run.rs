@@ -44,6 +44,11 @@ impl Chance {
         mixed(self.0)
     }
 
+    /// Chance for somebody else.
+    pub fn split(&mut self) -> Chance {
+        Chance(self.next())
+    }
+
     /// One of 0 to `below - 1`.
     pub fn below(&mut self, below: u64) -> u64 {
         self.next() % below.max(1)

@@ -1,0 +1,37 @@
+//! The way to a directory, and whether it lasts.
+//!
+//! fsync(2) of a directory makes the names in it durable, and need not do so for the directory's own name: that stands in the one above.
+//! Who makes a directory flushes the one above before the OK; but who only finds it does not know whether that was done: its maker may be
+//! a session that was killed a moment ago, or is still at it. A file system with one journal keeps all changes in their order, so
+//! that with the latest the earlier ones are durable too. On others the way is flushed by everybody who relies on it.
+
+use super::pulse::patiently;
+use super::{Pulse, beneath};
+use crate::proto::RemotePath;
+use nix::sys::statfs::{EXT4_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC, fstatfs};
+use nix::unistd::fsync;
+use std::os::fd::BorrowedFd;
+
+/// Whether a flush of anything makes all earlier changes of names durable: known of ext4 (and its elders, which have one magic number)
+/// and of XFS. Of what lies in memory nothing is durable in any order.
+fn keeps_order(fd: BorrowedFd) -> bool {
+    fstatfs(fd).is_ok_and(|fs| [EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, TMPFS_MAGIC].contains(&fs.filesystem_type()))
+}
+
+/// Makes a name in `above` durable that was found there, where that is in doubt.
+pub(super) fn flush_found(above: BorrowedFd) -> nix::Result<()> {
+    if keeps_order(above) { Ok(()) } else { fsync(above) }
+}
+
+/// The same for all names on the way from `root` to `path`, where `fd` is.
+pub(super) fn flush_way(root: BorrowedFd, path: &RemotePath, fd: BorrowedFd, pulse: &mut dyn Pulse) -> nix::Result<()> {
+    if path.is_root() || keeps_order(fd) {
+        return Ok(());
+    }
+    patiently(pulse, || {
+        // Beginning at the user's own directory, each component up to the one before the last.
+        let slashes = path.as_bytes().iter().enumerate().filter(|(_, byte)| **byte == b'/');
+        let above = slashes.filter_map(|(at, _)| path.as_bytes().get(..at));
+        std::iter::once(&b"."[..]).chain(above).try_for_each(|dir| fsync(beneath::open_dir(root, dir)?))
+    })
+}
