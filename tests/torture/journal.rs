@@ -135,6 +135,8 @@ impl Journal {
         }
         self.open.clear();
         self.settled = there.into_iter().filter(|(_, state)| *state != State::Absent).collect();
+        let settled = &self.settled;
+        self.digests.retain(|version, _| settled.values().any(|state| *state == State::Version(*version)));
         wrong
     }
 

@@ -50,7 +50,13 @@ impl Worker {
 
     /// Works until told to stop, or until the connection ends; what was not answered stays open in the journal.
     pub fn work(&mut self, address: &str, stop: &AtomicBool) {
-        let Ok(stream) = TcpStream::connect(address) else { return };
+        if let Ok(stream) = TcpStream::connect(address) {
+            self.work_over(stream, stop);
+        }
+    }
+
+    /// The same over this connection.
+    pub fn work_over(&mut self, stream: TcpStream, stop: &AtomicBool) {
         let _ = stream.set_read_timeout(Some(Duration::from_secs(30)));
         let _ = stream.set_write_timeout(Some(Duration::from_secs(30)));
         let mut wire = BufReader::new(stream);
@@ -65,6 +71,27 @@ impl Worker {
         }
         let _ = wire.get_mut().write_all(b"LOGOUT\n");
         let _ = line(&mut wire);
+    }
+
+    /// Uploads something under each of its names, so that nothing is left to be resumed; whether all of it was acknowledged.
+    pub fn fill(&mut self, address: &str) -> bool {
+        let Ok(stream) = TcpStream::connect(address) else { return false };
+        let mut wire = BufReader::new(stream);
+        let mut asked = Vec::new();
+        for name in NAMES {
+            if !self.has_parent(name) {
+                let parent = name.split('/').next().unwrap_or_default();
+                asked.push(self.simple("MKDIR", parent, vec![(parent.to_owned(), State::Directory)], true));
+            }
+            asked.push(self.upload(name));
+        }
+        let before = self.acknowledged;
+        let all = asked.len() as u64;
+        let all_heard = self.log_in(&mut wire).is_some()
+            && asked.into_iter().all(|asked| {
+                wire.get_mut().write_all(&asked.bytes).is_ok() && self.hear(&mut wire, &asked.answer).is_some()
+            });
+        all_heard && self.acknowledged == before + all
     }
 
     fn log_in(&mut self, wire: &mut BufReader<TcpStream>) -> Option<()> {

@@ -3,12 +3,14 @@
 //! Each part is one class of faults, in a file of its own. What is random comes from a seed that is printed; with the same seed a part
 //! does the same again, as far as the machine allows.
 
+mod carrier;
 #[path = "../common/mod.rs"]
 mod common;
 mod journal;
 mod kills;
 mod load;
 mod run;
+mod soak;
 
 use run::{Account, Run};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,8 +28,10 @@ struct Part {
 }
 
 /// All of them, in the order in which they are run.
-const PARTS: &[Part] =
-    &[Part { name: "kills", what: "processes killed at any moment under load", times: [40, 2000], run: kills::run }];
+const PARTS: &[Part] = &[
+    Part { name: "kills", what: "processes killed at any moment under load", times: [40, 2000], run: kills::run },
+    Part { name: "soak", what: "minutes of mixed load with faults every few seconds", times: [1, 60], run: soak::run },
+];
 
 const USAGE: &str = "usage: torture [--full] [--times N] [--seed N] [--record FILE] [PART...]";
 
