@@ -4,9 +4,11 @@
 use super::common::raw::upload_bytes;
 use super::journal::{Effect, Journal, State, content};
 use super::run::Chance;
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// A worker, the only one that changes anything below its directory.
@@ -21,8 +23,16 @@ pub struct Worker {
     pub chance: Chance,
     /// Requests that were answered OK.
     pub acknowledged: u64,
+    /// The same, to be looked at while it works.
+    pub progress: Arc<AtomicU64>,
+    /// What was refused, as it was told, and how often.
+    pub refusals: BTreeMap<String, u64>,
     /// What the server said that was not so.
     pub lies: Vec<String>,
+    /// Requests of which another may be refused are not sent behind it: where the disk is in trouble, any may be.
+    pub careful: bool,
+    /// It hung up by itself, since it heard that something was done in part, or uncertain.
+    pub in_doubt: bool,
 }
 
 /// A request on its way, and what its answer says.
@@ -36,6 +46,8 @@ enum Answer {
     Upload(u64),
     /// One line.
     Done,
+    /// The same, and a refusal does not say how far it came.
+    Parts,
 }
 
 /// Names of files that a worker uses: few, so that most uploads replace something.
@@ -45,7 +57,18 @@ impl Worker {
     /// A worker of this number, of the user `user{number % users}`.
     pub fn new(number: u64, users: u64, chance: Chance) -> Self {
         let (user, dir) = (format!("user{}", number % users), format!("w{number}"));
-        Worker { user, dir, journal: Journal::new(number), chance, acknowledged: 0, lies: Vec::new() }
+        Worker {
+            user,
+            dir,
+            journal: Journal::new(number),
+            chance,
+            acknowledged: 0,
+            progress: Arc::default(),
+            refusals: BTreeMap::new(),
+            lies: Vec::new(),
+            careful: false,
+            in_doubt: false,
+        }
     }
 
     /// Works until told to stop, or until the connection ends; what was not answered stays open in the journal.
@@ -105,13 +128,27 @@ impl Worker {
     /// Sends some changes at once, and hears what becomes of them.
     fn change(&mut self, wire: &mut BufReader<TcpStream>) -> Option<()> {
         let count = 1 + self.chance.below(6);
-        let asked: Vec<_> = (0..count).map(|_| self.any_change()).collect();
+        let asked: Vec<_> = if self.careful {
+            self.any_independent_changes(count)
+        } else {
+            (0..count).map(|_| self.any_change()).collect()
+        };
         let bytes: Vec<u8> = asked.iter().flat_map(|asked| asked.bytes.iter().copied()).collect();
         let sent = wire.get_mut().write_all(&bytes);
         for asked in asked {
             self.hear(wire, &asked.answer)?; // also after a failure to send: answers may be there
         }
         sent.ok()
+    }
+
+    /// Some uploads, or one change of another kind.
+    fn any_independent_changes(&mut self, count: u64) -> Vec<Asked> {
+        let mut asked = vec![self.any_change()];
+        while matches!(asked[0].answer, Answer::Upload(_)) && (asked.len() as u64) < count {
+            let name = (*self.chance.of(&NAMES)).to_owned();
+            asked.push(self.upload(if self.has_parent(&name) { &name } else { "a" }));
+        }
+        asked
     }
 
     fn any_change(&mut self) -> Asked {
@@ -161,7 +198,8 @@ impl Worker {
 
     fn simple(&mut self, verb: &str, words: &str, on: Vec<(String, State)>, at_once: bool) -> Asked {
         self.journal.ask(Effect { on, at_once });
-        Asked { bytes: format!("{verb} {}/{words}\n", self.dir).into_bytes(), answer: Answer::Done }
+        let answer = if at_once { Answer::Done } else { Answer::Parts };
+        Asked { bytes: format!("{verb} {}/{words}\n", self.dir).into_bytes(), answer }
     }
 
     /// Hears the answer to the oldest request.
@@ -179,9 +217,12 @@ impl Worker {
             }
             self.journal.acknowledged();
             self.acknowledged += 1;
+            self.progress.fetch_add(1, Ordering::Relaxed);
             return Some(());
         }
-        if said.starts_with("ERR uncertain") {
+        *self.refusals.entry(said.clone()).or_default() += 1;
+        if said.starts_with("ERR uncertain") || matches!(answer, Answer::Parts) {
+            self.in_doubt = true;
             return None; // the journal keeps it open; the next look will tell
         }
         self.journal.refused();

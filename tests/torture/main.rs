@@ -6,6 +6,7 @@
 mod carrier;
 #[path = "../common/mod.rs"]
 mod common;
+mod disk;
 mod journal;
 mod kills;
 mod load;
@@ -30,6 +31,12 @@ struct Part {
 /// All of them, in the order in which they are run.
 const PARTS: &[Part] = &[
     Part { name: "kills", what: "processes killed at any moment under load", times: [40, 2000], run: kills::run },
+    Part {
+        name: "disk",
+        what: "disks that fill, go read-only or fail, and quotas that are hit",
+        times: [6, 300],
+        run: disk::run,
+    },
     Part { name: "soak", what: "minutes of mixed load with faults every few seconds", times: [1, 60], run: soak::run },
 ];
 
