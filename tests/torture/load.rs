@@ -122,7 +122,13 @@ impl Worker {
         let dir = self.dir.clone();
         wire.get_mut().write_all(format!("LOGIN {} secret\nMKDIR {dir} parents\n", self.user).as_bytes()).ok()?;
         line(wire)?.starts_with("OK welcome").then_some(())?;
-        line(wire)?.starts_with("OK").then_some(())
+        let made = line(wire)?;
+        if made.starts_with("OK") {
+            return Some(());
+        }
+        *self.refusals.entry(made).or_default() += 1; // the disk may be in trouble already
+        self.in_doubt = true;
+        None
     }
 
     /// Sends some changes at once, and hears what becomes of them.
@@ -226,7 +232,9 @@ impl Worker {
             return None; // the journal keeps it open; the next look will tell
         }
         self.journal.refused();
-        let is_expected = ["busy", "shutting-down", "no-space", "over-quota", "read-only", "io-error", "timeout"];
+        // A login while the users are loaded again is to be made again.
+        let is_expected =
+            ["busy", "shutting-down", "login-refused", "no-space", "over-quota", "read-only", "io-error", "timeout"];
         if !is_expected.iter().any(|code| said.starts_with(&format!("ERR {code} "))) {
             self.lies.push(format!("unexpected: '{said}'"));
         }

@@ -34,7 +34,7 @@ const PARTS: &[Part] = &[
     Part {
         name: "disk",
         what: "disks that fill, go read-only or fail, and quotas that are hit",
-        times: [6, 300],
+        times: [2, 100],
         run: disk::run,
     },
     Part { name: "soak", what: "minutes of mixed load with faults every few seconds", times: [1, 60], run: soak::run },

@@ -127,19 +127,38 @@ impl Volume {
         mounts.lines().any(|line| line.split(' ').nth(1) == Some(text(&self.at)) && line.contains("emergency_ro"))
     }
 
-    /// Takes it down and mounts it anew, so that what is read next comes from the disk. It must be in order, unless it gave up.
-    pub fn from_the_disk(&self) -> Result<(), String> {
-        let Some(image) = &self.image else { return Ok(()) };
+    /// Takes it down and mounts it anew, so that what is read next comes from the disk. It must be in order, unless it gave up. Whether
+    /// that could be done: somebody else on this machine may hold a copy of the mount in a namespace of his own.
+    pub fn from_the_disk(&self) -> Result<bool, String> {
+        let Some(image) = &self.image else { return Ok(true) };
         let gave_up = self.gave_up();
         run("umount", &[text(&self.at)])?;
+        if !image.is_let_go() {
+            return Ok(false);
+        }
         let how = if gave_up { "-y" } else { "-n" };
         let fsck =
             Command::new("fsck.ext4").args(["-f", how]).arg(&image.file).output().map_err(|why| why.to_string())?;
         match fsck.status.code() {
-            Some(0) => self.mount(),
-            Some(1..=3) if gave_up => self.mount(),
+            Some(0) => self.mount().map(|()| true),
+            Some(1..=3) if gave_up => self.mount().map(|()| true),
             _ => Err(format!("fsck.ext4: {}", String::from_utf8_lossy(&fsck.stdout))),
         }
+    }
+}
+
+impl Image {
+    /// Waits until no loop device has it any more; whether that came about.
+    fn is_let_go(&self) -> bool {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let is_held =
+            || Command::new("losetup").arg("-j").arg(&self.file).output().is_ok_and(|told| !told.stdout.is_empty());
+        while is_held() {
+            if Instant::now() > deadline {
+                return false;
+            }
+        }
+        true
     }
 }
 
