@@ -198,7 +198,8 @@ impl Scene {
     fn look(&mut self, what: &str, was_read_only: bool, account: &mut Account) {
         let address = self.server.address().to_owned();
         let users: BTreeSet<String> = self.workers.iter().map(|worker| worker.user.clone()).collect();
-        if !was_read_only {
+        let is_stuck = self.volume.gave_up(); // nothing can be removed any more
+        if !was_read_only && !is_stuck {
             for user in &users {
                 let left = self.server.partials(user).len();
                 if left > 0 {
@@ -225,7 +226,7 @@ impl Scene {
         self.server.wait_for_count(1);
         let lost = self.carrier.check(&self.server.storage());
         lost.into_iter().for_each(|loss| account.lost(format!("{what}, carrier: {loss}")));
-        for user in &users {
+        for user in users.iter().filter(|_| !is_stuck) {
             let left = self.server.partials(user).len();
             if left > 0 {
                 account.lost(format!("{what}: {left} staged files of {user} are left for good"));
