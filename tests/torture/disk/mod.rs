@@ -2,7 +2,6 @@
 //! clients. Errors are clear, what was there stays, and when the fault is over the same sessions go on: without a restart, with nothing
 //! left in the staging space, and with the account in order.
 
-mod audit;
 mod person;
 mod volume;
 
@@ -81,7 +80,6 @@ pub fn run(run: &Run, account: &mut Account) {
     rounds("tmpfs", &[Trouble::Full, Trouble::Quota], limits, run, account);
     rounds("ext4", &[Trouble::Full, Trouble::Quota], limits, run, account);
     rounds("failing", &[Trouble::Failing], "", run, account);
-    audit::run(run, account);
     account.count("skipped: an error target of the device mapper (a disk on too small a ground stands in for it)", 1);
 }
 
