@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 /// Flushes directories after a change in them. The change is made: a failure leaves it uncertain.
 pub(super) fn flush(dirs: &[BorrowedFd], pulse: &mut dyn Pulse) -> Result<()> {
-    patiently(pulse, || dirs.iter().try_for_each(fsync)).map_err(|_| Trouble::of(Code::Uncertain))
+    patiently(pulse, || dirs.iter().try_for_each(fsync)).map_err(|_| Trouble::uncertain())
 }
 
 impl Tree {

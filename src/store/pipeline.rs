@@ -207,7 +207,7 @@ fn settle<T>(
         let is_flushed = named.dirs.iter().all(is_flushed);
         *doubtful |= named.is_dir && !is_flushed;
         let certain = is_flushed && !*doubtful;
-        (named.tag, named.result.and_then(|()| if certain { Ok(()) } else { Err(Trouble::of(Code::Uncertain)) }))
+        (named.tag, named.result.and_then(|()| if certain { Ok(()) } else { Err(Trouble::uncertain()) }))
     };
     named.into_iter().map(settle).collect()
 }

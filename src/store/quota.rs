@@ -61,12 +61,15 @@ impl Allowance {
         let over = |after: u64, more: u64, limit: Option<u64>| limit.filter(|limit| more > 0 && after > *limit);
         if let Some(limit) = over(after.bytes, more.bytes, self.bytes) {
             return Some(format!(
-                "{} more bytes would exceed your quota: {} of {limit} are used",
+                "{} more bytes would exceed your quota: {} of {limit} are used; delete something",
                 more.bytes, used.bytes
             ));
         }
         let limit = over(after.files, more.files, self.files)?;
-        Some(format!("your quota of files and directories is used up: there are {} of {limit}", used.files))
+        Some(format!(
+            "your quota of files and directories is used up: there are {} of {limit}; delete something",
+            used.files
+        ))
     }
 }
 

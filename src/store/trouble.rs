@@ -32,6 +32,12 @@ impl Trouble {
         Self::new(code, code.meaning())
     }
 
+    /// A change was made, and nobody knows whether it will last.
+    pub fn uncertain() -> Self {
+        let text = "the change was made but its flush failed: look what is there, old or new, and tell the operator";
+        Self::new(Code::Uncertain, text)
+    }
+
     /// The code that a client is told.
     pub fn code(&self) -> Code {
         match self {
@@ -70,15 +76,15 @@ fn text_of(errno: Errno) -> String {
     match errno {
         ELOOP => "a symbolic link stands in the path; links are never followed".into(),
         EACCES | EPERM => "the file's owner or mode on the server does not allow it".into(),
-        ENOSPC => "the server's disk is full".into(),
-        EDQUOT => "the server's disk quota is used up".into(),
+        ENOSPC => "the server's disk is full; delete something, or tell the operator".into(),
+        EDQUOT => "the server's disk quota is used up; delete something, or tell the operator".into(),
         EMFILE | ENFILE => "the server has too many files open; try again".into(),
         ENOMEM => "the server is short of memory; try again".into(),
         EBUSY | ETXTBSY => "it is in use on the server".into(),
-        EROFS => "the server's file system is read-only".into(),
-        EIO => "the server's disk reported an input/output error".into(),
+        EROFS => "the server's file system is read-only; tell the operator".into(),
+        EIO => "the server's disk reported an input/output error; tell the operator".into(),
         _ => match code_of(errno) {
-            Code::IoError => format!("the server's file system failed: {}", errno.desc()),
+            Code::IoError => format!("the server's file system failed: {}; tell the operator", errno.desc()),
             code => code.meaning().into(),
         },
     }
@@ -113,5 +119,14 @@ mod tests {
                 assert_ne!(text_of(*a), text_of(*b), "{a} {b}");
             }
         }
+    }
+
+    #[test]
+    fn what_a_user_can_do_about_a_disk_is_told() {
+        use Errno::*;
+        for errno in [ENOSPC, EDQUOT, EROFS, EIO, ENODEV] {
+            assert!(text_of(errno).contains("tell the operator"), "{errno}");
+        }
+        assert!(Trouble::uncertain().to_string().contains("look"));
     }
 }

@@ -4,9 +4,10 @@
 use super::common::raw::upload_bytes;
 use super::journal::{Effect, Journal, State, content};
 use super::run::Chance;
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -27,10 +28,18 @@ pub struct Worker {
     pub acknowledged: u64,
     /// The same, as an audit tells them: the verb, the path, and of an upload the digest.
     pub told: Vec<(&'static str, String, String)>,
+    /// How many that are, to be looked at while it works.
+    pub progress: Arc<AtomicU64>,
+    /// What was refused, as it was told, and how often.
+    pub refusals: BTreeMap<String, u64>,
     /// What the server said that was not so.
     pub lies: Vec<String>,
     /// The connection of the moment, once it is logged in.
     pub line: Line,
+    /// Requests of which another may be refused are not sent behind it: where the disk is in trouble, any may be.
+    pub careful: bool,
+    /// It hung up by itself, since it heard that something was done in part, or uncertain.
+    pub in_doubt: bool,
 }
 
 /// A request on its way, and what its answer says.
@@ -46,6 +55,8 @@ enum Answer {
     Upload(u64),
     /// One line.
     Done,
+    /// The same, and a refusal does not say how far it came.
+    Parts,
 }
 
 /// Names of files that a worker uses: few, so that most uploads replace something.
@@ -55,13 +66,31 @@ impl Worker {
     /// A worker of this number, of the user `user{number % users}`.
     pub fn new(number: u64, users: u64, chance: Chance) -> Self {
         let (user, dir) = (format!("user{}", number % users), format!("w{number}"));
-        let (journal, told, lies, line) = (Journal::new(number), Vec::new(), Vec::new(), Line::default());
-        Worker { user, dir, journal, chance, acknowledged: 0, told, lies, line }
+        Worker {
+            user,
+            dir,
+            journal: Journal::new(number),
+            chance,
+            acknowledged: 0,
+            told: Vec::new(),
+            progress: Arc::default(),
+            refusals: BTreeMap::new(),
+            lies: Vec::new(),
+            line: Line::default(),
+            careful: false,
+            in_doubt: false,
+        }
     }
 
     /// Works until told to stop, or until the connection ends; what was not answered stays open in the journal.
     pub fn work(&mut self, address: &str, stop: &AtomicBool) {
-        let Ok(stream) = TcpStream::connect(address) else { return };
+        if let Ok(stream) = TcpStream::connect(address) {
+            self.work_over(stream, stop);
+        }
+    }
+
+    /// The same over this connection.
+    pub fn work_over(&mut self, stream: TcpStream, stop: &AtomicBool) {
         let _ = stream.set_read_timeout(Some(Duration::from_secs(30)));
         let _ = stream.set_write_timeout(Some(Duration::from_secs(30)));
         let mut wire = BufReader::new(stream);
@@ -79,25 +108,66 @@ impl Worker {
         let _ = line(&mut wire);
     }
 
+    /// Uploads something under each of its names, so that nothing is left to be resumed; whether all of it was acknowledged.
+    pub fn fill(&mut self, address: &str) -> bool {
+        let Ok(stream) = TcpStream::connect(address) else { return false };
+        let mut wire = BufReader::new(stream);
+        let mut asked = Vec::new();
+        for name in NAMES {
+            if !self.has_parent(name) {
+                let parent = name.split('/').next().unwrap_or_default();
+                asked.push(self.simple("MKDIR", parent, vec![(parent.to_owned(), State::Directory)], true));
+            }
+            asked.push(self.upload(name));
+        }
+        let before = self.acknowledged;
+        let all = asked.len() as u64;
+        let all_heard = self.log_in(&mut wire).is_some()
+            && asked.into_iter().all(|asked| {
+                wire.get_mut().write_all(&asked.bytes).is_ok() && self.hear(&mut wire, asked).is_some()
+            });
+        all_heard && self.acknowledged == before + all
+    }
+
     fn log_in(&mut self, wire: &mut BufReader<TcpStream>) -> Option<()> {
         line(wire)?;
         let dir = self.dir.clone();
         wire.get_mut().write_all(format!("LOGIN {} secret\nMKDIR {dir} parents\n", self.user).as_bytes()).ok()?;
         line(wire)?.starts_with("OK welcome").then_some(())?;
-        line(wire)?.starts_with("OK").then_some(())
+        let made = line(wire)?;
+        if made.starts_with("OK") {
+            return Some(());
+        }
+        *self.refusals.entry(made).or_default() += 1; // the disk may be in trouble already
+        self.in_doubt = true;
+        None
     }
 
     /// Sends some changes at once, and hears what becomes of them.
     fn change(&mut self, wire: &mut BufReader<TcpStream>) -> Option<()> {
         let most = if self.chance.one_in(8) { 14 } else { 6 }; // so many that they are flushed all at once
         let count = 1 + self.chance.below(most);
-        let asked: Vec<_> = (0..count).map(|_| self.any_change()).collect();
+        let asked: Vec<_> = if self.careful {
+            self.any_independent_changes(count)
+        } else {
+            (0..count).map(|_| self.any_change()).collect()
+        };
         let bytes: Vec<u8> = asked.iter().flat_map(|asked| asked.bytes.iter().copied()).collect();
         let sent = wire.get_mut().write_all(&bytes);
         for asked in asked {
             self.hear(wire, asked)?; // also after a failure to send: answers may be there
         }
         sent.ok()
+    }
+
+    /// Some uploads, or one change of another kind.
+    fn any_independent_changes(&mut self, count: u64) -> Vec<Asked> {
+        let mut asked = vec![self.any_change()];
+        while matches!(asked[0].answer, Answer::Upload(_)) && (asked.len() as u64) < count {
+            let name = (*self.chance.of(&NAMES)).to_owned();
+            asked.push(self.upload(if self.has_parent(&name) { &name } else { "a" }));
+        }
+        asked
     }
 
     fn any_change(&mut self) -> Asked {
@@ -148,7 +218,8 @@ impl Worker {
     fn simple(&mut self, verb: &'static str, words: &str, on: Vec<(String, State)>, at_once: bool) -> Asked {
         self.journal.ask(Effect { on, at_once });
         let path = format!("{}/{}", self.dir, words.split(' ').next().unwrap_or_default());
-        Asked { verb, path, bytes: format!("{verb} {}/{words}\n", self.dir).into_bytes(), answer: Answer::Done }
+        let answer = if at_once { Answer::Done } else { Answer::Parts };
+        Asked { verb, path, bytes: format!("{verb} {}/{words}\n", self.dir).into_bytes(), answer }
     }
 
     /// Hears the answer to the oldest request.
@@ -168,9 +239,12 @@ impl Worker {
             self.journal.acknowledged();
             self.acknowledged += 1;
             self.told.push((asked.verb, asked.path, digest));
+            self.progress.fetch_add(1, Ordering::Relaxed);
             return Some(());
         }
-        if said.starts_with("ERR uncertain") {
+        *self.refusals.entry(said.clone()).or_default() += 1;
+        if said.starts_with("ERR uncertain") || matches!(asked.answer, Answer::Parts) {
+            self.in_doubt = true;
             return None; // the journal keeps it open; the next look will tell
         }
         // The last: who logs in while the users are loaded again is sent away, as the protocol allows.

@@ -4,10 +4,12 @@
 //! does the same again, as far as the machine allows.
 
 mod calls;
+mod carrier;
 mod client;
 mod command;
 #[path = "../common/mod.rs"]
 mod common;
+mod disk;
 mod flips;
 #[allow(dead_code)] // not each part needs all of it
 mod journal;
@@ -16,6 +18,7 @@ mod load;
 mod network;
 mod power;
 mod run;
+mod soak;
 
 use run::{Account, Run};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -41,6 +44,13 @@ const PARTS: &[Part] = &[
     Part { name: "power-proof", what: "losses found on a disk that pretends", times: [1, 5], run: power::prove },
     Part { name: "network", what: "weather, cuts, black holes, moves", times: [12, 240], run: network::run },
     Part { name: "flips", what: "bits flipped on the way", times: [120, 5000], run: flips::run },
+    Part {
+        name: "disk",
+        what: "disks that fill, go read-only or fail, and quotas that are hit",
+        times: [2, 100],
+        run: disk::run,
+    },
+    Part { name: "soak", what: "minutes of mixed load with faults every few seconds", times: [1, 60], run: soak::run },
 ];
 
 const USAGE: &str = "usage: torture [--full] [--times N] [--seed N] [--record FILE] [PART...]";
