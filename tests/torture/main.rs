@@ -5,6 +5,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod history;
 mod journal;
 mod kills;
 mod load;
@@ -26,8 +27,10 @@ struct Part {
 }
 
 /// All of them, in the order in which they are run.
-const PARTS: &[Part] =
-    &[Part { name: "kills", what: "processes killed at any moment under load", times: [40, 2000], run: kills::run }];
+const PARTS: &[Part] = &[
+    Part { name: "kills", what: "processes killed at any moment under load", times: [40, 2000], run: kills::run },
+    Part { name: "history", what: "many sessions on the same names", times: [2000, 100_000], run: history::run },
+];
 
 const USAGE: &str = "usage: torture [--full] [--times N] [--seed N] [--record FILE] [PART...]";
 
