@@ -479,12 +479,18 @@ asks_before_deleting() {
         wait "$terminal" || status=$?
         exec {TYPE}>&-
         case $answer in
-        n) equal "the status of a no" 1 "$status" && [[ -d $STORAGE/alice/asked ]] || fail "a no was a yes" ;;
-        y) equal "the status of a yes: $(cat screen)" 0 "$status" && [[ ! -e $STORAGE/alice/asked ]] || fail "a yes was a no" ;;
+        n)
+            equal "the status of a no" 1 "$status"
+            [[ -d $STORAGE/alice/asked ]] || fail "a no was a yes"
+            ;;
+        y)
+            equal "the status of a yes: $(cat screen)" 0 "$status"
+            [[ ! -e $STORAGE/alice/asked ]] || fail "a yes was a no"
+            ;;
         esac
     done
     exits 0 client mkdir asked
-    echo 'rm -r asked' >batch
+    echo 'rm -r asked' >./batch
     : >screen
     HOME=$PWD TERM=xterm script -qefc "$BIN/dfos-client --server $URL -b batch" screen </dev/null >/dev/null 2>&1 && fail "a batch was taken at its word"
     seen 'say --yes' || fail "a batch asks: $(cat screen)"
@@ -513,14 +519,14 @@ options_at_a_terminal() {
     wait "$terminal" || status=$?
     exec {TYPE}>&-
     equal "the exit status of the shell: $(tail -c 300 screen)" 0 "$status"
-    seen '1 file' && seen '1 skipped' || fail "the summary: $(tail -c 600 screen)"
+    { seen '1 file' && seen '1 skipped'; } || fail "the summary: $(tail -c 600 screen)"
 }
 
 # Ctrl+C ends a batch, though its line may fail.
 batch_interrupted() {
     local pid status=0
     head -c 4000000 /dev/zero >slow
-    printf -- '-put --bwlimit 64KiB slow\nmkdir never\n' >batch
+    printf -- '-put --bwlimit 64KiB slow\nmkdir never\n' >./batch
     "$BIN/dfos-client" --server "$URL" -v -b batch >"$WORK/out" 2>"$WORK/err" &
     pid=$!
     eventually "the upload to begin" grep -qs 'put slow -> slow' "$WORK/err"

@@ -334,6 +334,35 @@ slow_disk() {
     unharmed
 }
 
+# waits_for WHAT PATTERN: a WAIT within ten seconds, and then the answer.
+waits_for() {
+    IFS= read -r -t 10 -u "$RAW" LINE || fail "$1: silence"
+    equal "$1: the line while it lasts" WAIT "$LINE"
+    hear
+    matches "$1" "$2" "$LINE"
+}
+
+# Nobody between the two ends, and no client, gives up on a request that takes long: hashing, and deleting a tree.
+long_work() {
+    local i
+    login
+    upload old 'as it was' "OK *"
+    mkdir -p "$STORAGE/alice/tree"
+    for i in {1..12}; do : >"$STORAGE/alice/tree/$i"; done
+    head -c 3000000 /dev/zero >"$STORAGE/alice/large"
+    give "$STORAGE/alice/tree" "$STORAGE/alice/large"
+    with_fault unlinkat:delay_enter=550000
+    say RMDIR tree recursive
+    waits_for "deleting" "OK *"
+    heal
+    with_fault pread64,read:delay_enter=550000
+    say DIGEST large
+    waits_for "hashing" "OK *"
+    heal
+    rm "$STORAGE/alice/large"
+    unharmed
+}
+
 # Of ten uploads in one stroke none is answered OK when the one flush for all fails.
 flush_of_a_batch() {
     local i requests=''
@@ -457,6 +486,7 @@ check "no inodes left is no-space" no_inodes mount
 check "a read-only mount is read-only, and can be read" read_only mount
 check "a mount in a user's tree has a trash of its own" trash_of_a_mount mount
 check "a mount in a user's tree: staged at its top, cross-device from outside, not removed" mount_in_tree mount
+check "a tree that is deleted for long, and a file that is hashed for long, are not silent either" long_work trace
 check "a file system without extended attributes serves as well" without_attributes ramfs
 check "a disk of its own in a user's tree (ext4)" on_ext4 ext4
 check "files that are not the server's are denied" not_mine setpriv

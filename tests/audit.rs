@@ -510,31 +510,43 @@ fn where_the_audit_is_required_nothing_is_done_while_it_cannot_be_written() {
     };
     let (server, path) = start_in(home, "small/audit", &["--audit-required"]);
     let (mut raw, mut stranger) = (server.login("alice"), server.client());
+    let clients: Vec<Raw> = (0..6).map(|_| server.login("alice")).collect();
+    line_with(&path, &[("event", "login")]);
     disk.fill();
+    // Several at a time, so that some have just been answered when it is found that there is no more room.
     let long = vec!["x".repeat(255); 15].join("/");
-    let (mut done, mut refused) = (0, String::new());
-    eventually("requests are refused", || {
-        raw.send(format!("MKDIR made-{done}\n"));
-        refused = raw.line();
-        done += u64::from(refused == "OK created");
-        raw.ask(format!("STAT {long}"));
-        refused.starts_with("ERR busy")
+    let ask = |(at, mut raw): (usize, Raw)| {
+        let mut done = 0;
+        loop {
+            let answer = raw.ask(format!("MKDIR made-{at}-{done}"));
+            if answer != "OK created" {
+                return (done, answer, raw);
+            }
+            done += 1;
+            raw.ask(format!("STAT {long}"));
+        }
+    };
+    let ends: Vec<(usize, String, Raw)> = std::thread::scope(|scope| {
+        let threads: Vec<_> = clients.into_iter().enumerate().map(|client| scope.spawn(move || ask(client))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
-    assert!(refused.contains("cannot write its audit"), "{refused}");
+    let (done, refused) = (ends.iter().map(|end| end.0).sum::<usize>(), ends[0].1.clone());
+    assert!(refused.starts_with("ERR busy") && refused.contains("cannot write its audit"), "{refused}");
     assert!(done > 10, "the room that was kept ready took {done}");
     assert_eq!(raw.upload("f", b"content"), refused);
-    assert!(raw.ask("DELETE made-0").starts_with("ERR busy"));
+    assert!(raw.ask("DELETE made-0-0").starts_with("ERR busy"));
     assert!(stranger.ask("LOGIN bob builder").starts_with("ERR busy"), "and nobody logs in");
-    assert!(server.at("alice/made-0").exists() && !server.at("alice/f").exists());
-    let told = lines(&path).iter().filter(|line| is(line, "verb", "MKDIR") && is(line, "result", "ok")).count() as u64;
-    assert_eq!(told, done, "all that was done found room");
+    assert!(server.at("alice/made-0-0").exists() && !server.at("alice/f").exists());
+    eventually("all that was done has found room, on the full disk", || {
+        lines(&path).iter().filter(|line| is(line, "verb", "MKDIR") && is(line, "result", "ok")).count() == done
+    });
     disk.make_room();
     eventually("requests are carried out again", || raw.ask("PING").starts_with("OK pong"));
     raw.put("f", b"content");
     stranger.login("bob");
     line_with(&path, &[("verb", "UPLOAD"), ("path", "f"), ("result", "ok")]);
     assert!(!lines(&path).iter().any(|line| is(line, "event", "lost")));
-    drop((raw, stranger));
+    drop((raw, stranger, ends));
     server.wait_idle();
     server.stop();
 }

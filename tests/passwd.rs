@@ -167,6 +167,58 @@ fn what_is_kept_is_readable_by_the_server_alone_and_nothing_is_left_behind() {
     server.stop();
 }
 
+/// The children of a process that are there now.
+fn children(server: &Server) -> Vec<i32> {
+    let pid = server.pid();
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    text.split_ascii_whitespace().map(|pid| pid.parse().unwrap()).collect()
+}
+
+/// Stands for a storage that hangs.
+#[test]
+fn a_helper_that_hangs_is_killed_and_holds_nobody_else_up() {
+    let home = home();
+    // So many users that a helper is at work for long enough to be caught.
+    let users = home.path().join("users");
+    let one = entry("u", "secret");
+    let many: String = (0..5000).map(|n| one.replacen("u:", &format!("u{n}:"), 1)).collect();
+    fs::write(&users, entry("alice", "secret") + &many).unwrap();
+    let mut server = Server::start_in(home, &[]);
+    let (mut raw, mut other) = (server.login("alice"), server.login("alice"));
+    let mut hung = None;
+    let mut old = ("secret".to_owned(), salt_of("alice"));
+    for n in 0..3 {
+        let before = children(&server);
+        let words = change("alice", (&old.0, &old.1), (&format!("new {n}"), SALT));
+        raw.send(format!("PASSWD {words}\n"));
+        eventually("a helper", || {
+            hung = children(&server).into_iter().find(|pid| !before.contains(pid)).map(nix::unistd::Pid::from_raw);
+            hung.is_some()
+        });
+        let _ = nix::sys::signal::kill(hung.unwrap(), Signal::SIGSTOP);
+        let answer = raw.line();
+        if answer == "OK changed" {
+            old = (format!("new {n}"), SALT.to_vec()); // it was faster
+            continue;
+        }
+        assert!(answer.starts_with("ERR uncertain "), "{answer}");
+        let line = server.logged("its helper is killed");
+        assert!(line.contains(" error the password of alice was not changed within 20 s"), "{line}");
+        eventually("it has ended", || !children(&server).contains(&hung.unwrap().as_raw()));
+        // What might come yet is not taken for the answer to another.
+        let again = change("alice", (&old.0, &old.1), ("another", SALT));
+        assert!(raw.ask(format!("PASSWD {again}")).starts_with("ERR internal "));
+        assert_eq!(other.ask(format!("PASSWD {again}")), "OK changed", "nobody else is held up");
+        assert!(logs_in(&server, "another"));
+        drop((raw, other));
+        server.wait_idle();
+        server.signal(Signal::SIGINT);
+        assert_eq!(server.wait(), 0);
+        return server.nobody_is_left();
+    }
+    panic!("no helper was caught at its work");
+}
+
 /// `dfos-client passwd` as alice, with what it says on standard error.
 fn client_passwd(server: &Server, old: &str, options: &[&str]) -> (Option<i32>, String) {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dfos-client"));

@@ -4,7 +4,7 @@ mod common;
 
 use common::raw::{field, number, pieces};
 use common::tree::{noise, sha256};
-use common::{Raw, Server, eventually};
+use common::{Raw, Server, binary, command_of, eventually};
 use nix::sys::signal::Signal;
 use std::fs;
 use std::time::{Duration, SystemTime};
@@ -231,6 +231,33 @@ fn old_leftovers_are_swept_at_login_unless_somebody_holds_them() {
     living.expect("READY");
     living.expect("OK size=4");
     drop((raw, living));
+    server.stop();
+}
+
+#[test]
+fn a_server_beside_it_on_the_same_storage_sweeps_nothing_that_a_session_holds() {
+    let server = Server::start(&[]);
+    let mut living = server.login("alice");
+    living.send("UPLOAD h\nDATA 4\nheld");
+    let held = || server.partials("alice").into_iter().find(|path| fs::read(path).unwrap() == b"held");
+    eventually("the bytes have arrived", || held().is_some());
+    let then = SystemTime::now() - Duration::from_secs(30 * 24 * 3600);
+    fs::File::options().write(true).open(held().unwrap()).unwrap().set_modified(then).unwrap();
+    for _ in 0..2 {
+        // Started, and started again.
+        let command = command_of(&binary(), "022", server.home(), &[]);
+        let beside = Server::spawn(command, tempfile::tempdir().unwrap(), &[]);
+        let mut raw = beside.login("alice");
+        raw.put("f", b"content");
+        drop(raw);
+        beside.stop();
+        assert!(held().is_some(), "a session of the first holds it");
+    }
+    living.send("END\n");
+    living.expect("READY");
+    living.expect("OK size=4");
+    assert_eq!(number(&living.ask("QUOTA"), "used"), 4 + 7);
+    drop(living);
     server.stop();
 }
 

@@ -198,6 +198,11 @@ fn a_program_that_is_broken_or_missing_changes_nothing() {
     refused("without saying that it can take over");
     installed.install(b"#!/bin/sh\necho 'this will end badly'\necho 'dfos-forkd is ready to take over'\nexit 1\n");
     refused("failed: this will end badly");
+    // One that says too much is stopped at that, and does not fill the memory.
+    let flood = "#!/bin/sh\nhead -c 1000000 /dev/zero | tr '\\0' x\nsize=$(stat -L -c %s /proc/self/fd/2)\n\
+                 echo \"there was room for $size bytes\" 1<>/proc/self/fd/2\nexit 1\n";
+    installed.install(flood.as_bytes());
+    refused("failed: there was room for 65536 bytes");
     installed.install(b"\x7fELF and nothing more");
     refused("Exec format error");
     fs::remove_file(&installed.program).unwrap();

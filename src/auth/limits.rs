@@ -1,20 +1,21 @@
 //! What each account may do and take: its limits, as sessions look them up after login and the login itself heeds.
 //!
 //! They are read from the limits file ([`super::limits_file`]) by the helper that loads the users, and handed to the sessions as records
-//! in memory without a name: one line an account, its name and its limits in JSON, the first line for all who have none of their
-//! own. Nothing in a record is secret from its own user.
+//! in memory without a name: first the rules that are heeded before a login ([`super::rules`]), then one line an account, its name and
+//! its limits in JSON, the first line for all who have none of their own. Nothing in a record is secret from its own user.
 
-use crate::net::networks::{Network, any_contains};
+use super::rules;
+use crate::net::networks::Network;
 use crate::proto::Access;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::os::unix::fs::FileExt;
 
 /// The name of the first record: no user can have it.
-const EVERYBODY: &str = "*";
+pub(super) const EVERYBODY: &str = "*";
 
 /// The limits of one account. `None` is no limit; 0 is nothing at all.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -71,18 +72,6 @@ impl Limits {
     pub fn may_change_password(&self) -> bool {
         self.passwd.unwrap_or(self.access == Access::Full)
     }
-
-    /// Why the account may not log in from `peer`; a Unix socket has no address and counts as 127.0.0.1.
-    pub fn bar(&self, peer: Option<IpAddr>) -> Option<Barred> {
-        let peer = peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |ip| ip.to_canonical());
-        let welcome = self.allow.is_empty() || any_contains(&self.allow, peer);
-        let denied = any_contains(&self.deny, peer);
-        match (self.disabled, welcome && !denied) {
-            (true, _) => Some(Barred::Disabled),
-            (false, false) => Some(Barred::Address(peer)),
-            (false, true) => None,
-        }
-    }
 }
 
 /// Networks as they are written in the limits file.
@@ -108,11 +97,12 @@ pub fn create() -> io::Result<File> {
 /// Writes the records: the limits of everybody, then those of accounts that have their own.
 pub fn write<'a>(
     everybody: &'a Limits,
-    own: impl IntoIterator<Item = (&'a str, &'a Limits)>,
+    own: impl IntoIterator<Item = (&'a str, &'a Limits), IntoIter: Clone>,
     out: &mut File,
 ) -> io::Result<()> {
-    let mut text = Vec::new();
-    for (name, limits) in std::iter::once((EVERYBODY, everybody)).chain(own) {
+    let accounts = std::iter::once((EVERYBODY, everybody)).chain(own);
+    let mut text = rules::encode(accounts.clone());
+    for (name, limits) in accounts {
         write!(text, "{name} ")?;
         serde_json::to_writer(&mut text, limits)?;
         text.push(b'\n');
@@ -120,11 +110,12 @@ pub fn write<'a>(
     out.write_all(&text)
 }
 
-/// The limits of `name`, any text. Reads all records and parses one, whatever it finds: the time does not tell who has any. Reads at
-/// stated offsets only, since a descriptor that was forked shares its position.
+/// The limits of `name`, any text. For who has logged in: the time tells how much there is to say of the account. Reads at stated offsets
+/// only, since a descriptor that was forked shares its position.
 pub fn lookup(records: &File, name: &str) -> io::Result<Limits> {
-    let mut text = vec![0; usize::try_from(records.metadata()?.len()).map_err(io::Error::other)?];
-    records.read_exact_at(&mut text, 0)?;
+    let (from, to) = (rules::length(records)?, records.metadata()?.len());
+    let mut text = vec![0; usize::try_from(to.saturating_sub(from)).map_err(io::Error::other)?];
+    records.read_exact_at(&mut text, from)?;
     let mut hit = None;
     for line in text.split(|&b| b == b'\n') {
         let Some(at) = line.iter().position(|&b| b == b' ') else { continue };
@@ -167,21 +158,5 @@ mod tests {
             assert_eq!(found(name), everybody, "{name:?}");
         }
         assert!(lookup(&create().unwrap(), "share").is_err(), "no limits known is not no limits");
-    }
-
-    #[test]
-    fn deny_beats_allow_and_an_empty_allow_is_everywhere() {
-        let at = |limits: &Limits, ip: &str| limits.bar(Some(ip.parse().unwrap()));
-        let home = Limits { allow: networks(&["192.0.2.0/24"]), deny: networks(&["192.0.2.66"]), ..Limits::default() };
-        assert_eq!(at(&home, "192.0.2.1"), None);
-        assert_eq!(at(&home, "::ffff:192.0.2.1"), None);
-        assert!(matches!(at(&home, "192.0.2.66"), Some(Barred::Address(_))));
-        assert!(matches!(at(&home, "::ffff:192.0.2.66"), Some(Barred::Address(_))));
-        assert!(matches!(at(&home, "198.51.100.1"), Some(Barred::Address(_))));
-        assert!(home.bar(None).is_some(), "a Unix socket is this machine, which is not in the list");
-        assert_eq!(at(&Limits::default(), "198.51.100.1"), None);
-        let local = Limits { allow: networks(&["127.0.0.0/8"]), ..Limits::default() };
-        assert_eq!(local.bar(None), None);
-        assert_eq!(at(&Limits { disabled: true, ..local }, "127.0.0.1"), Some(Barred::Disabled));
     }
 }

@@ -15,6 +15,7 @@ pub mod limits_file;
 pub mod name;
 pub mod own_password;
 pub mod password;
+pub mod rules;
 pub mod scram;
 pub mod table;
 pub mod trust;

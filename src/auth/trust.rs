@@ -114,9 +114,9 @@ pub(super) fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// A directory where everyone can put files is refused, and one anywhere above it, unless it is sticky (/tmp): there nobody
-/// can take our file away.
-pub(super) fn check_directory(path: &Path) -> Result<(), TrustError> {
+/// The directory of the file at `path` is refused where everyone can put files, and one anywhere above it, unless it is sticky (/tmp):
+/// there nobody can take our file away.
+pub fn check_directory(path: &Path) -> Result<(), TrustError> {
     let directory = directory_of(path);
     let real = fs::canonicalize(directory).map_err(|why| TrustError::Io(directory.into(), why))?;
     for directory in real.ancestors() {

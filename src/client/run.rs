@@ -16,6 +16,7 @@ use super::stop::Stop;
 use super::target::Target;
 use crate::auth::{Password, UserName};
 use crate::paper::wrap;
+use crate::sys::signals;
 use nix::unistd::{User, getuid};
 use std::os::fd::AsFd;
 use std::process::ExitCode;
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 /// The whole program.
 pub fn main() -> ExitCode {
+    signals::sizes_are_errors();
     let words: Vec<_> = std::env::args_os().collect();
     match config::load(&words, &config::of_process) {
         Ok(loaded) => ExitCode::from(run(loaded) as u8),

@@ -35,6 +35,11 @@ impl fmt::Display for Network {
 }
 
 impl Network {
+    /// Its first address, and its mask.
+    pub fn ends(&self) -> [IpAddr; 2] {
+        [self.0.network(), self.0.netmask()]
+    }
+
     /// Whether `address` lies in it. An IPv4 address counts as such also where it arrives as IPv4-mapped IPv6.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.contains(&address.to_canonical())

@@ -174,7 +174,7 @@ pub const PASSWORD_CHANGES: u8 = 3;
 pub const WORDS_OF_A_SESSION: u8 = 1 + PASSWORD_CHANGES;
 /// Passwords that are changed at a time.
 pub const PASSWORDS_AT_A_TIME: usize = 8;
-/// How long a session waits for its user's new password to be written down.
+/// How long a session waits for its user's new password to be written down, and the listener before it kills who does that.
 pub const PASSWORD_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Bytes of log records that wait for the scribe, those of all sessions together, as the kernel counts them: what Linux gives a socket
@@ -214,7 +214,7 @@ pub const RATE_BURST: Duration = Duration::from_millis(250);
 /// slow machine; and while it does, the old one serves.
 pub const REHEARSAL: Duration = Duration::from_secs(20);
 
-/// Bytes of what such a rehearsal says that are read: it is a sentence, and may be another program's help page.
+/// Bytes that such a rehearsal may say; there is no room for more. It is a sentence, and may be another program's help page.
 pub const REPORT: u64 = 64 * 1024;
 /// Bytes of a line of the audit (docs/AUDIT.md); a longer one is none.
 pub const AUDIT_LINE: usize = 64 * 1024;

@@ -24,7 +24,7 @@ pub const VARIABLE: &str = "DFOS_HANDOVER";
 /// What a rehearsal says last when it could take over.
 pub const READY: &str = "dfos-forkd is ready to take over";
 /// The form of what is handed over. One who knows another takes nothing over: then the server has to be restarted.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Bytes of it: 100,000 sessions and as many penalties.
 const LARGEST: u64 = 64 << 20;
 
@@ -475,9 +475,9 @@ mod tests {
         assert!(parsed(&text).is_ok());
         assert!(parsed(&text[..text.len() - 1]).is_err_and(|why| why.contains("not as long as it says")));
         assert!(parsed(&format!("{text} ")).is_err_and(|why| why.contains("not as long as it says")));
-        let other = text.replace("dfos-handover 1 ", "dfos-handover 2 ");
+        let other = text.replace("dfos-handover 2 ", "dfos-handover 1 ");
         assert!(parsed(&other).is_err_and(|why| why.contains("restart the server instead")));
-        for rubbish in ["", "\n", "dfos-handover", "dfos-handover 1 2\n{}", "dfos-handover 1 -2\n{}", "a b c\n"] {
+        for rubbish in ["", "\n", "dfos-handover", "dfos-handover 2 2\n{}", "dfos-handover 2 -2\n{}", "a b c\n"] {
             assert!(parsed(rubbish).is_err(), "{rubbish:?}");
         }
         let open = file(&text, false);

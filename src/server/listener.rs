@@ -284,6 +284,7 @@ impl Listener {
             if self.signals.came(UPGRADE) {
                 let _ = self.begin_upgrade(); // the log tells why not
             }
+            self.kill_slow_changes();
             self.turn_upgrade();
             // Both are asked: `||` would leave the second flag set.
             if self.signals.came(Signal::SIGINT) | self.signals.came(Signal::SIGTERM) {
@@ -329,6 +330,7 @@ impl Listener {
             self.manager.due(),
             self.upgrade.due(now),
             self.desk.due(),
+            self.changes.iter().filter_map(passwords::Asked::due).min(),
         ];
         let left = due.into_iter().flatten().min().map(|at| TimeSpec::from(at.saturating_duration_since(now)));
         let mut fds =

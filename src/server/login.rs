@@ -5,16 +5,17 @@ use super::own_passwords;
 use super::record::{Level, Log, Record};
 use super::scoreboard::{Figure, Tally};
 use super::talk::Talk;
-use crate::auth::limits as records;
+use crate::auth::limits::{self as records, Barred};
 use crate::auth::scram::{self, Awaiting, Binding, ServerExchange};
 use crate::auth::table::{self, Found};
-use crate::auth::{Limits, Password, UserName};
+use crate::auth::{Limits, Password, UserName, rules};
 use crate::net::wait::Errand;
 use crate::net::wire::Filled;
 use crate::net::{Cut, Peer, Until};
 use crate::proto::line::{self, BadLine};
 use crate::proto::{Access, Answer, Code, Fields, Incoming, Request, Verb, incoming, limits, path};
 use std::fs::File;
+use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
@@ -32,8 +33,8 @@ pub struct Stranger<'a> {
     pub storage: BorrowedFd<'a>,
     /// The account that was asked for last, if it exists.
     pub asked: Option<UserName>,
-    /// Why it may not log in, if that is so; for the operator alone.
-    pub barred: Option<String>,
+    /// Why it may not log in, if that is so, or cannot; for the operator alone.
+    pub barred: io::Result<Option<Barred>>,
     /// When it must have logged in; trickled bytes do not extend it.
     pub login_by: Instant,
 }
@@ -93,7 +94,10 @@ impl Stranger<'_> {
                     refused += 1;
                     self.talk.guessed = true;
                     tally.add(Figure::Refusals, 1);
-                    let why = self.barred.take().unwrap_or_else(|| "wrong password".into());
+                    let why = match std::mem::replace(&mut self.barred, Ok(None)) {
+                        Ok(why) => why.map_or_else(|| "wrong password".into(), |why| why.to_string()),
+                        Err(why) => format!("passwords cannot be read: {why}"),
+                    };
                     let account = self.asked.take().map(|account| account.to_string());
                     let why = account.as_ref().map(|_| why).unwrap_or_default(); // of nobody there is nothing to say
                     log.send(&Record::Refused(refused, account, why));
@@ -221,16 +225,14 @@ impl Stranger<'_> {
     /// client sees what it sees of a wrong password, the operator's log tells more.
     fn find(&mut self, user: &str) -> Option<Found> {
         let found = table::lookup(&self.users, user).ok()?;
-        (self.asked, self.barred) = (found.name(), None);
-        let limits = records::lookup(&self.limits, user).ok()?;
-        let found = own_passwords::heed(self.storage, found);
-        let found = found.inspect_err(|why| self.barred = Some(format!("passwords cannot be read: {why}"))).ok()?;
+        (self.asked, self.barred) = (found.name(), Ok(None));
+        let found = own_passwords::heed(self.storage, found).map_err(|why| self.barred = Err(why)).ok()?;
         let address = match self.peer {
             Peer::Tcp(address) => Some(address.ip()),
             Peer::Unix(_) => None,
         };
-        let bar = limits.bar(address);
-        self.barred = bar.map(|why| why.to_string());
+        let bar = rules::bar(&self.limits, user, address).ok()?;
+        self.barred = Ok(bar);
         Some(if bar.is_some() { found.bar() } else { found })
     }
 

@@ -50,6 +50,7 @@ const PROGRAM: &str = "dfos-forkd";
 pub fn main() -> ExitCode {
     // Before anything else: it closes and changes what only this process's beginning can.
     let starter = Starter::hear();
+    signals::sizes_are_errors();
     let gather = || config::gather(std::env::args_os().collect(), std::env::vars_os().collect());
     let gathered = match heap::elsewhere(gather) {
         Ok(gathered) => gathered,

@@ -442,7 +442,8 @@ impl Scribe {
         if let Some((level, text)) = self.audit.as_mut().and_then(Journal::flush) {
             self.write(Pid::this(), Topic::House, level, "", &text);
         }
-        if self.audit.as_ref().is_none_or(|audit| !audit.is_behind()) {
+        // For what was said just before sessions saw that there is no more room, room was kept: it is taken, and written, at once.
+        if self.audit.as_ref().is_none_or(Journal::is_complete) {
             self.from_sessions.done();
         }
         self.log.flush();

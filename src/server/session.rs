@@ -94,7 +94,7 @@ pub fn run(mut brief: Brief, stop: StopPipe) -> Ending {
     brief.tally.state(State::Login);
     let Brief { peer, users, limits, .. } = brief;
     let (storage, login_by) = (brief.storage.as_fd(), brief.times.login_by);
-    let stranger = Stranger { talk, peer, users, limits, storage, login_by, asked: None, barred: None };
+    let stranger = Stranger { talk, peer, users, limits, storage, login_by, asked: None, barred: Ok(None) };
     let (mut talk, user, welcome, limits) = match login::admit(stranger, &brief.log, &brief.tally) {
         Ok(admitted) => admitted,
         Err(ending) => return ending,

@@ -14,10 +14,13 @@ pub fn one_for_all_threads() {
 
 /// Does `work` in a thread, for whose memory the C library makes another heap as long as [`one_for_all_threads`] has not been called.
 /// What is made and thrown away there leaves no holes in the first heap, from which forked children take what they need: each page with
-/// a hole would be one more that a child copies.
-pub fn elsewhere<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    let done = std::thread::scope(|scope| scope.spawn(work).join());
-    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+/// a hole would be one more that a child copies. Where no thread can be had it is done here: the heap is then what it would be without.
+pub fn elsewhere<T: Send>(work: impl Fn() -> T + Send + Sync) -> T {
+    let done = std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().spawn_scoped(scope, &work).ok()?;
+        Some(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    done.unwrap_or_else(work)
 }
 
 /// Gives back what is free, as whole pages. Takes some microseconds for each free piece.

@@ -178,6 +178,13 @@ pub fn set(signal: Signal, handler: SigHandler) -> nix::Result<()> {
     unsafe { nix::sys::signal::signal(signal, handler) }.map(drop)
 }
 
+/// A file that grows beyond RLIMIT_FSIZE (setrlimit(2)) is an error of the write, EFBIG, and not the end of the process. To be called at the
+/// beginning of a program.
+pub fn sizes_are_errors() {
+    // Cannot fail: the signal exists, and the handler is none of ours.
+    let _ = set(Signal::SIGXFSZ, SigHandler::SigIgn);
+}
+
 /// Makes every signal do what it does by default, and lets all come: for a program that is about to be executed. It would inherit what is
 /// ignored or blocked here.
 pub fn all_by_default() -> nix::Result<()> {

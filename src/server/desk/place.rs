@@ -1,6 +1,7 @@
 //! Where the control socket lies, and how it comes there: the one place that decides it, for the server and for the commands.
 
 use super::Door;
+use crate::auth::trust;
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Uid, geteuid};
@@ -44,10 +45,11 @@ pub fn open(path: &Path, operator: Uid) -> io::Result<Door> {
     Ok(Door { socket, path: path.into(), operator })
 }
 
-/// Makes a directory if it is missing, and looks whether anybody else could put something of their own into it.
+/// Makes a directory if it is missing, and looks whether anybody else could put something of their own into it, or another in its place.
 fn private(dir: &Path) -> io::Result<()> {
     let mode = if geteuid().is_root() { 0o755 } else { 0o700 };
     DirBuilder::new().recursive(true).mode(mode).create(dir)?;
+    trust::check_directory(&dir.join("socket")).map_err(|why| io::Error::new(io::ErrorKind::PermissionDenied, why))?;
     let meta = std::fs::metadata(dir)?;
     let is_ours = meta.uid() == 0 || meta.uid() == geteuid().as_raw();
     if is_ours && meta.mode() & 0o022 == 0 {
@@ -101,6 +103,9 @@ mod tests {
             let opened = super::open(&dir.path().join(mode.to_string()), Uid::effective());
             assert_eq!(opened.is_ok(), mode & 0o022 == 0, "{mode:o}");
         }
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+        let opened = super::open(&dir.path().join("private/socket"), Uid::effective());
+        assert!(opened.is_err_and(|why| why.kind() == io::ErrorKind::PermissionDenied), "anywhere above it");
     }
 
     #[test]

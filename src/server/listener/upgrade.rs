@@ -117,7 +117,7 @@ impl Listener {
 
     fn rehearse(&mut self) -> io::Result<Step> {
         let (file, keep) = self.hand_over()?;
-        let mut report = sealed::create(c"dfos-rehearsal")?;
+        let mut report = sealed::of_length(c"dfos-rehearsal", limits::REPORT)?;
         let mask = signals::block()?;
         let forked = fork();
         if let Ok(Fork::Child) = forked {
@@ -192,7 +192,7 @@ impl Listener {
     }
 
     fn has_helpers(&self) -> bool {
-        self.loading.is_some() || !self.changes.is_empty()
+        self.loading.is_some() || self.is_changing_passwords()
     }
 
     /// The server ends: there is nothing to rehearse for.
@@ -330,10 +330,10 @@ impl Listener {
     }
 }
 
-/// All that was written to a file. Read at a stated offset: the position is the writer's too.
+/// All that was written to a file of zeros. Read at a stated offset: the position is the writer's too.
 fn text_of(file: &File) -> io::Result<String> {
     let length = file.metadata()?.len().min(limits::REPORT);
     let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
     file.read_exact_at(&mut bytes, 0)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    Ok(String::from_utf8_lossy(&bytes).trim_end_matches('\0').into())
 }

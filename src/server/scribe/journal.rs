@@ -68,6 +68,11 @@ impl Journal {
         self.file.reopen();
     }
 
+    /// Whether every line that was added is in the file, though there may be no room for more.
+    pub fn is_complete(&self) -> bool {
+        self.file.is_complete()
+    }
+
     /// Whether something waits to be tried again.
     pub fn is_behind(&self) -> bool {
         self.file.is_behind()

@@ -36,6 +36,8 @@ pub(super) fn passwd(member: &mut Member, request: &Request) -> Result<Answer, S
         }
         Some(_) => Err(failed().into()),
         None => {
+            // An answer that comes yet would be taken for that to another change: this session makes none any more.
+            member.passwords = limits::PASSWORD_CHANGES;
             Err(Trouble::new(Code::Uncertain, "no answer came in time; the old password may hold, or the new one")
                 .into())
         }

@@ -80,9 +80,14 @@ impl LineFile {
         if self.trouble.is_none() && self.waiting.is_empty() { std::mem::take(&mut self.lost) } else { 0 }
     }
 
+    /// Whether every line that was added is in the file. That no room could be taken for more does not change it.
+    pub fn is_complete(&self) -> bool {
+        self.waiting.is_empty() && self.lost == 0
+    }
+
     /// Whether there is something to try again soon.
     pub fn is_behind(&self) -> bool {
-        !self.waiting.is_empty() || self.lost > 0 || self.trouble.is_some()
+        !self.is_complete() || self.trouble.is_some()
     }
 
     /// Lets go of the file, and goes on in the one that is at the path then.
