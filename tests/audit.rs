@@ -600,7 +600,7 @@ fn a_scribe_that_stands_still_ends_sessions_only_where_the_audit_is_required() {
         match required {
             false => assert_eq!(answered, 2000, "{ended:?}"),
             true => {
-                assert!(answered < 2000 && ended.is_some_and(|line| line.starts_with("ERR io-error")));
+                assert!(answered < 2000 && ended.is_some_and(|line| line.starts_with("ERR uncertain")));
                 assert_eq!(raw.try_line(), None);
             }
         }

@@ -266,3 +266,22 @@ fn the_client_says_who_can_change_it_where_the_user_may_not() {
     assert!(said.contains("ask the operator"), "{said}");
     server.stop();
 }
+
+#[test]
+fn what_a_helper_left_that_was_killed_goes_with_the_next_change() {
+    let server = Server::start(&[]);
+    assert_eq!(change_of_alice(&mut server.login("alice"), "secret", "another"), "OK changed");
+    let dir = server.at(".dfos/passwords");
+    for name in [".draft-0123456789abcdef", ".draft-short"] {
+        fs::write(dir.join(name), "1 00").unwrap();
+    }
+    common::give(&dir);
+    let again = change("alice", ("another", SALT), ("third", b"fedcba9876543210"));
+    let mut raw = server.client();
+    raw.scram("alice", "another").unwrap();
+    assert_eq!(raw.ask(format!("PASSWD {again}")), "OK changed");
+    drop(raw);
+    let left: Vec<_> = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 2, "the decoy and alice: {left:?}");
+    server.stop();
+}

@@ -11,8 +11,10 @@ use super::trust::{self, TrustError};
 use super::users_file::{self, ParsedUsers};
 use super::{Password, UserName, Verifier};
 use nix::fcntl::{Flock, FlockArg};
+use sha2::{Digest, Sha256};
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -150,17 +152,37 @@ fn lock(path: &Path, create: bool) -> Result<Flock<File>, EditError> {
     }
 }
 
-/// A new file beside the old one; goes when dropped, unless it has taken the old one's name.
+/// A new file beside the old one; goes when dropped, unless it has taken the old one's name. One whose maker was killed goes when the
+/// next is made: it holds verifiers.
 struct Beside {
     path: PathBuf,
     file: File,
 }
 
+/// How the new files for `path` are called; another users file may stand in the same directory.
+fn beginning(path: &Path) -> String {
+    let name = path.file_name().map_or(&b""[..], OsStrExt::as_bytes);
+    format!(".dfos-users-{}-", hex::encode(Sha256::digest(name).get(..4).unwrap_or_default()))
+}
+
+/// Removes what was left beside `path`. Only whoever holds its lock makes such files, and nobody else does so now.
+fn remove_left(path: &Path) -> io::Result<()> {
+    let beginning = beginning(path);
+    for entry in fs::read_dir(trust::directory_of(path))? {
+        let entry = entry?;
+        if entry.file_name().as_bytes().starts_with(beginning.as_bytes()) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 impl Beside {
     fn create(path: &Path) -> io::Result<Self> {
+        let _ = remove_left(path); // debris that stays does not hinder the change
         let mut random = [0; 8];
         keys::random(&mut random)?;
-        let path = trust::directory_of(path).join(format!(".dfos-users-{}", hex::encode(random)));
+        let path = trust::directory_of(path).join(format!("{}{}", beginning(path), hex::encode(random)));
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         Ok(Beside { path, file })
     }
@@ -231,6 +253,17 @@ mod tests {
         remove(&path, &name("alice")).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside the file");
+    }
+
+    #[test]
+    fn what_a_killed_editor_left_goes_with_the_next_change_and_nothing_else_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, other) = (dir.path().join("users"), dir.path().join("others"));
+        let left = [format!("{}0123456789abcdef", beginning(&path)), format!("{}0123456789abcdef", beginning(&other))];
+        left.iter().for_each(|name| fs::write(dir.path().join(name), "half a").unwrap());
+        add(&path, &name("alice"), &password("x")).unwrap();
+        assert!(!dir.path().join(&left[0]).exists());
+        assert!(dir.path().join(&left[1]).exists(), "that of another file, which somebody may be writing");
     }
 
     #[test]

@@ -171,7 +171,9 @@ mod tests {
         let free = Limits::default();
         let longest = "a".repeat(32);
         let table = records(&everybody, &[("share", &free), (&longest, &free)]);
-        for (name, enters) in [("share", true), (&longest, true), ("shar", false), ("share-", false), ("share\0", false)] {
+        for (name, enters) in
+            [("share", true), (&longest, true), ("shar", false), ("share-", false), ("share\0", false)]
+        {
             assert_eq!(at(&table, name, "192.0.2.1").is_none(), enters, "{name:?}");
         }
         for name in ["", "*", "nobody", &"a".repeat(31), &"a".repeat(33), &"a".repeat(5000)] {

@@ -36,7 +36,7 @@ pub struct Member {
     pub tally: Tally,
     /// A body that follows belongs to a refused upload.
     pub discarding: bool,
-    /// The audit must have what was done, and did not take it.
+    /// The audit must have what was done, and did not take it: nothing is acknowledged any more.
     pub unheard: bool,
     /// What the account may do.
     pub access: Access,
@@ -410,7 +410,8 @@ impl Member {
 
     fn answer_one(&mut self, pending: Pending, result: Result<(), Trouble>) -> Result<(), Cut> {
         let Pending { ready, mut action, began, fields } = pending;
-        let said = ready.map_or(Ok(()), |ready| self.talk.say(ready));
+        // Where an answer has been left out, any line that follows would be taken for it.
+        let said = ready.filter(|_| !self.unheard).map_or(Ok(()), |ready| self.talk.say(ready));
         let answer = match result {
             Ok(()) => Answer::Ok(fields),
             Err(trouble) => Answer::Err(trouble.code(), trouble.to_string()),
@@ -431,10 +432,10 @@ impl Member {
         if !self.unheard && self.log.action(action, &mut self.talk) {
             return Ok(());
         }
+        self.unheard = true;
         if !self.talk.beat() {
             return Err(self.talk.interruption());
         }
-        self.unheard = true;
         Err(Cut::Io(io::Error::other("the audit does not take what was done")))
     }
 }

@@ -1,7 +1,7 @@
 //! The helper that changes a user's password: a short-lived process that no client talks to. It has the word of the session, the users'
 //! table and the storage; whether the proof is right is for it alone to say.
 
-use super::own_passwords;
+use super::own_passwords::{self, Kept};
 use crate::auth::limits as records;
 use crate::auth::{Change, OwnPassword, UserName, table};
 use crate::sys::fork::{Fork, fork};
@@ -22,8 +22,10 @@ pub enum Outcome {
     Refused = 10,
     /// The account may not, or what was sent is no verifier of the old one's form.
     Denied = 11,
-    /// It could not be written down.
+    /// It could not be written down: nothing has changed.
     Failed = 12,
+    /// The old one may hold, or the new one.
+    Uncertain = 13,
 }
 
 impl Outcome {
@@ -33,7 +35,8 @@ impl Outcome {
             WaitStatus::Exited(_, 0) => Outcome::Taken,
             WaitStatus::Exited(_, 10) => Outcome::Refused,
             WaitStatus::Exited(_, 11) => Outcome::Denied,
-            _ => Outcome::Failed,
+            WaitStatus::Exited(_, 12) => Outcome::Failed,
+            _ => Outcome::Uncertain, // it was killed, and nobody knows how far it had come
         }
     }
 }
@@ -90,7 +93,9 @@ impl NewPassword {
             Err(crate::auth::change::Refused::Form) => return Ok(Outcome::Denied),
         };
         let Some(own) = OwnPassword::new(&given()?, verifier) else { return Ok(Outcome::Denied) };
-        own_passwords::keep(self.storage.as_fd(), &self.user, &own)?;
-        Ok(Outcome::Taken)
+        Ok(match own_passwords::keep(self.storage.as_fd(), &self.user, &own)? {
+            Kept::Durably => Outcome::Taken,
+            Kept::Perhaps => Outcome::Uncertain,
+        })
     }
 }

@@ -6,18 +6,22 @@ use crate::auth::table::Found;
 use crate::auth::{OwnPassword, UserName};
 use crate::proto::limits;
 use crate::store::beneath;
+use crate::sys::dirent::DirStream;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, renameat};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 
 /// Their directory, in the reserved one.
 const PLACE: &str = "passwords";
 /// What is read for those who have none, so that the time does not tell who has. No user has this name.
 const DECOY: &str = ".decoy";
+/// How the names of files begin that are being written. No user has such a name.
+const DRAFT: &str = ".draft-";
 /// The name of nobody.
 const NOBODY: &str = ".nobody";
 
@@ -39,9 +43,19 @@ pub fn heed(storage: BorrowedFd, found: Found) -> io::Result<Found> {
     Ok(found.renewed(OwnPassword::from_text(&text)))
 }
 
-/// Keeps a user's own password, durably.
-pub fn keep(storage: BorrowedFd, user: &UserName, own: &OwnPassword) -> io::Result<()> {
+/// What became of a password that was to be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// It holds, whatever is killed next.
+    Durably,
+    /// It holds, but its directory could not be flushed: a power cut may bring the old one back.
+    Perhaps,
+}
+
+/// Keeps a user's own password. An error means that nothing has changed.
+pub fn keep(storage: BorrowedFd, user: &UserName, own: &OwnPassword) -> io::Result<Kept> {
     let dir = place(storage)?;
+    let _ = remove_left(&dir); // debris that stays does not hinder
     if beneath::open(&dir, DECOY.as_bytes(), OFlag::O_PATH, Mode::empty()).is_err() {
         write(&dir, DECOY, &own.decoy()?.to_text())?;
     }
@@ -52,24 +66,51 @@ pub fn keep(storage: BorrowedFd, user: &UserName, own: &OwnPassword) -> io::Resu
 fn place(storage: BorrowedFd) -> io::Result<OwnedFd> {
     let above = beneath::open_dir(storage, limits::RESERVED.as_bytes())?;
     match mkdirat(&above, PLACE, Mode::S_IRWXU) {
-        Ok(()) => fsync(&above)?,
-        Err(Errno::EEXIST) => {}
+        // Where another helper was faster, its flush may not be done yet.
+        Ok(()) | Err(Errno::EEXIST) => fsync(&above)?,
         Err(error) => return Err(error.into()),
     }
     Ok(beneath::open_dir(&above, PLACE.as_bytes())?)
 }
 
 /// Writes a file whole or not at all: whoever logs in meanwhile reads the old text or the new one.
-fn write(dir: &OwnedFd, name: &str, text: &str) -> io::Result<()> {
-    let mut random = [0; 8];
-    getrandom::fill(&mut random).map_err(io::Error::other)?;
-    let draft = format!(".draft-{}", hex::encode(random));
-    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
-    let mut file = File::from(beneath::open(dir.as_fd(), draft.as_bytes(), flags, Mode::S_IRUSR | Mode::S_IWUSR)?);
+fn write(dir: &OwnedFd, name: &str, text: &str) -> io::Result<Kept> {
+    let (mut file, draft) = draft(dir)?;
     let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
     let named = written.and_then(|()| Ok(renameat(dir, draft.as_str(), dir, name)?));
     if named.is_err() {
         let _ = unlinkat(dir, draft.as_str(), UnlinkatFlags::NoRemoveDir);
     }
-    named.and_then(|()| Ok(fsync(dir)?))
+    named.map(|()| if fsync(dir).is_ok() { Kept::Durably } else { Kept::Perhaps })
+}
+
+/// A new file, locked for as long as it is written, and its name.
+fn draft(dir: &OwnedFd) -> io::Result<(File, String)> {
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
+    loop {
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(io::Error::other)?;
+        let name = format!("{DRAFT}{}", hex::encode(random));
+        let file = File::from(beneath::open(dir.as_fd(), name.as_bytes(), flags, Mode::S_IRUSR | Mode::S_IWUSR)?);
+        // Another helper may have found it in the instant before it was locked, and taken it for one that was left.
+        if !matches!(file.try_lock(), Err(TryLockError::WouldBlock)) && file.metadata()?.nlink() == 1 {
+            return Ok((file, name));
+        }
+        let _ = unlinkat(dir, name.as_str(), UnlinkatFlags::NoRemoveDir);
+    }
+}
+
+/// Removes what helpers that were killed have left: it holds verifiers. Where files cannot be locked it stays.
+fn remove_left(dir: &OwnedFd) -> io::Result<()> {
+    let (mut stream, mut name) = (DirStream::new(beneath::open_dir(dir, b".")?), Vec::new());
+    while stream.next(&mut name)?.is_some() {
+        if !name.starts_with(DRAFT.as_bytes()) {
+            continue;
+        }
+        let Ok(found) = beneath::open(dir, &name, OFlag::O_WRONLY, Mode::empty()) else { continue };
+        if File::from(found).try_lock().is_ok() {
+            unlinkat(dir, name.as_slice(), UnlinkatFlags::NoRemoveDir)?;
+        }
+    }
+    Ok(())
 }

@@ -235,7 +235,10 @@ fn serve(member: &mut Member) -> Result<(), Cut> {
 fn part(member: &mut Member, cut: &Cut) -> Ending {
     let settled = member.settle();
     if member.unheard {
-        member.talk.farewell(Code::IoError, "the server's audit does not take what was done; tell its operator");
+        // It stands where the answer to what was done would: whoever hears it must not take that for undone.
+        let text =
+            "this may have been done: the server's audit does not take it, and nothing more is done; tell its operator";
+        member.talk.farewell(Code::Uncertain, text);
         return failed(&member.log, "the audit does not take what was done");
     }
     let ending = match cut {

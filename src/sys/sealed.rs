@@ -47,7 +47,10 @@ mod tests {
         assert!(written <= 100_000 && written > 90_000, "{written}");
         assert!(file.set_len(200_000).is_err() && file.write_all(&[b'x'; 100_000]).is_err());
         let mut all = Vec::new();
-        File::open(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file))).unwrap().read_to_end(&mut all).unwrap();
+        File::open(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file)))
+            .unwrap()
+            .read_to_end(&mut all)
+            .unwrap();
         assert_eq!(all.len(), 100_000);
     }
 }

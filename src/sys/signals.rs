@@ -140,6 +140,8 @@ pub const PASSWORD_TAKEN: Signal = Signal::SIGURG;
 pub const PASSWORD_REFUSED: Signal = Signal::SIGWINCH;
 /// It could not be done.
 pub const PASSWORD_FAILED: Signal = Signal::SIGCONT;
+/// It may have been done. Sessions have no children of whom this signal could tell.
+pub const PASSWORD_UNCERTAIN: Signal = Signal::SIGCHLD;
 
 /// Hears which of several signals comes. Makes no descriptor, so that a confined session can have one: whoever listens asks again and
 /// again.

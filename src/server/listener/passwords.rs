@@ -6,7 +6,7 @@ use crate::auth::UserName;
 use crate::proto::limits;
 use crate::server::new_password::{self, Begun, NewPassword, Outcome};
 use crate::server::record::Level;
-use crate::sys::signals::{PASSWORD_FAILED, PASSWORD_REFUSED, PASSWORD_TAKEN};
+use crate::sys::signals::{PASSWORD_FAILED, PASSWORD_REFUSED, PASSWORD_TAKEN, PASSWORD_UNCERTAIN};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
@@ -90,6 +90,9 @@ impl Listener {
                 (Level::Warning, "was not changed: the account may not, or asked amiss", PASSWORD_FAILED)
             }
             Outcome::Failed => (Level::Error, "could not be written down", PASSWORD_FAILED),
+            Outcome::Uncertain => {
+                (Level::Error, "was perhaps changed: whoever wrote it down did not come to the end", PASSWORD_UNCERTAIN)
+            }
         };
         self.log.line(level, format!("the password of {user} {text}, session {session}"));
         if self.children.get(*session).is_some_and(|child| child.since == *since) {

@@ -6,7 +6,7 @@ use crate::net::Cut;
 use crate::proto::{Answer, Code, Fields, Refusal, Request, limits};
 use crate::server::member::Member;
 use crate::store::{Pulse, Trouble};
-use crate::sys::signals::{Hearing, PASSWORD_FAILED, PASSWORD_REFUSED, PASSWORD_TAKEN};
+use crate::sys::signals::{Hearing, PASSWORD_FAILED, PASSWORD_REFUSED, PASSWORD_TAKEN, PASSWORD_UNCERTAIN};
 use nix::sys::signal::Signal;
 use std::time::{Duration, Instant};
 
@@ -27,25 +27,30 @@ pub(super) fn passwd(member: &mut Member, request: &Request) -> Result<Answer, S
         return Err(failed().into());
     }
     member.passwords += 1;
-    let hearing = Hearing::new(&[PASSWORD_TAKEN, PASSWORD_REFUSED, PASSWORD_FAILED]).map_err(Cut::from)?;
+    let hearing =
+        Hearing::new(&[PASSWORD_TAKEN, PASSWORD_REFUSED, PASSWORD_FAILED, PASSWORD_UNCERTAIN]).map_err(Cut::from)?;
     mouth.password(&change, &mut member.talk.wire.waiter)?;
     match answer(member, &hearing)? {
         Some(PASSWORD_TAKEN) => Ok(Answer::Ok(Fields::words("changed"))),
         Some(PASSWORD_REFUSED) => {
             Err(Refusal::new(Code::LoginRefused, "the old password is wrong; nothing was changed").into())
         }
+        Some(PASSWORD_UNCERTAIN) => Err(uncertain("who wrote it down did not come to the end").into()),
         Some(_) => Err(failed().into()),
         None => {
             // An answer that comes yet would be taken for that to another change: this session makes none any more.
             member.passwords = limits::PASSWORD_CHANGES;
-            Err(Trouble::new(Code::Uncertain, "no answer came in time; the old password may hold, or the new one")
-                .into())
+            Err(uncertain("no answer came in time").into())
         }
     }
 }
 
 fn failed() -> Trouble {
     Trouble::new(Code::Internal, "your password could not be changed; log in again, or ask the operator")
+}
+
+fn uncertain(why: &str) -> Trouble {
+    Trouble::new(Code::Uncertain, format!("{why}; the old password may hold, or the new one"))
 }
 
 /// What the listener says; `None` if it says nothing for too long.
