@@ -2,13 +2,15 @@
 
 use super::names::flush;
 use super::walk::Walk;
-use super::{Pulse, Result, Tree, Trouble, Weight, beneath};
+use super::{Pulse, Result, Tree, Trouble, beneath};
 use crate::proto::{Code, RemotePath};
-use crate::store::meta::{Meta, meta_at};
 use crate::sys::dirent::Hint;
 use nix::errno::Errno;
-use nix::unistd::{UnlinkatFlags, unlinkat};
-use std::os::fd::AsFd;
+use nix::unistd::UnlinkatFlags;
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 impl Tree {
     /// Removes the directory `path`, which must be empty unless `recursive`. Returns how many names went.
@@ -19,16 +21,13 @@ impl Tree {
         let (parent, name) = beneath::open_parent(self.root(), path)?;
         let mut removed = 0;
         if recursive {
-            let (mut freed, epoch) = (Weight::NONE, self.account_epoch());
-            let emptied = Walk::new(beneath::open_dir(&parent, path.name().unwrap_or(b"."))?)
-                .and_then(|walk| empty(walk, &mut removed, &mut freed, pulse));
-            self.refund_since(epoch, freed, pulse);
-            emptied?;
+            let walk = Walk::new(beneath::open_dir(&parent, path.name().unwrap_or(b"."))?)?;
+            let mut take = |dir: BorrowedFd, name: &[u8], what, pulse: &mut dyn Pulse| {
+                self.unlink_counted(dir, Path::new(OsStr::from_bytes(name)), what, pulse)
+            };
+            empty(walk, &mut removed, &mut take, pulse)?;
         }
-        let account = self.lock_account(pulse);
-        let gone = unlinkat(&parent, name, UnlinkatFlags::RemoveDir);
-        self.settle(account, if gone.is_ok() { Weight::one(0) } else { Weight::NONE });
-        gone.map_err(|errno| match errno {
+        self.unlink_counted(parent.as_fd(), name, UnlinkatFlags::RemoveDir, pulse).map_err(|errno| match errno {
             Errno::EEXIST => Trouble::of(Code::NotEmpty),
             other => other.into(),
         })?;
@@ -37,59 +36,67 @@ impl Tree {
     }
 }
 
-/// Removes all that is in the directory where `walk` begins. `removed` counts names, and `freed` what an account gets back, also when
-/// it fails.
-pub(super) fn empty(mut walk: Walk, removed: &mut u64, freed: &mut Weight, pulse: &mut dyn Pulse) -> Result<()> {
+/// How often a name is tried that is a directory and a file by turns.
+const TRIES: usize = 10;
+
+/// Takes a name away in a directory: what it is told to be, or not at all.
+pub(super) type Take<'a> = &'a mut dyn FnMut(BorrowedFd, &[u8], UnlinkatFlags, &mut dyn Pulse) -> nix::Result<()>;
+
+/// Removes all that is in the directory where `walk` begins, name by name. `removed` counts them, also when it fails.
+pub(super) fn empty(mut walk: Walk, removed: &mut u64, take: Take, pulse: &mut dyn Pulse) -> Result<()> {
     let mut name = Vec::new();
     loop {
         pulse.check()?;
         let Some(hint) = walk.next(&mut name)? else {
             let Some(left) = walk.leave()? else { return Ok(()) };
-            match unlinkat(walk.dir()?, left.as_slice(), UnlinkatFlags::RemoveDir) {
-                Ok(()) => {
-                    *removed += 1;
-                    *freed += Weight::one(0);
-                }
-                Err(Errno::ENOENT) => {}
-                Err(error) => return Err(Trouble::from(error)),
-            }
+            *removed += went(take(walk.dir()?, &left, UnlinkatFlags::RemoveDir, pulse))?;
             continue;
         };
-        let meta = match meta_at(walk.dir()?, &name) {
-            Ok(meta) => meta,
-            Err(Errno::ENOENT) => continue,
-            Err(error) => return Err(error.into()),
-        };
-        if hint != Hint::NotDir && is_dir(&meta) {
-            walk.enter(&name)?;
-            continue;
-        }
-        match unlinkat(walk.dir()?, name.as_slice(), UnlinkatFlags::NoRemoveDir) {
-            Ok(()) => {
-                *removed += 1;
-                *freed += meta.weight();
-            }
-            Err(Errno::ENOENT) => {}
-            Err(error) => return Err(error.into()),
-        }
+        *removed += clear(&mut walk, &name, hint == Hint::Dir, take, pulse)?;
     }
 }
 
-fn is_dir(meta: &Meta) -> bool {
-    meta.kind == crate::proto::EntryKind::Dir
+/// Takes away what has this name, or goes into it if that is a directory: it may be another than was read a moment ago. How many
+/// names went.
+fn clear(walk: &mut Walk, name: &[u8], mut is_dir: bool, take: Take, pulse: &mut dyn Pulse) -> Result<u64> {
+    for _ in 0..TRIES {
+        if !is_dir {
+            match take(walk.dir()?, name, UnlinkatFlags::NoRemoveDir, pulse) {
+                Err(Errno::EISDIR) => {}
+                taken => return went(taken),
+            }
+        }
+        match walk.enter(name) {
+            Err(trouble) if matches!(trouble.code(), Code::NotDirectory | Code::BadPath) => is_dir = false,
+            Err(trouble) if trouble.code() == Code::NotFound => return Ok(0),
+            entered => return entered.map(|()| 0),
+        }
+    }
+    Ok(0)
+}
+
+/// How many names went: none if another session was faster.
+fn went(taken: nix::Result<()>) -> Result<u64> {
+    match taken {
+        Ok(()) => Ok(1),
+        Err(Errno::ENOENT) => Ok(0),
+        Err(error) => Err(error.into()),
+    }
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
     use crate::store::Patient;
+    use nix::unistd::unlinkat;
     use std::os::fd::OwnedFd;
     use std::os::unix::fs::symlink;
 
     /// Removes all below a directory, also what `rm` by paths cannot reach. How many names went.
     pub fn empty_all(top: OwnedFd) -> u64 {
-        let (mut removed, mut freed) = (0, Weight::NONE);
-        empty(Walk::new(top).unwrap(), &mut removed, &mut freed, &mut Patient).unwrap();
+        let mut removed = 0;
+        let mut take = |dir: BorrowedFd, name: &[u8], what, _: &mut dyn Pulse| unlinkat(dir, name, what);
+        empty(Walk::new(top).unwrap(), &mut removed, &mut take, &mut Patient).unwrap();
         removed
     }
 

@@ -1,11 +1,12 @@
 //! Staging: an upload on its way in, from the first check of its name to the last check of its bytes.
 
 use super::meta::{Meta, meta_at};
+use super::publish::may_take;
 use super::reserved::Reserved;
 use super::spool::{Spool, key};
 use super::{Pulse, Result, Tree, Trouble, Weight, digest, leftover};
 use crate::hash::Running;
-use crate::proto::{Code, Digest, EntryKind, Mtime, RemotePath, limits};
+use crate::proto::{Code, Digest, Mtime, RemotePath, limits};
 use crate::sys::writeback::write_back;
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, fchmod, fstat, futimens};
@@ -143,11 +144,7 @@ impl Tree {
         match meta_at(parent.as_fd(), name).map(|meta| meta.kind) {
             Err(Errno::ENOENT) => {}
             Err(error) => return Err(error.into()),
-            Ok(EntryKind::Dir) => return Err(Trouble::of(Code::IsDirectory)),
-            Ok(EntryKind::Link) => return Err(Errno::ELOOP.into()),
-            Ok(EntryKind::Other) => return Err(Trouble::new(Code::BadPath, "a special file has that name")),
-            Ok(EntryKind::File) if wanted.new => return Err(Trouble::of(Code::Exists)),
-            Ok(EntryKind::File) => {}
+            Ok(kind) => may_take(kind, wanted.new)?,
         }
         let reserved = self.reserved_beside(&parent, &above)?;
         Ok((parent, reserved))

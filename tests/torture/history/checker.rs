@@ -4,15 +4,19 @@
 //! Only changes are a choice. What a request sees it sees as soon as it can, which takes nothing from anybody; and a request that
 //! found a directory may also find another one later, as long as it is not known which one it went on with.
 
-use super::model::{Act, Dir, Name, Sight, Step, TOP, Thing, Tree, directory};
+use super::super::run::Chance;
+use super::model::{Act, Dir, NAMES, Name, Sight, Step, TOP, Thing, Tree, directory};
 use super::record::{Answer, Record, Ways};
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// Situations that are looked at before a search gives up: some hundred times what the largest history has needed.
-const PATIENCE: usize = 3_000_000;
-/// The same for the attempts to make a history shorter.
-const SHORT_PATIENCE: usize = 100_000;
+/// Situations that a search looks at before it begins anew and tries things in another order: most histories are explained within some
+/// hundreds, and a search that has gone wrong early may not come back within millions.
+const PATIENCE: usize = 4_000;
+/// How often it begins anew.
+const ATTEMPTS: u64 = 50;
+/// Where the search is to end by having tried everything: to show that something is wrong, and for a smaller piece of that.
+const LONG_PATIENCE: usize = 100_000;
 
 /// Why a history cannot be explained.
 #[derive(Debug)]
@@ -81,39 +85,59 @@ struct Search<'a> {
     place: Vec<(usize, usize)>,
     events: Vec<Event>,
     end: Option<Vec<(Vec<Name>, Option<u32>)>>,
+    /// Each attempt tries things in another order.
+    attempt: u64,
 }
 
 impl History {
     /// Finds an order that explains all answers.
     pub fn check(&self) -> Result<(), Wrong> {
-        Search::new(self).run(PATIENCE).0
+        self.checked().0
     }
 
     /// The same, and how many situations were looked at.
     pub fn checked(&self) -> (Result<(), Wrong>, usize) {
-        Search::new(self).run(PATIENCE)
+        let mut search = Search::new(self);
+        let mut all = 0;
+        while search.attempt < ATTEMPTS {
+            let (result, looked) = search.run(PATIENCE);
+            all += looked;
+            if !matches!(result, Err(Wrong::Undecided)) {
+                return (result, all);
+            }
+            search.attempt += 1;
+        }
+        let (result, looked) = search.run(LONG_PATIENCE);
+        (result, all + looked)
     }
 
     fn fails(&self) -> bool {
-        matches!(Search::new(self).run(SHORT_PATIENCE).0, Err(Wrong::Answer(_) | Wrong::End))
+        matches!(Search::new(self).run(LONG_PATIENCE).0, Err(Wrong::Answer(_) | Wrong::End))
     }
 
-    /// The smallest piece of a history that was found wrong, for a person to read.
+    /// A small piece of a history that was found wrong, for a person to read.
     pub fn piece(&self, wrong: &Wrong) -> String {
-        let (mut piece, what) = match wrong {
+        let (piece, what) = match wrong {
             Wrong::Answer(at) => (self.until(*at), "no order of these explains all of the answers:"),
             Wrong::End => (self.copy(), "no order of these explains the answers and what lies there at the end:"),
             Wrong::Undecided => return "there are too many orders to try them all".into(),
         };
-        piece.shorten();
-        let mut lines: Vec<&Record> = piece.records.iter().collect();
+        let piece = piece.without_needless_looks();
+        let names = match wrong {
+            Wrong::Answer(at) => piece.names_of_looks_and(&self.records[*at]),
+            _ => (0..NAMES.len() as Name).collect(),
+        };
+        let mut lines: Vec<&Record> = piece.records.iter().filter(|record| touches(record, &names)).collect();
         lines.sort_by_key(|record| record.invoked);
         let mut text = format!("{what}\n    at the beginning: {}", told(&piece.begin));
         lines.iter().for_each(|record| text += &format!("\n    {record}"));
         if let Some(end) = &piece.end {
             text += &format!("\n    at the end: {}", told(end));
         }
-        text
+        match piece.records.len() - lines.len() {
+            0 => text,
+            more => text + &format!("\n    and {more} changes of other names"),
+        }
     }
 
     fn copy(&self) -> History {
@@ -131,61 +155,41 @@ impl History {
         History { begin: self.begin.clone(), records: records.map(forget).collect(), end: None }
     }
 
-    /// Leaves out what the fault does not need: what only looked, and times by which a change was done. (A change itself may not be left
-    /// out: without it more is wrong than was.)
-    fn shorten(&mut self) {
+    /// Leaves out what only looked, where that is not what is wrong. (A change may not be left out: without it more is wrong than was.)
+    fn without_needless_looks(self) -> History {
         let is_change: Vec<bool> = self.records.iter().map(Record::is_change).collect();
         let mut keep = vec![true; self.records.len()];
-        let mut forget = vec![false; self.records.len()];
         let mut size = self.records.len().next_power_of_two();
         while size > 0 {
             for from in (0..self.records.len()).step_by(size) {
-                let (kept, forgot) = (keep.clone(), forget.clone());
+                let kept = keep.clone();
                 for at in from..(from + size).min(self.records.len()) {
                     keep[at] &= is_change[at];
-                    forget[at] |= is_change[at];
                 }
-                if (kept != keep || forgot != forget) && !self.only(&keep, &forget).fails() {
-                    (keep, forget) = (kept, forgot);
+                if kept != keep && !self.only(&keep).fails() {
+                    keep = kept;
                 }
             }
             size /= 2;
         }
-        let names = self.names_of(&keep, &forget);
-        let shown: Vec<bool> = (0..keep.len())
-            .map(|at| keep[at] && (!forget[at] || names.iter().any(|name| touches(&self.records[at], *name))))
-            .collect();
-        let mut short = self.only(&keep, &forget);
-        let mut kept = keep.iter().zip(shown).filter(|(keep, _)| **keep).map(|(_, shown)| shown);
-        short.records.retain(|_| kept.next().unwrap_or(true));
-        *self = short;
+        self.only(&keep)
     }
 
-    /// The names that the fault is about.
-    fn names_of(&self, keep: &[bool], forget: &[bool]) -> Vec<Name> {
-        let needed = self.records.iter().zip(keep).zip(forget).filter(|((_, keep), forget)| **keep && !**forget);
-        let mut names: Vec<Name> =
-            needed.flat_map(|((r, _), _)| r.request.path.iter().chain(&r.request.to).copied()).collect();
-        names.sort();
-        names.dedup();
-        names
+    fn only(&self, keep: &[bool]) -> History {
+        let records = self.records.iter().zip(keep).filter(|(_, keep)| **keep).map(|(record, _)| record.clone());
+        History { begin: self.begin.clone(), records: records.collect(), end: self.end.clone() }
     }
 
-    fn only(&self, keep: &[bool], forget: &[bool]) -> History {
-        let mut records = Vec::new();
-        for (at, record) in self.records.iter().enumerate().filter(|(at, _)| keep[*at]) {
-            let mut record = record.clone();
-            if forget[at] {
-                record.answered = None;
-            }
-            records.push(record);
-        }
-        History { begin: self.begin.clone(), records, end: self.end.clone() }
+    /// The names that the fault is about: those of this record, and of all that only looked.
+    fn names_of_looks_and(&self, wrong: &Record) -> Vec<Name> {
+        let looks = self.records.iter().filter(|record| !record.is_change());
+        looks.chain([wrong]).flat_map(|record| record.request.path.iter().chain(&record.request.to)).copied().collect()
     }
 }
 
-fn touches(record: &Record, name: Name) -> bool {
-    record.request.path.last() == Some(&name) || record.request.to.last() == Some(&name)
+fn touches(record: &Record, names: &[Name]) -> bool {
+    let request = &record.request;
+    request.path.is_empty() || request.path.iter().chain(&request.to).any(|name| names.contains(name))
 }
 
 /// What a tree holds, for a person.
@@ -223,6 +227,7 @@ impl<'a> Search<'a> {
             place,
             events: events.into_iter().map(|(.., event)| event).collect(),
             end: history.end.as_ref().map(Tree::paths),
+            attempt: 0,
         }
     }
 
@@ -272,16 +277,25 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// The lines that may go on, the one whose answer is due first at the end: it is tried first.
+    /// The lines that may go on, the one whose answer is due first at the end: it is tried first. Later attempts are less exact.
     fn by_urgency(&self, at: usize, situation: &Situation) -> Vec<usize> {
         let due = |line: &usize| {
             let record = self.lines[*line][situation.heads[*line].at];
-            std::cmp::Reverse(self.history.records[record].answered.unwrap_or(u64::MAX))
+            let answered = self.history.records[record].answered.unwrap_or(u64::MAX);
+            std::cmp::Reverse(answered.saturating_add(self.whim(record)))
         };
         let mut lines: Vec<usize> =
             (0..self.lines.len()).filter(|line| self.current(situation, *line, at).is_some()).collect();
-        lines.sort_by_key(due);
+        lines.sort_by_cached_key(due);
         lines
+    }
+
+    /// By how many nanoseconds this attempt mistakes when a record was answered: up to a quarter of a second.
+    fn whim(&self, record: usize) -> u64 {
+        match self.attempt {
+            0 => 0,
+            attempt => Chance::of_numbers(attempt, record as u64).below(1_000_000 << (attempt % 9)),
+        }
     }
 
     /// The record that a line is at, if it has been invoked by then.

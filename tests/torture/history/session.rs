@@ -18,7 +18,7 @@ pub enum Manner {
 }
 
 /// Requests that are on their way at most where they are pipelined.
-const AHEAD: u64 = 8;
+const AHEAD: u64 = 4;
 
 /// One of the sessions of the user.
 pub struct Session {
