@@ -206,8 +206,8 @@ impl<'a> Search<'a> {
         let mut place = vec![(0, 0); records.len()];
         for at in order {
             let mut line = records[at].line;
-            if records[at].answered.is_none() {
-                line = lines.len(); // what may never be done holds up nobody
+            if records[at].is_by_itself() {
+                line = lines.len(); // it holds up nobody
                 lines.push(Vec::new());
             }
             place[at] = (line, lines[line].len());

@@ -319,6 +319,7 @@ fn record(text: &str) -> Record {
         invoked: from.parse().unwrap(),
         answered: Some(until.parse().unwrap()),
         answer: answered(answer),
+        is_early: false,
     }
 }
 

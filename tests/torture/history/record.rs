@@ -55,6 +55,8 @@ pub struct Record {
     /// `None` if nobody heard of an answer: it may have been done at any time since, or not at all.
     pub answered: Option<u64>,
     pub answer: Answer,
+    /// An upload that may have been looked at before those were done that its session sent before it.
+    pub is_early: bool,
 }
 
 /// All codes that the model can explain.
@@ -162,6 +164,12 @@ impl Record {
             _ => Vec::new(),
         };
         vec![ways]
+    }
+
+    /// Whether those that its session sent before it are no reason for it to wait: a refusal of an upload, which may be decided when its
+    /// line is read, or what was never answered.
+    pub fn is_by_itself(&self) -> bool {
+        self.answered.is_none() || (self.is_early && matches!(self.answer, Answer::Refused(_)))
     }
 
     /// Whether it was answered as done, and changes something.

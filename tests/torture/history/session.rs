@@ -81,7 +81,15 @@ impl Session {
 
     /// Sends requests at once.
     fn ask(&mut self, numbers: &[u32], asked: &mut VecDeque<Asked>) {
-        let requests: Vec<(u32, Request)> = numbers.iter().map(|number| (*number, self.any_request())).collect();
+        let mut requests: Vec<(u32, Request)> = numbers.iter().map(|number| (*number, self.any_request())).collect();
+        let is_upload = |request: &Request| matches!(request.verb, Verb::Upload { .. });
+        let mut behind = asked.iter().any(|asked| is_upload(&asked.request));
+        for (_, request) in requests.iter_mut().filter(|(_, request)| is_upload(request)) {
+            if behind {
+                request.path.truncate(1); // its directory would be looked up before the uploads before it are done
+            }
+            behind = true;
+        }
         let bytes: Vec<u8> = requests.iter().flat_map(|(number, request)| sent(*number, request)).collect();
         let invoked = self.now();
         asked.extend(requests.into_iter().map(|(number, request)| Asked { number, request, invoked }));
@@ -128,14 +136,15 @@ impl Session {
         let answer = self.answer(&asked, digests);
         let answered = Some(self.now());
         let Asked { number, request, invoked } = asked;
-        match answer {
-            Ok(answer) => Some(Record { line: self.line, number, request, invoked, answered, answer }),
-            Err(lie) => {
+        let is_early = self.manner == Manner::Pipelined && matches!(request.verb, Verb::Upload { .. });
+        let (answered, answer) = answer.map_or_else(
+            |lie| {
                 self.lies.push(format!("{request} was answered with {lie}"));
-                // It may have been done, or not.
-                Some(Record { line: self.line, number, request, invoked, answered: None, answer: Answer::Done })
-            }
-        }
+                (None, Answer::Done) // it may have been done, or not
+            },
+            |answer| (answered, answer),
+        );
+        Some(Record { line: self.line, number, request, invoked, answered, answer, is_early })
     }
 
     fn answer(&mut self, asked: &Asked, digests: &Digests) -> Result<Answer, String> {
