@@ -49,7 +49,10 @@ pub(super) fn empty(mut walk: Walk, removed: &mut u64, take: Take, pulse: &mut d
         pulse.check()?;
         let Some(hint) = walk.next(&mut name)? else {
             let Some(left) = walk.leave()? else { return Ok(()) };
-            *removed += went(take(walk.dir()?, &left, UnlinkatFlags::RemoveDir, pulse))?;
+            *removed += match take(walk.dir()?, &left, UnlinkatFlags::RemoveDir, pulse) {
+                Err(Errno::ENOTDIR) => clear(&mut walk, &left, false, take, pulse)?, // it has been replaced meanwhile
+                taken => went(taken)?,
+            };
             continue;
         };
         *removed += clear(&mut walk, &name, hint == Hint::Dir, take, pulse)?;
