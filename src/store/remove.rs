@@ -103,6 +103,37 @@ pub(super) mod tests {
         removed
     }
 
+    /// Empties `tree`; before a name is taken away for the first time, `first` may change what it is.
+    fn emptied(tree: &Path, first: fn(&Path)) -> (u64, usize) {
+        let (mut removed, mut seen) = (0, std::collections::HashSet::new());
+        let mut take = |dir: BorrowedFd, name: &[u8], what, _: &mut dyn Pulse| {
+            if seen.insert(name.to_vec()) {
+                first(&tree.join(OsStr::from_bytes(name)));
+            }
+            unlinkat(dir, name, what)
+        };
+        let walk = Walk::new(std::fs::File::open(tree).unwrap().into()).unwrap();
+        empty(walk, &mut removed, &mut take, &mut Patient).unwrap();
+        (removed, std::fs::read_dir(tree).unwrap().count())
+    }
+
+    #[test]
+    fn a_file_that_has_become_a_directory_meanwhile_goes_too_and_the_other_way_round() {
+        let tree = tempfile::tempdir().unwrap();
+        std::fs::write(tree.path().join("file"), "x").unwrap();
+        let becomes_directory = |at: &Path| {
+            std::fs::remove_file(at).unwrap();
+            std::fs::create_dir(at).unwrap();
+        };
+        assert_eq!(emptied(tree.path(), becomes_directory), (1, 0));
+        std::fs::create_dir(tree.path().join("dir")).unwrap();
+        let becomes_file = |at: &Path| {
+            std::fs::remove_dir(at).unwrap();
+            std::fs::write(at, "x").unwrap();
+        };
+        assert_eq!(emptied(tree.path(), becomes_file), (1, 0));
+    }
+
     #[test]
     fn all_below_goes_and_nothing_that_links_point_to() {
         let base = tempfile::tempdir().unwrap();

@@ -459,6 +459,43 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_that_came_while_a_new_file_was_uploaded_is_told_as_one() {
+        let home = Home::new(None);
+        let mut tree = home.tree();
+        let staged = tree.stage(Wanted { new: true, ..wanted("f", Some(1)) }, &mut Patient).unwrap();
+        std::fs::create_dir(home.path("f")).unwrap();
+        assert_eq!(publish(&mut tree, staged, b"x").unwrap_err().code(), Code::IsDirectory);
+        assert_eq!(home.staged(), 0);
+    }
+
+    #[test]
+    fn what_is_replaced_while_a_delete_waits_for_the_account_is_not_given_back_twice() {
+        struct Waits(std::sync::mpsc::Sender<()>);
+        impl Pulse for Waits {
+            fn beat(&mut self) -> bool {
+                let _ = self.0.send(());
+                true
+            }
+        }
+        let home = Home::new(Some(1000));
+        let mut tree = home.tree();
+        for name in ["f", "kept"] {
+            let staged = tree.stage(wanted(name, Some(90)), &mut Patient).unwrap();
+            publish(&mut tree, staged, &[b'x'; 90]).unwrap();
+        }
+        let account = tree.lock_account(&mut Patient);
+        let (pen, waits) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            let deleted = scope.spawn(|| home.tree().delete(&"f".parse().unwrap(), &mut Waits(pen)));
+            waits.recv().unwrap();
+            std::fs::write(home.path("f"), [b'y'; 10]).unwrap(); // as another session does it, with the account in its hands
+            tree.settle(account, Weight::bytes(80));
+            deleted.join().unwrap().unwrap();
+        });
+        assert_eq!(tree.account(&mut Patient).unwrap().used.bytes, 90);
+    }
+
+    #[test]
     fn names_that_cannot_be_had_are_refused_before_any_byte() {
         let home = Home::new(None);
         let mut tree = home.tree();
