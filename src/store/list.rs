@@ -4,7 +4,7 @@ use super::meta::{Meta, meta_at};
 use super::walk::Walk;
 use super::{Pulse, Result, Tree, beneath};
 use crate::proto::answer::Entry;
-use crate::proto::{EntryKind, RemotePath, limits};
+use crate::proto::{Code, EntryKind, RemotePath, limits};
 use crate::sys::dirent::Hint;
 
 /// What a listing came to.
@@ -77,6 +77,7 @@ impl Listing {
     fn descend(&mut self, path: &RemotePath) {
         match self.walk.enter(&self.name) {
             Ok(()) => self.here = path.clone(),
+            Err(trouble) if matches!(trouble.code(), Code::NotFound | Code::NotDirectory) => {} // gone meanwhile
             Err(_) => self.so_far.skipped += 1,
         }
     }

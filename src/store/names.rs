@@ -71,13 +71,27 @@ impl Tree {
             return Err(Trouble::of(Code::IsDirectory));
         }
         let (parent, name) = beneath::open_parent(self.root(), path)?;
-        let meta = meta_at(parent.as_fd(), path.name().unwrap_or(b"."))?;
-        let lock = self.lock_account(pulse);
-        let removed = unlinkat(&parent, name, UnlinkatFlags::NoRemoveDir);
-        let freed = if removed.is_ok() { meta.weight() } else { Weight::NONE };
-        self.settle(lock, freed);
-        removed?;
+        self.unlink_counted(parent.as_fd(), name, UnlinkatFlags::NoRemoveDir, pulse)?;
         flush(&[parent.as_fd()], pulse)
+    }
+
+    /// Takes a name away, and gives the account back what it held. That is looked at under the account's lock: before it, another
+    /// session might still replace a large file, which would then be given back twice.
+    pub(super) fn unlink_counted(
+        &mut self,
+        dir: BorrowedFd,
+        name: &Path,
+        what: UnlinkatFlags,
+        pulse: &mut dyn Pulse,
+    ) -> nix::Result<()> {
+        let account = self.lock_account(pulse);
+        let freed = match &account {
+            Some(_) => meta_at(dir, name.as_os_str().as_bytes())?.weight(),
+            None => Weight::NONE,
+        };
+        unlinkat(dir, name, what)?;
+        self.settle(account, freed);
+        Ok(())
     }
 
     /// Gives `from` the name `to`. Without `replace` an existing `to` is refused.
@@ -101,8 +115,8 @@ impl Tree {
     ) -> Result<()> {
         let above = path.parent().unwrap_or_else(RemotePath::root);
         flush_way(self.root(), &above, to_dir, pulse)?;
+        let lock = self.lock_account(pulse); // also where nothing goes: nobody counts while it is neither here nor there
         if replace {
-            let lock = self.lock_account(pulse);
             let moved = meta_at(from_dir, from_name.as_os_str().as_bytes());
             let replaced = meta_at(to_dir, to_name.as_os_str().as_bytes());
             let renamed = renameat(from_dir, from_name, to_dir, to_name);
@@ -118,6 +132,7 @@ impl Tree {
                 let reserved = self.reserved_for(to_dir, &above)?;
                 Ok(beneath::open_dir(&reserved.dir, b".")?)
             })?;
+            drop(lock);
         }
         // The new name first: if the old one went before it, a crash in between would lose both.
         flush(&[to_dir, from_dir], pulse)

@@ -4,7 +4,7 @@ use super::meta::meta_at;
 use super::reserved::Reserved;
 use super::stage::Complete;
 use super::{Pulse, Result, Tree, Trouble, Weight, leftover};
-use crate::proto::Code;
+use crate::proto::{Code, EntryKind};
 use nix::errno::Errno;
 use nix::fcntl::{RenameFlags, renameat, renameat2};
 use std::collections::HashSet;
@@ -12,6 +12,9 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
+
+/// How often a name is tried that is taken, and free again when it is looked at.
+const TRIES: usize = 10;
 
 impl Tree {
     /// Gives uploads their names; one result each, in order. `flushed` tells of which the data is on the disk.
@@ -69,9 +72,37 @@ fn take_name(complete: &Complete) -> Result<()> {
     let from = (complete.spool.reserved.uploads.as_fd(), Path::new(&complete.spool.name));
     let to = (complete.parent.as_fd(), target(complete));
     if complete.wanted.new {
-        return rename_new(from, to, || Ok(super::beneath::open_dir(&complete.spool.reserved.dir, b".")?));
+        return take_new_name(complete, from, to);
     }
     Ok(renameat(from.0, from.1, to.0, to.1)?)
+}
+
+/// Takes a name that must be free. What came there meanwhile is told as what it is.
+fn take_new_name(complete: &Complete, from: (BorrowedFd, &Path), to: (BorrowedFd, &Path)) -> Result<()> {
+    for _ in 0..TRIES {
+        match rename_new(from, to, || Ok(super::beneath::open_dir(&complete.spool.reserved.dir, b".")?)) {
+            Err(trouble) if trouble.code() == Code::Exists => {}
+            other => return other,
+        }
+        use std::os::unix::ffi::OsStrExt;
+        match meta_at(to.0, to.1.as_os_str().as_bytes()) {
+            Ok(meta) => return may_take(meta.kind, true),
+            Err(Errno::ENOENT) => {} // gone again
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(Trouble::of(Code::Exists))
+}
+
+/// Whether an upload may take a name that something of this kind has.
+pub(super) fn may_take(there: EntryKind, new: bool) -> Result<()> {
+    match there {
+        EntryKind::Dir => Err(Trouble::of(Code::IsDirectory)),
+        EntryKind::Link => Err(Errno::ELOOP.into()),
+        EntryKind::Other => Err(Trouble::new(Code::BadPath, "a special file has that name")),
+        EntryKind::File if new => Err(Trouble::of(Code::Exists)),
+        EntryKind::File => Ok(()),
+    }
 }
 
 /// Renames unless the new name exists. Where the file system cannot do both in one step (FUSE, NFS), sessions take turns under a

@@ -2,13 +2,15 @@
 
 use super::names::flush;
 use super::walk::Walk;
-use super::{Pulse, Result, Tree, Trouble, Weight, beneath};
+use super::{Pulse, Result, Tree, Trouble, beneath};
 use crate::proto::{Code, RemotePath};
-use crate::store::meta::{Meta, meta_at};
 use crate::sys::dirent::Hint;
 use nix::errno::Errno;
-use nix::unistd::{UnlinkatFlags, unlinkat};
-use std::os::fd::AsFd;
+use nix::unistd::UnlinkatFlags;
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 impl Tree {
     /// Removes the directory `path`, which must be empty unless `recursive`. Returns how many names went.
@@ -19,16 +21,13 @@ impl Tree {
         let (parent, name) = beneath::open_parent(self.root(), path)?;
         let mut removed = 0;
         if recursive {
-            let (mut freed, epoch) = (Weight::NONE, self.account_epoch());
-            let emptied = Walk::new(beneath::open_dir(&parent, path.name().unwrap_or(b"."))?)
-                .and_then(|walk| empty(walk, &mut removed, &mut freed, pulse));
-            self.refund_since(epoch, freed, pulse);
-            emptied?;
+            let walk = Walk::new(beneath::open_dir(&parent, path.name().unwrap_or(b"."))?)?;
+            let mut take = |dir: BorrowedFd, name: &[u8], what, pulse: &mut dyn Pulse| {
+                self.unlink_counted(dir, Path::new(OsStr::from_bytes(name)), what, pulse)
+            };
+            empty(walk, &mut removed, &mut take, pulse)?;
         }
-        let account = self.lock_account(pulse);
-        let gone = unlinkat(&parent, name, UnlinkatFlags::RemoveDir);
-        self.settle(account, if gone.is_ok() { Weight::one(0) } else { Weight::NONE });
-        gone.map_err(|errno| match errno {
+        self.unlink_counted(parent.as_fd(), name, UnlinkatFlags::RemoveDir, pulse).map_err(|errno| match errno {
             Errno::EEXIST => Trouble::of(Code::NotEmpty),
             other => other.into(),
         })?;
@@ -37,60 +36,102 @@ impl Tree {
     }
 }
 
-/// Removes all that is in the directory where `walk` begins. `removed` counts names, and `freed` what an account gets back, also when
-/// it fails.
-pub(super) fn empty(mut walk: Walk, removed: &mut u64, freed: &mut Weight, pulse: &mut dyn Pulse) -> Result<()> {
+/// How often a name is tried that is a directory and a file by turns.
+const TRIES: usize = 10;
+
+/// Takes a name away in a directory: what it is told to be, or not at all.
+pub(super) type Take<'a> = &'a mut dyn FnMut(BorrowedFd, &[u8], UnlinkatFlags, &mut dyn Pulse) -> nix::Result<()>;
+
+/// Removes all that is in the directory where `walk` begins, name by name. `removed` counts them, also when it fails.
+pub(super) fn empty(mut walk: Walk, removed: &mut u64, take: Take, pulse: &mut dyn Pulse) -> Result<()> {
     let mut name = Vec::new();
     loop {
         pulse.check()?;
         let Some(hint) = walk.next(&mut name)? else {
             let Some(left) = walk.leave()? else { return Ok(()) };
-            match unlinkat(walk.dir()?, left.as_slice(), UnlinkatFlags::RemoveDir) {
-                Ok(()) => {
-                    *removed += 1;
-                    *freed += Weight::one(0);
-                }
-                Err(Errno::ENOENT) => {}
-                Err(error) => return Err(Trouble::from(error)),
-            }
+            *removed += match take(walk.dir()?, &left, UnlinkatFlags::RemoveDir, pulse) {
+                Err(Errno::ENOTDIR) => clear(&mut walk, &left, false, take, pulse)?, // it has been replaced meanwhile
+                taken => went(taken)?,
+            };
             continue;
         };
-        let meta = match meta_at(walk.dir()?, &name) {
-            Ok(meta) => meta,
-            Err(Errno::ENOENT) => continue,
-            Err(error) => return Err(error.into()),
-        };
-        if hint != Hint::NotDir && is_dir(&meta) {
-            walk.enter(&name)?;
-            continue;
-        }
-        match unlinkat(walk.dir()?, name.as_slice(), UnlinkatFlags::NoRemoveDir) {
-            Ok(()) => {
-                *removed += 1;
-                *freed += meta.weight();
-            }
-            Err(Errno::ENOENT) => {}
-            Err(error) => return Err(error.into()),
-        }
+        *removed += clear(&mut walk, &name, hint == Hint::Dir, take, pulse)?;
     }
 }
 
-fn is_dir(meta: &Meta) -> bool {
-    meta.kind == crate::proto::EntryKind::Dir
+/// Takes away what has this name, or goes into it if that is a directory: it may be another than was read a moment ago. How many
+/// names went.
+fn clear(walk: &mut Walk, name: &[u8], mut is_dir: bool, take: Take, pulse: &mut dyn Pulse) -> Result<u64> {
+    for _ in 0..TRIES {
+        if !is_dir {
+            match take(walk.dir()?, name, UnlinkatFlags::NoRemoveDir, pulse) {
+                Err(Errno::EISDIR) => {}
+                taken => return went(taken),
+            }
+        }
+        match walk.enter(name) {
+            Err(trouble) if matches!(trouble.code(), Code::NotDirectory | Code::BadPath) => is_dir = false,
+            Err(trouble) if trouble.code() == Code::NotFound => return Ok(0),
+            entered => return entered.map(|()| 0),
+        }
+    }
+    Ok(0)
+}
+
+/// How many names went: none if another session was faster.
+fn went(taken: nix::Result<()>) -> Result<u64> {
+    match taken {
+        Ok(()) => Ok(1),
+        Err(Errno::ENOENT) => Ok(0),
+        Err(error) => Err(error.into()),
+    }
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
     use crate::store::Patient;
+    use nix::unistd::unlinkat;
     use std::os::fd::OwnedFd;
     use std::os::unix::fs::symlink;
 
     /// Removes all below a directory, also what `rm` by paths cannot reach. How many names went.
     pub fn empty_all(top: OwnedFd) -> u64 {
-        let (mut removed, mut freed) = (0, Weight::NONE);
-        empty(Walk::new(top).unwrap(), &mut removed, &mut freed, &mut Patient).unwrap();
+        let mut removed = 0;
+        let mut take = |dir: BorrowedFd, name: &[u8], what, _: &mut dyn Pulse| unlinkat(dir, name, what);
+        empty(Walk::new(top).unwrap(), &mut removed, &mut take, &mut Patient).unwrap();
         removed
+    }
+
+    /// Empties `tree`; before a name is taken away for the first time, `first` may change what it is.
+    fn emptied(tree: &Path, first: fn(&Path)) -> (u64, usize) {
+        let (mut removed, mut seen) = (0, std::collections::HashSet::new());
+        let mut take = |dir: BorrowedFd, name: &[u8], what, _: &mut dyn Pulse| {
+            if seen.insert(name.to_vec()) {
+                first(&tree.join(OsStr::from_bytes(name)));
+            }
+            unlinkat(dir, name, what)
+        };
+        let walk = Walk::new(std::fs::File::open(tree).unwrap().into()).unwrap();
+        empty(walk, &mut removed, &mut take, &mut Patient).unwrap();
+        (removed, std::fs::read_dir(tree).unwrap().count())
+    }
+
+    #[test]
+    fn a_file_that_has_become_a_directory_meanwhile_goes_too_and_the_other_way_round() {
+        let tree = tempfile::tempdir().unwrap();
+        std::fs::write(tree.path().join("file"), "x").unwrap();
+        let becomes_directory = |at: &Path| {
+            std::fs::remove_file(at).unwrap();
+            std::fs::create_dir(at).unwrap();
+        };
+        assert_eq!(emptied(tree.path(), becomes_directory), (1, 0));
+        std::fs::create_dir(tree.path().join("dir")).unwrap();
+        let becomes_file = |at: &Path| {
+            std::fs::remove_dir(at).unwrap();
+            std::fs::write(at, "x").unwrap();
+        };
+        assert_eq!(emptied(tree.path(), becomes_file), (1, 0));
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Staging: an upload on its way in, from the first check of its name to the last check of its bytes.
 
 use super::meta::{Meta, meta_at};
+use super::publish::may_take;
 use super::reserved::Reserved;
 use super::spool::{Spool, key};
 use super::{Pulse, Result, Tree, Trouble, Weight, digest, leftover};
 use crate::hash::Running;
-use crate::proto::{Code, Digest, EntryKind, Mtime, RemotePath, limits};
+use crate::proto::{Code, Digest, Mtime, RemotePath, limits};
 use crate::sys::writeback::write_back;
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, fchmod, fstat, futimens};
@@ -154,13 +155,8 @@ impl Tree {
             Err(Errno::ENOENT) => None,
             other => Some(other?),
         };
-        match before.map(|meta| meta.kind) {
-            None => {}
-            Some(EntryKind::Dir) => return Err(Trouble::of(Code::IsDirectory)),
-            Some(EntryKind::Link) => return Err(Errno::ELOOP.into()),
-            Some(EntryKind::Other) => return Err(Trouble::new(Code::BadPath, "a special file has that name")),
-            Some(EntryKind::File) if wanted.new => return Err(Trouble::of(Code::Exists)),
-            Some(EntryKind::File) => {}
+        if let Some(before) = &before {
+            may_take(before.kind, wanted.new)?;
         }
         let reserved = self.reserved_beside(&parent, &above)?;
         Ok(Ground { parent, reserved, before })
@@ -574,6 +570,43 @@ mod tests {
         assert_eq!(publish(&mut tree, unknown, b"1").unwrap_err().code(), Code::OverQuota);
         tree.delete(&"h".parse().unwrap(), &mut Patient).unwrap();
         assert_eq!(used(&mut tree), 10);
+    }
+
+    #[test]
+    fn a_directory_that_came_while_a_new_file_was_uploaded_is_told_as_one() {
+        let home = Home::new(None);
+        let mut tree = home.tree();
+        let staged = tree.stage(Wanted { new: true, ..wanted("f", Some(1)) }, &mut Patient).unwrap();
+        std::fs::create_dir(home.path("f")).unwrap();
+        assert_eq!(publish(&mut tree, staged, b"x").unwrap_err().code(), Code::IsDirectory);
+        assert_eq!(home.staged(), 0);
+    }
+
+    #[test]
+    fn what_is_replaced_while_a_delete_waits_for_the_account_is_not_given_back_twice() {
+        struct Waits(std::sync::mpsc::Sender<()>);
+        impl Pulse for Waits {
+            fn beat(&mut self) -> bool {
+                let _ = self.0.send(());
+                true
+            }
+        }
+        let home = Home::new(Some(1000));
+        let mut tree = home.tree();
+        for name in ["f", "kept"] {
+            let staged = tree.stage(wanted(name, Some(90)), &mut Patient).unwrap();
+            publish(&mut tree, staged, &[b'x'; 90]).unwrap();
+        }
+        let account = tree.lock_account(&mut Patient);
+        let (pen, waits) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            let deleted = scope.spawn(|| home.tree().delete(&"f".parse().unwrap(), &mut Waits(pen)));
+            waits.recv().unwrap();
+            std::fs::write(home.path("f"), [b'y'; 10]).unwrap(); // as another session does it, with the account in its hands
+            tree.settle(account, Weight::bytes(80));
+            deleted.join().unwrap().unwrap();
+        });
+        assert_eq!(tree.account(&mut Patient).unwrap().used.bytes, 90);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::proto::{Code, limits};
 use crate::store::Trouble;
 use crate::sys::dirent::{DirStream, Hint};
 use nix::sys::stat::{FileStat, fstat};
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A place in a tree: the directories from where the walk began down to the one being read.
@@ -57,9 +58,13 @@ impl Walk {
         self.levels.len() - 1
     }
 
-    /// The next name in the directory being read, copied into `name`; `None` at its end.
+    /// The next name in the directory being read, copied into `name`; `None` at its end, and where it has been removed meanwhile: that
+    /// is no reason to give up all the others.
     pub fn next(&mut self, name: &mut Vec<u8>) -> Result<Option<Hint>> {
-        Ok(self.stream()?.next(name)?)
+        match self.stream()?.next(name) {
+            Err(gone) if gone.kind() == ErrorKind::NotFound => Ok(None),
+            other => Ok(other?),
+        }
     }
 
     /// Goes down into the directory `name` of the one being read. A symbolic link there is an error, not a way.
@@ -161,6 +166,17 @@ mod tests {
         assert_eq!(result.unwrap().unwrap_err().code(), Code::Changed);
         drop(walk);
         crate::store::remove::tests::empty_all(File::open(top.path()).unwrap().into());
+    }
+
+    #[test]
+    fn a_directory_that_is_removed_meanwhile_ends_and_the_walk_goes_on() {
+        let top = tempfile::tempdir().unwrap();
+        std::fs::create_dir(top.path().join("down")).unwrap();
+        let (mut walk, mut name) = (walk(&top), Vec::new());
+        walk.enter(b"down").unwrap();
+        std::fs::remove_dir(top.path().join("down")).unwrap();
+        assert_eq!(walk.next(&mut name).unwrap(), None);
+        assert_eq!(walk.leave().unwrap(), Some(b"down".to_vec()));
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod command;
 mod common;
 mod disk;
 mod flips;
+mod history;
 #[allow(dead_code)] // not each part needs all of it
 mod journal;
 mod kills;
@@ -51,6 +52,7 @@ const PARTS: &[Part] = &[
         run: disk::run,
     },
     Part { name: "soak", what: "minutes of mixed load with faults every few seconds", times: [1, 60], run: soak::run },
+    Part { name: "history", what: "many sessions on the same names", times: [2000, 100_000], run: history::run },
 ];
 
 const USAGE: &str = "usage: torture [--full] [--times N] [--seed N] [--record FILE] [PART...]";

@@ -38,6 +38,11 @@ fn mixed(value: u64) -> u64 {
 }
 
 impl Chance {
+    /// What is always the same for these two numbers.
+    pub fn of_numbers(one: u64, other: u64) -> Chance {
+        Chance(mixed(mixed(one) ^ other))
+    }
+
     /// The next number.
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);

@@ -133,7 +133,13 @@ fn remove(bin: BorrowedFd, id: &TrashId, freed: &mut Weight, pulse: &mut dyn Pul
         Err(Errno::ENOENT) => return Ok(false),
         other => other?,
     };
-    empty(Walk::new(dir)?, &mut 0, freed, pulse)?;
+    let mut take = |dir: BorrowedFd, name: &[u8], what, _: &mut dyn Pulse| {
+        let weight = meta_at(dir, name)?.weight(); // nobody replaces anything here
+        unlinkat(dir, name, what)?;
+        *freed += weight;
+        Ok(())
+    };
+    empty(Walk::new(dir)?, &mut 0, &mut take, pulse)?;
     match unlinkat(bin, going.as_str(), UnlinkatFlags::RemoveDir) {
         Ok(()) => *freed += Weight::one(0),
         Err(Errno::ENOENT) => {} // another session was at it too
