@@ -10,6 +10,7 @@ use nix::fcntl::{RenameFlags, renameat, renameat2};
 use std::collections::HashSet;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -84,7 +85,6 @@ fn take_new_name(complete: &Complete, from: (BorrowedFd, &Path), to: (BorrowedFd
             Err(trouble) if trouble.code() == Code::Exists => {}
             other => return other,
         }
-        use std::os::unix::ffi::OsStrExt;
         match meta_at(to.0, to.1.as_os_str().as_bytes()) {
             Ok(meta) => return may_take(meta.kind, true),
             Err(Errno::ENOENT) => {} // gone again
