@@ -41,7 +41,14 @@ fn every_test_that_the_security_page_names_exists() {
 
 #[test]
 fn every_file_that_a_page_links_to_or_names_exists() {
-    for page in ["README.md", "docs/ARCHITECTURE.md", "docs/SECURITY.md", "docs/PROTOCOL.md", "docs/PERFORMANCE.md", "docs/RELIABILITY.md"] {
+    for page in [
+        "README.md",
+        "docs/ARCHITECTURE.md",
+        "docs/SECURITY.md",
+        "docs/PROTOCOL.md",
+        "docs/PERFORMANCE.md",
+        "docs/RELIABILITY.md",
+    ] {
         let path = Path::new(ROOT).join(page);
         let text = fs::read_to_string(&path).unwrap();
         let here = path.parent().unwrap();

@@ -1,7 +1,7 @@
 //! Which accounts may log in, and from where. It is decided before a login, so neither the result for a wrong password nor the time may
 //! tell whose account has rules: every question looks at every rule of every account, in the same way, whatever the name is.
 //!
-//! So the rules have a fixed form, each [`RULE`] bytes: the account's name filled up with zeros, what the rule says, and a network as
+//! So the rules have a fixed form, each `RULE` bytes: the account's name filled up with zeros, what the rule says, and a network as
 //! family, address and mask. They stand before the records of limits ([`super::limits`]), behind their number in eight bytes.
 
 use super::limits::{Barred, EVERYBODY, Limits};

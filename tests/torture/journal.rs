@@ -153,7 +153,8 @@ impl Journal {
             }
         }
         let (settled, doubtful) = (&self.settled, &self.doubtful);
-        let kept = || settled.values().chain(doubtful.iter().flat_map(|effect| effect.on.iter().map(|(_, state)| state)));
+        let kept =
+            || settled.values().chain(doubtful.iter().flat_map(|effect| effect.on.iter().map(|(_, state)| state)));
         self.digests.retain(|version, _| kept().any(|state| *state == State::Version(*version)));
         wrong
     }

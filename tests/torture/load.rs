@@ -123,9 +123,9 @@ impl Worker {
         let before = self.acknowledged;
         let all = asked.len() as u64;
         let all_heard = self.log_in(&mut wire).is_some()
-            && asked.into_iter().all(|asked| {
-                wire.get_mut().write_all(&asked.bytes).is_ok() && self.hear(&mut wire, asked).is_some()
-            });
+            && asked
+                .into_iter()
+                .all(|asked| wire.get_mut().write_all(&asked.bytes).is_ok() && self.hear(&mut wire, asked).is_some());
         all_heard && self.acknowledged == before + all
     }
 
