@@ -641,11 +641,12 @@ mod tests {
         Box::new(move |peer| {
             let request = peer.line();
             assert!(request.ends_with(" resume"), "{request}");
+            let path = request.split(' ').nth(1).unwrap();
             peer.say(format!("READY offset={} sha256={}\n", held.len(), digest_of(&held)));
             assert_eq!(peer.line(), format!("FROM {from}"));
             let (rest, end) = peer.body();
             let whole = [&held[..from], &rest].concat();
-            assert_eq!(end, format!("END sha256={} path=a", digest_of(&whole)));
+            assert_eq!(end, format!("END sha256={} path={path}", digest_of(&whole)));
             stored(peer, &whole);
         })
     }
