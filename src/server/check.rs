@@ -9,7 +9,7 @@ use super::confine::{self, Layer, ruleset};
 use super::options::{CheckOptions, ServeOptions};
 use super::program::EXPOSED;
 use super::scribe::hooks;
-use super::scribe::output::file as line_file;
+use super::scribe::output::opening;
 use super::users::Sources;
 use super::{capacity, certificate, users};
 use crate::auth::{Limits, ParsedUsers, trust, users_file};
@@ -292,7 +292,7 @@ fn layers(
         writable(dir.as_fd(), findings);
     }
     for (what, path) in options.log.files() {
-        findings.take(line_file::foresee(&path).map_err(|why| format!("{what}: {why}")));
+        findings.take(opening::foresee(&path).map_err(|why| format!("{what}: {why}")));
     }
     let walls = confine::wanted(options).and_then(|wanted| {
         confine::Walls::found(wanted, dir.as_fd()).map_err(|why| format!("cannot try what confines a session: {why}"))

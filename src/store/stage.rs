@@ -178,13 +178,17 @@ impl Tree {
             return self.discard(staged, pulse);
         }
         let account = self.lock_account(pulse);
-        let mine = (staged.written, staged.spool.name.as_bytes());
-        // Let go of first: from here on either who publishes the path finds it free and takes it away, or it is seen here.
+        let (reserved, key, mine) = (&staged.spool.reserved, staged.spool.key(), staged.spool.name.as_bytes());
+        let mut freed = Weight::NONE;
+        // While it is held: of two that are let go of at the same moment neither takes the other away before it is done itself.
+        if !staged.is_outdated() {
+            freed += leftover::remove_of(reserved, key, |name, size| name != mine && size <= staged.written);
+        }
+        // From here on either who publishes the path finds it free and takes it away, or that is seen here.
         let _ = staged.spool.file.unlock();
-        let outdated = staged.is_outdated();
-        // Of two that are let go of at the same moment and have the same length, the names decide, so that one stays.
-        let goes = |name: &[u8], size| if outdated { name == mine.1 } else { (size, name) < mine };
-        let freed = leftover::remove_of(&staged.spool.reserved, staged.spool.key(), goes);
+        if staged.is_outdated() {
+            freed += leftover::remove_of(reserved, key, |name, _| name == mine);
+        }
         self.settle(account, freed + Weight::bytes(staged.charged.saturating_sub(staged.written)));
     }
 
@@ -471,15 +475,28 @@ mod tests {
     }
 
     #[test]
-    fn of_two_attempts_that_break_off_at_the_same_moment_with_the_same_bytes_one_stays() {
-        for _ in 0..8 {
-            let home = Home::new(None); // without an account, whose lock would have them take turns
-            let (mut one, mut two) = (home.tree(), home.tree());
-            let (first, second) = (begun(&mut one, b"abc"), begun(&mut two, b"abc"));
-            second.spool.file.unlock().unwrap(); // its session has come so far
-            one.keep(first, &mut Patient);
-            two.keep(second, &mut Patient);
+    fn of_attempts_that_break_off_with_the_same_bytes_the_last_stays_and_never_none() {
+        let home = Home::new(None); // without an account, whose lock would have them take turns
+        let mut tree = home.tree();
+        for _ in 0..4 {
+            let (one, two) = (begun(&mut tree, b"abc"), begun(&mut tree, b"abc"));
+            tree.keep(one, &mut Patient);
+            tree.keep(two, &mut Patient);
             assert_eq!(home.staged(), 1);
+        }
+        for _ in 0..50 {
+            let at_once = std::sync::Barrier::new(2);
+            std::thread::scope(|scope| {
+                for _ in 0..2 {
+                    scope.spawn(|| {
+                        let mut tree = home.tree();
+                        let staged = begun(&mut tree, b"abc");
+                        at_once.wait();
+                        tree.keep(staged, &mut Patient);
+                    });
+                }
+            });
+            assert!(home.staged() >= 1);
         }
     }
 

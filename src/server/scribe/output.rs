@@ -1,6 +1,7 @@
 //! Where the lines of the log go.
 
 pub mod file;
+pub mod opening;
 pub mod stderr;
 pub mod syslog;
 

@@ -1,14 +1,14 @@
 //! A file of lines that only grows: the audit, or the log. Every line in it is whole. It is found again after it was put away
 //! (logrotate(8)): a file that no longer stands at its path is written to no more, so that what is compressed is complete.
 
+use super::opening;
 use crate::proto::limits;
 use crate::sys::ofd;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, FallocateFlags, OFlag, fallocate};
-use nix::unistd::{AccessFlags, faccessat, geteuid};
-use std::fs::{File, Metadata, OpenOptions};
+use nix::fcntl::{FallocateFlags, fallocate};
+use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -236,77 +236,16 @@ impl Open {
     }
 }
 
-/// Opens a file of lines, and makes it if it is missing. Refused is what somebody else could have put there or could change: a link, a
-/// file that others may write, one in a directory that everybody may write to.
+/// Opens a file of lines, and makes it if it is missing.
 fn open(path: &Path) -> Result<Open, String> {
-    check_directory(path)?;
-    let (file, found) = trusted(path, true)?;
-    mend(&file).map_err(|why| cannot_open(path, &why))?;
+    let (file, found) = opening::make(path)?;
+    mend(&file).map_err(|why| opening::cannot(path, &why))?;
     Ok(Open { file, id: id_of(&found), taken: Some(0) })
 }
 
 /// Whether a file of lines can be written, before anything else is done.
 pub fn check(path: &Path) -> Result<(), String> {
     open(path).map(drop)
-}
-
-/// What [`check`] would refuse, found without making or changing anything.
-pub fn foresee(path: &Path) -> Result<(), String> {
-    check_directory(path)?;
-    if path.symlink_metadata().is_err_and(|why| why.kind() == io::ErrorKind::NotFound) {
-        let writable =
-            faccessat(AT_FDCWD, directory_of(path), AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::AT_EACCESS);
-        return writable.map_err(|why| refused(path, why.into()));
-    }
-    trusted(path, false).map(drop)
-}
-
-fn directory_of(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-fn check_directory(path: &Path) -> Result<(), String> {
-    let found = directory_of(path).metadata().map_err(|why| match why.kind() {
-        io::ErrorKind::NotFound => cannot_open(path, &"there is no such directory"),
-        _ => cannot_open(path, &why),
-    })?;
-    match found.mode() & 0o002 {
-        0 => Ok(()),
-        _ => Err(cannot_open(path, &"everybody may write to its directory; name a file in one that is the server's")),
-    }
-}
-
-/// The file itself, if nobody else could have put it there.
-fn trusted(path: &Path, make: bool) -> Result<(File, Metadata), String> {
-    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    let mut options = OpenOptions::new();
-    options.read(true).append(true).create(make).mode(0o640).custom_flags(flags.bits());
-    let file = options.open(path).map_err(|why| refused(path, why))?;
-    let found = file.metadata().map_err(|why| cannot_open(path, &why))?;
-    let own = found.uid() == geteuid().as_raw() || found.uid() == 0;
-    if !found.is_file() || found.nlink() != 1 {
-        return Err(cannot_open(path, &"it is no file, or has a second name"));
-    }
-    if !own || found.mode() & 0o002 != 0 {
-        return Err(cannot_open(path, &"others may write to it"));
-    }
-    Ok((file, found))
-}
-
-/// The kernel's refusal.
-fn refused(path: &Path, why: io::Error) -> String {
-    match why.raw_os_error() {
-        Some(number) if number == Errno::ELOOP as i32 => cannot_open(path, &"it is a link; name the file itself"),
-        Some(number) if number == Errno::EACCES as i32 => {
-            let text = "the user that the server runs as must be able to write it and to make it anew";
-            cannot_open(path, &format!("{why}: {text}"))
-        }
-        _ => cannot_open(path, &why),
-    }
-}
-
-fn cannot_open(path: &Path, why: &dyn std::fmt::Display) -> String {
-    format!("cannot open {}: {why}", path.display())
 }
 
 /// Takes the beginning of a line away that a crash has left at the end.
