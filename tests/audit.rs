@@ -326,7 +326,7 @@ fn a_file_that_somebody_else_could_change_is_refused_before_the_server_serves() 
     for (option, path, why) in [
         ("--audit", link.clone(), "it is a link"),
         ("--audit", open.join("audit"), "everybody may write to its directory"),
-        ("--audit", home.path().join("none/audit"), "No such file"),
+        ("--audit", home.path().join("none/audit"), "there is no such directory"),
         ("--audit", home.path().to_owned(), "cannot open"),
         ("--log-file", link, "it is a link"),
     ] {
@@ -498,8 +498,8 @@ fn what_was_lost_is_counted_in_the_audit_once_it_can_be_written_again() {
     assert_eq!(told + lost["lines"].as_u64().unwrap(), ASKED, "each is told of or counted");
     assert!(told > 0 && told < ASKED, "{told}");
     drop(raw);
-    server.wait_idle();
-    server.stop();
+    let _home = end(server);
+    drop(disk);
 }
 
 #[test]
@@ -547,8 +547,8 @@ fn where_the_audit_is_required_nothing_is_done_while_it_cannot_be_written() {
     line_with(&path, &[("verb", "UPLOAD"), ("path", "f"), ("result", "ok")]);
     assert!(!lines(&path).iter().any(|line| is(line, "event", "lost")));
     drop((raw, stranger, ends));
-    server.wait_idle();
-    server.stop();
+    let _home = end(server);
+    drop(disk);
 }
 
 #[test]

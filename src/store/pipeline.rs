@@ -239,7 +239,7 @@ mod tests {
         }
 
         fn upload(&mut self, path: &'static str) {
-            let wanted = Wanted { path: path.parse().unwrap(), size: Some(1), mtime: None, new: false };
+            let wanted = Wanted { path: path.parse().unwrap(), size: Some(1), mtime: None, new: false, behind: false };
             let mut staged = self.tree.stage(wanted, &mut Patient).unwrap();
             staged.write(&mut self.tree, b"x", &mut Patient).unwrap();
             let Ok(complete) = staged.finish(&self.tree, None) else { panic!("{path} is not whole") };

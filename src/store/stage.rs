@@ -32,6 +32,8 @@ pub struct Wanted {
     pub mtime: Option<Mtime>,
     /// Whether an existing name is refused.
     pub new: bool,
+    /// Whether other uploads of the session have yet to take their names.
+    pub behind: bool,
 }
 
 /// An upload on its way in. Dropped, it stays behind to be resumed.
@@ -222,11 +224,12 @@ impl Staged {
         Staged { spool, wanted, parent, before, hash: Running::new(), written: 0, under_way: 0, charged }
     }
 
-    /// Whether another file has got its name since it began.
+    /// Whether another session's file has got its name since it began.
     fn is_outdated(&self) -> bool {
         let identity = |meta: &Meta| (meta.inode, meta.size, meta.mtime);
         let now = self.wanted.path.name().and_then(|name| meta_at(self.parent.as_fd(), name).ok());
-        now.is_some_and(|now| self.before.as_ref().map(identity) != Some(identity(&now)))
+        // What the session itself has published meanwhile was asked for before.
+        !self.wanted.behind && now.is_some_and(|now| self.before.as_ref().map(identity) != Some(identity(&now)))
     }
 
     /// The name that it is to have.
@@ -387,7 +390,7 @@ mod tests {
     }
 
     fn wanted(name: &str, size: Option<u64>) -> Wanted {
-        Wanted { path: name.parse().unwrap(), size, mtime: None, new: false }
+        Wanted { path: name.parse().unwrap(), size, mtime: None, new: false, behind: false }
     }
 
     fn publish(tree: &mut Tree, mut staged: Staged, bytes: &[u8]) -> Result<()> {

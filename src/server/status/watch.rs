@@ -2,6 +2,8 @@
 
 use super::rates::{averages, between};
 use super::{look, table};
+use crate::paper::wrap::wrap;
+use crate::proto::unseen::spelled_out;
 use crate::server::desk::answer::Status;
 use crate::server::options::ControlOption;
 use crate::sys::signals::SignalPipe;
@@ -146,7 +148,7 @@ fn page(
     height: usize,
 ) -> (Vec<String>, usize) {
     let mut lines = match fault {
-        Some(why) => vec![crate::proto::unseen::spelled_out(why)],
+        Some(why) => wrap(&spelled_out(why), width).lines().map(str::to_owned).collect(),
         None => table::head(status, rates, width),
     };
     lines.push(String::new());
@@ -184,6 +186,16 @@ mod tests {
                     assert_eq!(rows + more, count);
                 }
             }
+        }
+    }
+    #[test]
+    fn what_is_wrong_is_said_to_its_end_on_a_narrow_terminal_too() {
+        let why = "/a/place/of/a/control/socket/that/has/a/long/name: the server that made it is gone; start it again";
+        for width in [40, 60, 80, 200] {
+            let (lines, _) = page(&status(Vec::new()), &averages(&status(Vec::new())), Some(why), width, 24);
+            let shown: Vec<_> = lines.iter().map(|line| table::cut(line, width)).collect();
+            let text = shown.join(" ");
+            assert!(["gone;", "start", "again"].iter().all(|word| text.contains(word)), "{shown:?}");
         }
     }
 }

@@ -34,6 +34,7 @@ fn stage(member: &mut Member, request: &Request) -> Result<Staged, Stop> {
         mtime: request.time("mtime")?,
         // Who may only add replaces nothing.
         new: request.flag("new") || member.access == Access::UploadOnly,
+        behind: !request.flag("resume") && member.has_nameless(),
     };
     if request.flag("resume") {
         member.settle()?; // the client waits for READY
