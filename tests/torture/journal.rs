@@ -173,7 +173,7 @@ impl Journal {
     /// What a name may hold: what is settled, or what a request makes of it that was not answered.
     fn possible(&self, name: &str, order: Order) -> Vec<State> {
         let mut states = vec![self.settled.get(name).copied().unwrap_or_default()];
-        let of_name = |effect: &Effect| effect.on.iter().filter(|(of, _)| of == name).map(|(_, state)| *state).last();
+        let of_name = |effect: &Effect| effect.on.iter().rev().find(|(of, _)| of == name).map(|(_, state)| *state);
         for state in self.doubtful.iter().filter_map(of_name) {
             if order == Order::AsAsked {
                 states.clear(); // it was seen, and only a power cut takes it back

@@ -240,7 +240,7 @@ fn keep_coming(comers: &AtomicU64, phase: &Phase) {
     };
     while phase.goes_on() {
         let number = comers.fetch_add(1, Ordering::Relaxed);
-        come(number % 8 != 0);
+        come(!number.is_multiple_of(8));
         std::thread::sleep(Duration::from_millis(20)); // a rate, not a wait for something
     }
 }

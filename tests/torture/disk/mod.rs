@@ -255,7 +255,7 @@ impl Scene {
         assert_eq!(server.wait(), 0, "the exit status at the end");
         server.nobody_is_left();
         server.no_alarm();
-        match volume.from_the_disk() {
+        match volume.seen_on_the_disk() {
             Ok(true) => {}
             Ok(false) => {
                 return account.count("skipped: file systems that another namespace holds, not read from the disk", 1);

@@ -129,7 +129,7 @@ impl Volume {
 
     /// Takes it down and mounts it anew, so that what is read next comes from the disk. It must be in order, unless it gave up. Whether
     /// that could be done: somebody else on this machine may hold a copy of the mount in a namespace of his own.
-    pub fn from_the_disk(&self) -> Result<bool, String> {
+    pub fn seen_on_the_disk(&self) -> Result<bool, String> {
         let Some(image) = &self.image else { return Ok(true) };
         let gave_up = self.gave_up();
         run("umount", &[text(&self.at)])?;

@@ -42,7 +42,7 @@ pub fn run(run: &Run, account: &mut Account) {
 
 /// One server and its windows. How many requests were made.
 fn tried(run: &Run, round: u64, most: u64, account: &mut Account) -> u64 {
-    let manner = if round % 2 == 0 { Manner::OneByOne } else { Manner::Pipelined };
+    let manner = if round.is_multiple_of(2) { Manner::OneByOne } else { Manner::Pipelined };
     let count = SESSIONS[(round % 2) as usize];
     // With a quota sessions take turns under its lock; without they meet more freely.
     let options: &[&str] = if round % 4 < 2 { &["--quota", "1000000000"] } else { &[] };

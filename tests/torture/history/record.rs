@@ -64,7 +64,7 @@ pub const CODES: [Code; 6] = ["not-found", "exists", "is-directory", "not-direct
 
 /// What an upload brings: no other brings the same, and its beginning names it.
 pub fn content(number: u32) -> Vec<u8> {
-    let length = if number % 61 == 0 { 150_000 } else { number.wrapping_mul(7919) % 6000 };
+    let length = if number.is_multiple_of(61) { 150_000 } else { number.wrapping_mul(7919) % 6000 };
     let mut bytes = format!("{number}\n").into_bytes();
     bytes.extend(noise(u64::from(number), length as usize));
     bytes

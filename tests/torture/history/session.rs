@@ -3,7 +3,7 @@
 use super::super::common::Raw;
 use super::super::common::raw::{body_bytes, field, number};
 use super::super::run::Chance;
-use super::model::{NAMES, Name};
+use super::model::Name;
 use super::record::{Answer, CODES, Path, Record, Request, Verb, content, spelled, understood};
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
@@ -268,9 +268,4 @@ fn listed_row(row: &str) -> Result<(Path, Option<u32>), String> {
 /// The digests of what the requests of these numbers would upload.
 pub fn digests(numbers: std::ops::Range<u32>) -> impl Iterator<Item = (String, u32)> {
     numbers.map(|number| (super::record::digest(number), number))
-}
-
-/// Whether a name is one of those that are used.
-pub fn is_known(name: &str) -> bool {
-    NAMES.contains(&name)
 }
