@@ -133,6 +133,11 @@ class Dfos(Peer):
         program = self.place.program("dfos-client")
         return [program, "--server", self.urls[scheme], "--user", user, "--known-servers", self.known, "-q", *words, *self.more_words]
 
+    def ended(self):
+        """How many sessions the log says have ended: the last that its scribe does for one, after a line for each file."""
+        with open(self.log, "rb") as log:
+            return log.read().count(b" disconnected, session ")
+
     def login(self, scheme="tls"):
         """A first login: the client knows the server's key from then on."""
         subprocess.run(self.client("logout", scheme=scheme), env=dict(os.environ, **self.env()), check=True, stdout=subprocess.DEVNULL)
