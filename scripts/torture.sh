@@ -1,7 +1,7 @@
 #!/bin/bash
 # Breaks what can be broken here, and counts what is lost: ./scripts/torture.sh [--full] [--times N] [--seed N] [--record FILE] [PART...]
 #
-# The short run is a part of what every change goes through; --full is for hours by hand. Seeds are printed: the same seed does the
+# The short run takes some minutes, --full hours. Seeds are printed: the same seed does the
 # same again. An unknown PART lists them all. docs/RELIABILITY.md tells what each tries, and what came of the last full run.
 set -euo pipefail
 

@@ -46,13 +46,10 @@ pub enum EditError {
 /// Adds a user; a file that does not exist is made, mode 0600.
 pub fn add(path: &Path, name: &UserName, password: &Password) -> Result<(), EditError> {
     let verifier = fresh(path, password)?;
-    change(
-        path,
-        true,
-        |old| {
-            if has(old, name) { Err(EditError::Exists(*name)) } else { Ok(appended(old, name, &verifier)) }
-        },
-    )
+    change(path, true, |old| match has(old, name) {
+        true => Err(EditError::Exists(*name)),
+        false => Ok(appended(old, name, &verifier)),
+    })
 }
 
 /// Gives a user a new password.

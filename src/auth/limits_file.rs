@@ -7,7 +7,7 @@ use super::UserName;
 use super::keep::Keep;
 use super::limits::Limits;
 use crate::net::networks::Network;
-use crate::paper::toml::trouble;
+use crate::paper::toml::{line_of, trouble};
 use crate::proto::{Access, limits as bounds};
 use std::fmt;
 use std::fs::File;
@@ -93,7 +93,7 @@ pub fn contents(file: &File) -> io::Result<String> {
 
 /// Parses a limits file. `base` is what holds where the file says nothing.
 pub fn parse(text: &str, base: Limits) -> Result<LimitsFile, Vec<Problem>> {
-    let line = |at: usize| 1 + text.bytes().take(at).filter(|&b| b == b'\n').count();
+    let line = |at| line_of(text, at);
     let at = |span: Range<usize>, text: String| Problem { line: line(span.start), text };
     let root = match DeTable::parse(text) {
         Ok(root) => root,

@@ -69,7 +69,7 @@ pub const JOB_FILES: usize = 256;
 pub const JOB_BYTES: u64 = 256 << 20;
 
 /// The waits before the retries, the last for all further ones: the first at once, as most lost connections come back at once;
-/// the usual number of them together outlasts the restart of a server and a change of networks (half a minute), and, with the silence
+/// the usual number of them together outlasts the restart of a server and a change of networks (37 s), and, with the silence
 /// before them, the session that a server keeps for a minute after its client has vanished: the only one that the user may have, perhaps.
 pub const RETRY_WAITS: [Duration; 5] =
     [Duration::ZERO, Duration::from_secs(2), Duration::from_secs(5), Duration::from_secs(10), Duration::from_secs(20)];

@@ -2,10 +2,15 @@
 
 use toml::de::Error;
 
+/// The line, from 1, in which the byte at `at` stands.
+pub fn line_of(text: &str, at: usize) -> usize {
+    1 + text.bytes().take(at).filter(|&byte| byte == b'\n').count()
+}
+
 /// The line, from 1, and a sentence that says what to do where the parser's own speaks of its grammar.
 pub fn trouble(text: &str, why: &Error) -> (usize, String) {
     let span = why.span().unwrap_or_default();
-    let line = 1 + text.bytes().take(span.start).filter(|&byte| byte == b'\n').count();
+    let line = line_of(text, span.start);
     let said = why.message().replace('\n', " ");
     // A list goes on after a line's end: then the parser sees only in the next line that something is missing.
     let open = [line.saturating_sub(1), line].into_iter().find(|&line| lacks_a_quote(text, line));

@@ -7,7 +7,7 @@ use super::keys::{Key, Kind};
 use super::place::{self, Place};
 use crate::auth::limits_file::nearest;
 use crate::client::failure::{Exit, Failure};
-use crate::paper::toml::trouble;
+use crate::paper::toml::{line_of, trouble};
 use clap::Command;
 use nix::unistd::geteuid;
 use std::fs::File;
@@ -127,10 +127,6 @@ pub fn parse(text: &str, keys: &[Key], command: &Command) -> Result<Contents, Ve
             Err(reader.problems)
         }
     }
-}
-
-fn line_of(text: &str, at: usize) -> usize {
-    1 + text.bytes().take(at).filter(|&b| b == b'\n').count()
 }
 
 struct Reader<'a> {

@@ -228,14 +228,11 @@ impl<'a> Sender<'a> {
         self.announce(&mut job, Some(size));
         let digest = Digest(Sha256::digest(&content).into());
         connection.queue(format_args!("UPLOAD {} size={size} mtime={}{}", job.remote, source.mtime(), job.flag()));
-        // Before its body, which the connection may not outlive.
+        let queued = connection.queue_body(&content).map(|()| connection.queue_end(digest, &job.remote));
+        // Whether or not the connection has outlived the body: what is on its way is tried again.
         self.ahead += size;
         self.sent.push_back(Sent { job, content: Some((size, digest)), ready: false });
-        connection.queue_body(&content)?;
-        if let Some(sent) = self.sent.back() {
-            connection.queue_end(digest, &sent.job.remote);
-        }
-        Ok(())
+        queued
     }
 
     /// Sends a big file, or standard input, once nothing else is on its way.

@@ -5,7 +5,7 @@
 use super::keys::{Key, Keys, Kind};
 use super::{Origin, Setting};
 use crate::auth::trust;
-use crate::paper::toml::trouble;
+use crate::paper::toml::{line_of, trouble};
 use crate::proto::limits::CONFIGURATION;
 use std::ffi::OsString;
 use std::io::Read;
@@ -54,7 +54,7 @@ fn text_of(path: &Path) -> Result<String, String> {
 
 /// Parses a file's text: what is sound, and what is wrong with the rest.
 fn parse(text: &str, path: &Path, keys: &Keys) -> (Vec<Setting>, Problems) {
-    let line = |at: usize| 1 + text.bytes().take(at).filter(|&b| b == b'\n').count();
+    let line = |at| line_of(text, at);
     let root = match DeTable::parse(text) {
         Ok(root) => root,
         Err(why) => return (Vec::new(), vec![trouble(text, &why)]),

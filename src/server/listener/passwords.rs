@@ -41,7 +41,8 @@ impl Listener {
             let _ = kill(asked.helper, Signal::SIGKILL); // not yet reaped, so the number is still its own
             asked.until = None;
             let (user, session, seconds) = (asked.user, asked.session, limits::PASSWORD_PATIENCE.as_secs());
-            let text = format!("was not changed within {seconds} s, and its helper is killed: does the storage hang?");
+            let text =
+                format!("was perhaps not changed: its helper is killed after {seconds} s: does the storage hang?");
             self.log.line(Level::Error, format!("the password of {user} {text} session {session}"));
         }
     }

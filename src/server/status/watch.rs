@@ -188,6 +188,7 @@ mod tests {
             }
         }
     }
+
     #[test]
     fn what_is_wrong_is_said_to_its_end_on_a_narrow_terminal_too() {
         let why = "/a/place/of/a/control/socket/that/has/a/long/name: the server that made it is gone; start it again";

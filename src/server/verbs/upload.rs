@@ -34,6 +34,7 @@ fn stage(member: &mut Member, request: &Request) -> Result<Staged, Stop> {
         mtime: request.time("mtime")?,
         // Who may only add replaces nothing.
         new: request.flag("new") || member.access == Access::UploadOnly,
+        // A resume waits for all before it, below.
         behind: !request.flag("resume") && member.has_nameless(),
     };
     if request.flag("resume") {
