@@ -48,7 +48,7 @@ impl Inlet {
     /// Takes what has come, but no more than [`limits::LOG_TURN`]: who sent it, and what `decode` makes of it.
     pub fn take<R>(&mut self, buffer: &mut [u8], decode: impl Fn(&[u8]) -> Option<R>) -> Result<Vec<(Pid, R)>, Errno> {
         let mut taken = Vec::new();
-        let mut left = limits::LOG_TURN;
+        let (mut left, mut hung_up) = (limits::LOG_TURN, false);
         let flags = if self.keeps { MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC } else { MsgFlags::empty() };
         while let (Some(socket), true) = (&self.socket, left > 0) {
             match receive_with(socket, buffer, flags) {
@@ -61,6 +61,8 @@ impl Inlet {
                     let bytes = buffer.get(..length.min(buffer.len())).filter(|_| !is_rest);
                     taken.extend(bytes.and_then(&decode).map(|record| (sender, record)));
                 }
+                // The last record may have come, and its sender gone, between the look that found none and the one that found nobody.
+                Ok(None) if !hung_up => hung_up = true,
                 Ok(None) => self.socket = None,
                 Err(Errno::EAGAIN) => break,
                 Err(Errno::EINTR) => {}

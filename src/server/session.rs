@@ -21,11 +21,14 @@ use crate::store::tree::{Policy, Tree};
 use crate::store::{Pulse, Trouble};
 use crate::sys::signals::StopPipe;
 use crate::sys::{allocator, stack};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getppid};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+
+/// What a client hears who comes while the server ends. By the code clients know that trying again is worth it.
+const ENDING: &str = "the server is ending";
 
 /// What the listener hands to a child.
 pub struct Brief {
@@ -79,10 +82,14 @@ pub fn run(mut brief: Brief, stop: StopPipe) -> Ending {
         Err(cut) => return failed(&brief.log, &format!("cannot use the connection: {cut}")),
     };
     if let Err(breach) = brief.walls.first(brief.storage.as_fd(), brief.listener) {
+        let ends = getppid() != brief.listener; // nothing is wrong with the walls, then
         if brief.identity.is_none() {
-            talk.farewell(Code::Internal, "the server cannot confine this session; tell its operator");
+            match ends {
+                true => talk.farewell(Code::ShuttingDown, ENDING),
+                false => talk.farewell(Code::Internal, "the server cannot confine this session; tell its operator"),
+            }
         }
-        return failed(&brief.log, &breach.to_string());
+        return if ends { Ending::ShutDown } else { failed(&brief.log, &breach.to_string()) };
     }
     if let Some(identity) = brief.identity {
         let secured = secure(&mut talk.wire, identity, brief.times.login_by, &brief.log);
@@ -102,7 +109,10 @@ pub fn run(mut brief: Brief, stop: StopPipe) -> Ending {
     forget_secrets(&mut talk);
     talk.wire.waiter.stays();
     if let Err(cut) = brief.mouth.logged_in(&user, &mut talk.wire.waiter) {
-        talk.farewell(Code::Internal, "the server did not take note of your login; try again");
+        match cut {
+            Cut::Closed | Cut::Stopping => talk.farewell(Code::ShuttingDown, ENDING),
+            _ => talk.farewell(Code::Busy, "the server did not take note of your login; try again"),
+        }
         return failed(&brief.log, &format!("cannot tell the listener of {user}'s login: {cut}"));
     }
     brief.log.has_user(); // the listener says who

@@ -66,6 +66,8 @@ pub struct Server {
     /// What it printed for each listener.
     pub listening: Vec<String>,
     over: bool,
+    /// What is left of it is no longer this one's to kill.
+    left: bool,
 }
 
 /// One process as /proc tells it.
@@ -185,7 +187,7 @@ impl Server {
         let (pen, stdout) = channel();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
         std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| pen.send(line)));
-        let mut server = Server { process, home, log, listening: Vec::new(), over: false };
+        let mut server = Server { process, home, log, listening: Vec::new(), over: false, left: false };
         for _ in 0..listeners.max(1) {
             let line = stdout.recv_timeout(PATIENCE).expect("the server says where it listens");
             server.listening.push(line.strip_prefix("listening ").expect(&line).to_owned());
@@ -334,9 +336,10 @@ impl Server {
         assert_eq!(self.wait(), 128 + 9);
     }
 
-    /// Gives up the server's place, so that another can be started there.
+    /// Gives up the server's place, so that another can be started there. What is still ending of it ends by itself.
     pub fn leave(mut self) -> tempfile::TempDir {
         assert!(self.over, "stop or kill it first");
+        self.left = true;
         std::mem::replace(&mut self.home, tempfile::tempdir().unwrap())
     }
 
@@ -370,7 +373,7 @@ pub fn x_stands(server: &Server) {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        for process in self.processes() {
+        for process in self.processes().into_iter().filter(|_| !self.left) {
             let _ = kill(process.pid, Signal::SIGKILL);
         }
         let _ = self.process.wait();
