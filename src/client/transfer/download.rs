@@ -133,9 +133,17 @@ impl Download {
         refuse_irreplaceable(&folder, name)?;
         self.folder = Some(folder.clone());
         let beginning = part::beginning(context.target, &self.remote);
-        let Some((mut part, length)) = Part::find(&folder, &beginning, self.version) else { return Ok(()) };
+        match Part::find(&folder, &beginning, self.version) {
+            Some((part, length)) => self.go_on_with(part, length, context.stop),
+            None => Ok(()),
+        }
+    }
+
+    /// Goes on behind the first `length` bytes of `part`, which are read for that, or afresh where it has fewer.
+    fn go_on_with(&mut self, mut part: Part, length: u64, stop: &Stop) -> Result<(), Failure> {
+        (self.at, self.hash) = (0, Running::new());
         let path = part.path();
-        let hasher = hash_on(Sha256::default(), part.file(), (0, length), context.stop, |why| local(&path, &why))?;
+        let hasher = hash_on(Sha256::default(), part.file(), (0, length), stop, |why| local(&path, &why))?;
         if let Some(hasher) = hasher {
             part.cut(length)?;
             (self.at, self.hash) = (length, Running::after(length, hasher));
@@ -262,7 +270,8 @@ impl Download {
                 }
                 Answer::End(_) => return Err(connection.broken("the server ends a file before its end")),
                 Answer::Abort(code, good, text) if good <= piece.1 => {
-                    return Ok(self.aborted(connection, code, piece.0 + good, &text));
+                    let failure = connection.refused(self.remote.as_bytes(), code, &text);
+                    return self.aborted(failure, piece.0 + good, context.stop);
                 }
                 other => return Err(connection.unexpected(&other)),
             }
@@ -318,18 +327,23 @@ impl Download {
         passed.map_err(|why| self.stuck(&why))
     }
 
-    /// The server could not go on. What was good stays.
-    fn aborted(&mut self, connection: &mut Connection, code: Code, good: u64, text: &str) -> Settled {
-        let failure = connection.refused(self.remote.as_bytes(), code, text);
-        if code == Code::Changed {
-            return self.changed();
+    /// The server could not go on. What was good stays, and is gone on from where another connection may help: the server makes room for
+    /// its next program, or ends and is back soon.
+    fn aborted(&mut self, failure: Failure, good: u64, stop: &Stop) -> Result<Settled, Failure> {
+        if failure.code == Some(Code::Changed) {
+            return Ok(self.changed());
         }
-        if let Some(Sink::Part(part)) = &mut self.sink
-            && let Err(local) = part.cut(good)
-        {
-            return Settled::Failed(local);
+        if good < self.at {
+            match self.sink.take() {
+                Some(Sink::Part(part)) => match self.go_on_with(part, good, stop) {
+                    Err(local) if local.exit != Exit::Interrupted => return Ok(Settled::Failed(local)),
+                    other => other?,
+                },
+                // What was printed cannot be taken back.
+                _ => return Ok(Settled::Failed(Failure::new(Exit::Connect, failure.text))),
+            }
         }
-        Settled::Failed(failure)
+        if failure.retry { Err(failure) } else { Ok(Settled::Failed(failure)) }
     }
 
     /// All bytes are there: are they the right ones?

@@ -755,6 +755,34 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_ends_in_the_middle_is_gone_on_with_when_it_is_back() {
+        for good in [500_000, 123_000] {
+            let dir = tempfile::tempdir().unwrap();
+            let ends = file(big().len(), move |peer, _| {
+                peer.say(ready(big().len(), 0));
+                peer.say("DATA 500000\n");
+                peer.say([&big()[..good], &vec![0; 500_000 - good]].concat());
+                peer.say(format!("ABORT shutting-down good={good} the session is ending; resume later\n"));
+            });
+            let fake = Fake::start(
+                1,
+                vec![
+                    ends,
+                    again(move |peer, request| {
+                        assert_eq!(request, format!("DOWNLOAD a offset={good}"));
+                        peer.send(&big(), good)
+                    }),
+                ],
+            );
+            let (result, told) = fetch(&fake, dir.path(), "a", false);
+            assert_eq!(exit(&result), Exit::Ok, "{result:?} {told:?}");
+            assert!(fs::read(dir.path().join("a")).unwrap() == big());
+            assert!(told.contains(&format!("resumed {good}")), "{told:?}");
+            assert_eq!((names(dir.path()), fake.end()), (vec!["a".to_owned()], 2));
+        }
+    }
+
+    #[test]
     fn a_directory_is_not_replaced() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("a")).unwrap();
