@@ -373,7 +373,11 @@ pub fn x_stands(server: &Server) {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        for process in self.processes().into_iter().filter(|_| !self.left) {
+        let processes = if self.left { Vec::new() } else { self.processes() };
+        if std::thread::panicking() {
+            processes.iter().for_each(|process| eprintln!("{}", whereabouts(process.pid)));
+        }
+        for process in processes {
             let _ = kill(process.pid, Signal::SIGKILL);
         }
         let _ = self.process.wait();
@@ -385,6 +389,18 @@ impl Drop for Server {
             tree::snapshot(&self.storage()).keys().take(60).for_each(|path| eprintln!("{}", path.display()));
         }
     }
+}
+
+/// What a process is at: its title, its state and where it waits in the kernel.
+fn whereabouts(pid: Pid) -> String {
+    let read = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
+    let (title, at, stack) = (read("cmdline").replace('\0', " "), read("syscall"), read("stack"));
+    let state = process(pid.as_raw()).map_or('?', |process| process.state);
+    format!(
+        "--- process {pid}, {title}: {state}, in {} of {}",
+        stack.lines().take(4).collect::<Vec<_>>().join(" "),
+        at.trim()
+    )
 }
 
 /// Every process of the machine that can be read.
