@@ -98,14 +98,19 @@ impl Worker {
             return;
         }
         *self.line.lock().unwrap() = wire.get_ref().try_clone().ok();
+        self.go_on(&mut wire, stop);
+        *self.line.lock().unwrap() = None; // it would keep the connection open
+    }
+
+    fn go_on(&mut self, wire: &mut BufReader<TcpStream>, stop: &AtomicBool) {
         while !stop.load(Ordering::Relaxed) {
-            let done = if self.chance.one_in(4) { self.read(&mut wire) } else { self.change(&mut wire) };
+            let done = if self.chance.one_in(4) { self.read(wire) } else { self.change(wire) };
             if done.is_none() {
                 return;
             }
         }
         let _ = wire.get_mut().write_all(b"LOGOUT\n");
-        let _ = line(&mut wire);
+        let _ = line(wire);
     }
 
     /// Uploads something under each of its names, so that nothing is left to be resumed; whether all of it was acknowledged.

@@ -12,6 +12,7 @@ mod common;
 mod disk;
 mod flips;
 mod history;
+mod interrupt;
 #[allow(dead_code)] // not each part needs all of it
 mod journal;
 mod kills;
@@ -51,7 +52,7 @@ const PARTS: &[Part] = &[
         times: [2, 100],
         run: disk::run,
     },
-    Part { name: "soak", what: "minutes of mixed load with faults every few seconds", times: [1, 60], run: soak::run },
+    Part { name: "soak", what: "seconds of mixed load with fault after fault", times: [20, 3600], run: soak::run },
     Part { name: "history", what: "many sessions on the same names", times: [2000, 100_000], run: history::run },
 ];
 
@@ -85,6 +86,7 @@ fn asked(mut words: impl Iterator<Item = String>) -> Result<Asked, String> {
 }
 
 fn main() -> ExitCode {
+    interrupt::end_with_all();
     let asked = match asked(std::env::args().skip(1)) {
         Ok(asked) => asked,
         Err(why) => {
@@ -109,7 +111,6 @@ fn tortured(part: &Part, asked: &Asked) -> usize {
         account.lost(format!("it did not reach its end: {}", text.unwrap_or_default()));
     }
     let seconds = begin.elapsed().as_secs_f64();
-    account.losses().iter().for_each(|loss| println!("  LOST: {loss}"));
     println!("  {}; {} lost; {seconds:.1} s", account.counts(), account.losses().len());
     if !account.losses().is_empty() {
         println!("  the same again: scripts/torture.sh {} --seed {seed} --times {times}", part.name);

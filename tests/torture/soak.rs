@@ -1,5 +1,5 @@
-//! Minutes or hours of mixed load, with sessions killed, connections cut, reloads, rotations and upgrades every few seconds. At the end
-//! the server is as it was after the first minute: memory, descriptors, processes, places for sessions, staging space; and all that was
+//! Seconds or hours of mixed load, with sessions killed, connections cut, reloads, rotations and upgrades every few seconds. At the end
+//! the server is as it was after the first phase: memory, descriptors, processes, places for sessions, staging space; and all that was
 //! acknowledged is there.
 //!
 //! It goes in eleven phases: one to warm up, then ten of one length. Upgrades and killed scribes, which begin with fresh memory, happen in
@@ -30,9 +30,9 @@ const PLACES: &str = "32";
 /// What the memory of listener and scribe may differ by, in KiB.
 const MEMORY_NOISE: u64 = 512;
 
-/// Soaks for so many minutes.
+/// Soaks for so many seconds.
 pub fn run(run: &Run, account: &mut Account) {
-    let phase = Duration::from_secs_f64(run.times as f64 * 6.0);
+    let phase = Duration::from_secs_f64(run.times as f64 / 10.0);
     let mut soak = Soak::start(run);
     let mut samples = Vec::new();
     println!("{}", Sample::HEAD);

@@ -28,11 +28,15 @@ pub mod service_user;
 
 use super::options::ServeOptions;
 use crate::sys::fork::{Fork, exit_child, fork};
+use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Pid, geteuid};
 use std::fmt;
 use std::io;
 use std::os::fd::BorrowedFd;
+
+/// How often the layers are tried if whoever tries them is killed.
+const PROBES: u32 = 3;
 
 /// One layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -226,8 +230,23 @@ impl Walls {
         if self.layers.has(layer) { put_on().map_err(|why| Breach { layer, why }) } else { Ok(()) }
     }
 
-    /// Has a child put on every layer and try what each forbids. The layers that held, of those that these walls have.
+    /// Has a child put on every layer and try what each forbids. The layers that held, of those that these walls have. A child that is
+    /// killed (for want of memory, say) tells nothing: after an upgrade in place the server must not end over that.
     pub fn probe(&self, storage: BorrowedFd) -> io::Result<Layers> {
+        let mut ended = self.probe_once(storage)?;
+        for _ in 1..PROBES {
+            match ended {
+                WaitStatus::Signaled(_, Signal::SIGKILL, _) => ended = self.probe_once(storage)?,
+                _ => break,
+            }
+        }
+        match ended {
+            WaitStatus::Exited(_, bits) => Ok(Layers(self.layers.0 & bits as u8)),
+            other => Err(io::Error::other(format!("the child that tried the layers ended by {other:?}"))),
+        }
+    }
+
+    fn probe_once(&self, storage: BorrowedFd) -> io::Result<WaitStatus> {
         let pid = match fork()? {
             Fork::Child => exit_child(self.held(storage).0),
             Fork::Parent(pid) => pid,
@@ -235,11 +254,7 @@ impl Walls {
         loop {
             match waitpid(pid, None) {
                 Err(nix::Error::EINTR) => {}
-                Ok(WaitStatus::Exited(_, bits)) => return Ok(Layers(self.layers.0 & bits as u8)),
-                Ok(other) => {
-                    return Err(io::Error::other(format!("the child that tried the layers ended by {other:?}")));
-                }
-                Err(error) => return Err(error.into()),
+                other => return Ok(other?),
             }
         }
     }
