@@ -5,7 +5,7 @@ mod common;
 use common::raw::{number, pieces};
 use common::tree::{noise, sha256};
 use common::{Server, eventually};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigSet, Signal, kill};
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -243,4 +243,15 @@ fn when_the_listener_is_killed_sessions_finish_what_they_hold_and_another_can_st
     let again = Server::start_in(server.leave(), &[]);
     assert_eq!(again.login("alice").get("f"), bytes);
     again.stop();
+}
+
+#[test]
+fn a_server_whose_starter_had_blocked_its_signals_hears_them_all_the_same() {
+    let start = || {
+        SigSet::all().thread_block().unwrap(); // of this thread, and what it starts
+        Server::start(&[])
+    };
+    let server = std::thread::spawn(start).join().unwrap();
+    server.login("alice").demand("PING", "OK pong");
+    server.stop();
 }

@@ -110,16 +110,13 @@ fn serve_files(options: ServeOptions, configuration: Configuration, starter: Sta
         Some(_) => take_over(options, configuration, starter, layers),
         None => start(options, configuration, starter, layers),
     }?;
-    let took_over = prepared.taken.is_some();
     let listener = Listener::new(prepared).map_err(|why| format!("cannot start: {why}"))?;
     if rehearsal {
         println!("{}", handover::READY);
         return Ok(ExitCode::SUCCESS);
     }
-    if took_over {
-        // They were blocked by the program that was here before; from now on somebody hears them.
-        signals::restore(&SigSet::empty()).map_err(|why| format!("cannot hear signals: {why}"))?;
-    }
+    // They were blocked by the program that was here before, or by whoever started this one; from now on somebody hears them.
+    signals::restore(&SigSet::empty()).map_err(|why| format!("cannot hear signals: {why}"))?;
     live(listener.run(announce).map_err(|why| format!("the listener failed: {why}"))?)
 }
 

@@ -1,19 +1,23 @@
 //! A run that is broken off ends what it has started: servers have sessions (setsid(2)) of their own, which no terminal's signal reaches.
 
-use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
+use std::io::Read;
+use std::os::unix::net::UnixStream;
 
-/// From now on Ctrl+C and its like end all that this process has started, and then it. To be called before the first thread; what is
-/// executed begins with an empty mask of its own.
+/// From now on Ctrl+C and its like end all that this process has started, and then it.
 pub fn end_with_all() {
-    let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
-    signals.thread_block().unwrap();
+    let (mut came, comes) = UnixStream::pair().unwrap();
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        signal_hook::low_level::pipe::register(signal as i32, comes.try_clone().unwrap()).unwrap();
+    }
     std::thread::spawn(move || {
-        let signal = signals.wait().unwrap();
+        let _comes = comes;
+        came.read_exact(&mut [0]).unwrap();
         // Listeners first: whom they have lost they start again.
         below(Pid::this()).into_iter().for_each(|pid| _ = kill(pid, Signal::SIGKILL));
-        std::process::exit(128 + signal as i32);
+        std::process::exit(130);
     });
 }
 

@@ -191,6 +191,9 @@ impl Keeper {
 
     /// An answer must begin so, unless the server cannot at present, or sends away who logged in while the users were loaded again.
     fn expect(&mut self, said: &str, beginning: &str) -> Option<Next> {
+        if said.starts_with("ERR uncertain") {
+            return None; // the scribe has gone, and the session with it
+        }
         let passing = ["busy", "shutting-down", "timeout", "login-refused"]
             .iter()
             .any(|code| said.starts_with(&format!("ERR {code} ")));
