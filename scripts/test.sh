@@ -62,6 +62,8 @@ mandoc mandoc
 logrotate logrotate
 adduser adduser
 pgrep procps
+ip iproute2
+losetup mount
 END
 }
 

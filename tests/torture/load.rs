@@ -269,8 +269,9 @@ impl Worker {
         wire.get_mut().write_all(format!("DOWNLOAD {}/{name}\n", self.dir).as_bytes()).ok()?;
         let mut said = line(wire)?;
         if !said.starts_with("READY") {
-            let is_expected =
-                ["busy", "shutting-down", "io-error"].iter().any(|code| said.starts_with(&format!("ERR {code} ")));
+            // The last, as for changes.
+            let codes = ["busy", "shutting-down", "io-error", "timeout", "login-refused"];
+            let is_expected = codes.iter().any(|code| said.starts_with(&format!("ERR {code} ")));
             (!is_expected).then(|| self.lies.push(format!("{name}, version {version}, could not be read: '{said}'")));
             return Some(());
         }

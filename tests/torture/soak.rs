@@ -47,6 +47,7 @@ pub fn run(run: &Run, account: &mut Account) {
     }
     soak.end(account);
     compare(&samples, account);
+    throughput(&samples[1..], run.full, account);
 }
 
 /// A server under load.
@@ -490,16 +491,15 @@ fn compare(samples: &[Sample], account: &mut Account) {
     }
     account.count("KiB of memory (listener and scribe) after the warm-up", first.anonymous());
     account.count("KiB at the end", last.anonymous());
-    throughput(&samples[1..], account);
 }
 
-/// Other work on the machine slows this down: a loss is only a rate that has halved and stays so, through the last three tenths.
-fn throughput(tenths: &[Sample], account: &mut Account) {
+/// Other work on the machine slows this down: a loss is only a rate that has halved and stays so, through the last three tenths of a long run.
+fn throughput(tenths: &[Sample], is_long: bool, account: &mut Account) {
     account.count("acknowledged/s in the first tenth", tenths[0].rate as u64);
     account.count("acknowledged/s in the last tenth", tenths[tenths.len() - 1].rate as u64);
     let mut first: Vec<f64> = tenths.iter().take(3).map(|tenth| tenth.rate).collect();
     first.sort_by(f64::total_cmp);
-    if tenths.iter().rev().take(3).all(|tenth| tenth.rate < first[1] / 2.0) {
+    if is_long && tenths.iter().rev().take(3).all(|tenth| tenth.rate < first[1] / 2.0) {
         account.lost(format!("throughput has halved: {:.0} acknowledged a second in the first tenths", first[1]));
     }
 }
