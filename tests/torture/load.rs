@@ -117,6 +117,9 @@ impl Worker {
     pub fn fill(&mut self, address: &str) -> bool {
         let Ok(stream) = TcpStream::connect(address) else { return false };
         let mut wire = BufReader::new(stream);
+        if self.log_in(&mut wire).is_none() {
+            return false;
+        }
         let mut asked = Vec::new();
         for name in NAMES {
             if !self.has_parent(name) {
@@ -127,10 +130,9 @@ impl Worker {
         }
         let before = self.acknowledged;
         let all = asked.len() as u64;
-        let all_heard = self.log_in(&mut wire).is_some()
-            && asked
-                .into_iter()
-                .all(|asked| wire.get_mut().write_all(&asked.bytes).is_ok() && self.hear(&mut wire, asked).is_some());
+        let all_heard = asked
+            .into_iter()
+            .all(|asked| wire.get_mut().write_all(&asked.bytes).is_ok() && self.hear(&mut wire, asked).is_some());
         all_heard && self.acknowledged == before + all
     }
 

@@ -134,8 +134,11 @@ impl Scene {
         // The directories are there before anything is the matter.
         workers.iter_mut().for_each(|worker| _ = worker.fill(server.address()));
         carrier.put(&format!("tcp://{}", server.address()));
+        server.wait_idle();
         workers.iter_mut().for_each(|worker| {
-            (worker.refusals, worker.lies) = Default::default(); // a small quota has no room for all of that
+            // A small quota has no room for all of that.
+            worker.refusals.clear();
+            worker.lies = worker.journal.check(&server.at(&worker.user).join(&worker.dir), Order::AsAsked);
         });
         let person = Person::new("user4", &server, run.chance(salt + WORKERS + 1));
         let chance = run.chance(salt + WORKERS + 2);
