@@ -1,12 +1,12 @@
 //! A person with the real client, who changes some files, puts the directory with `put -r`, and gets it back with `get -r`.
 
+use super::command::client;
 use super::common::home;
 use super::journal::{Effect, Journal, Order, State, content};
 use super::run::Chance;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 /// Who it is, and what may lie at the other end.
 pub struct Carrier {
@@ -92,21 +92,11 @@ impl Carrier {
     }
 
     fn client(&self, server: &str, words: &[&str]) -> Ran {
-        let mut client = Command::new(binary());
-        client.args(["--server", server, "--retries", "1", "--quiet"]).args(words).current_dir(self.here.path());
-        client.env("DFOS_USER", &self.user).env("DFOS_PASSWORD", "secret").env("DFOS_CONFIG", "none");
-        client.env("HOME", self.here.path()).env("XDG_STATE_HOME", self.here.path().join("state"));
-        let output = client.stdin(Stdio::null()).output().unwrap();
+        let mut client = client(&self.user, server, self.here.path());
+        client.args(["--retries", "1", "--quiet"]).args(words).current_dir(self.here.path());
+        let output = client.output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         use std::os::unix::process::ExitStatusExt;
         Ran { status: output.status.code().unwrap_or_else(|| 128 + output.status.signal().unwrap_or(0)), said }
-    }
-}
-
-/// The client's binary, from where the server's is taken.
-fn binary() -> PathBuf {
-    match std::env::var_os("DFOS_BIN") {
-        Some(_) => super::common::binary().with_file_name("dfos-client"),
-        None => env!("CARGO_BIN_EXE_dfos-client").into(),
     }
 }

@@ -6,6 +6,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// `dfos-client` as this user of the server at `url`, with `home` for what it remembers and nothing of this machine's own; from where the
+/// server's program is taken.
+pub fn client(user: &str, url: &str, home: &Path) -> Command {
+    let mut command = Command::new(super::common::binary().with_file_name("dfos-client"));
+    command.args(["--server", url]).stdin(Stdio::null());
+    command.env("DFOS_USER", user).env("DFOS_PASSWORD", "secret").env("DFOS_CONFIG", "none");
+    command.env("HOME", home).env("XDG_STATE_HOME", home.join("state"));
+    command
+}
+
 /// Where a client works, and what it remembers.
 pub struct Desk {
     dir: PathBuf,
@@ -50,10 +60,9 @@ impl Desk {
         let began = Instant::now();
         let output = tempfile::Builder::new().prefix("said-").tempfile_in(&self.dir).unwrap();
         let (file, output) = output.keep().unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_dfos-client"));
-        command.args(["--server", url, "--known-servers"]).arg(self.at("known")).args(words).current_dir(&self.dir);
-        command.env("DFOS_USER", "alice").env("DFOS_PASSWORD", "secret").env("DFOS_CONFIG", "none");
-        command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
+        let mut command = client("alice", url, &self.dir);
+        command.arg("--known-servers").arg(self.at("known")).args(words).current_dir(&self.dir);
+        command.stdout(file.try_clone().unwrap()).stderr(file);
         Running { child: command.spawn().unwrap(), words: words.join(" "), output, began }
     }
 

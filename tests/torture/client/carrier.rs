@@ -1,12 +1,13 @@
 //! A run of the real client: what it is told to do, and what it says that it has done.
 
+use super::super::command::client;
 use super::super::common::eventually;
 use nix::unistd::Pid;
 use serde_json::Value;
 use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
@@ -55,19 +56,10 @@ impl Target {
 
 impl Carrier {
     /// Starts the client in `here`, with an empty place of its own for what it says in `scratch`.
-    pub fn start(
-        binary: &Path,
-        address: &str,
-        here: &Path,
-        scratch: &Path,
-        words: &[String],
-        target: &Target,
-    ) -> Carrier {
+    pub fn start(address: &str, here: &Path, scratch: &Path, words: &[String], target: &Target) -> Carrier {
         let said = scratch.join("said");
-        let mut command = Command::new(binary);
-        command.arg("--json").arg("--server").arg(format!("tcp://{address}")).args(words).current_dir(here);
-        command.env("DFOS_USER", USER).env("DFOS_PASSWORD", "secret").env("HOME", scratch).env("DFOS_CONFIG", "none");
-        command.stdin(Stdio::null()).stdout(File::create(&said).unwrap());
+        let mut command = client(USER, &format!("tcp://{address}"), scratch);
+        command.arg("--json").args(words).current_dir(here).stdout(File::create(&said).unwrap());
         command.stderr(File::create(said.with_extension("errors")).unwrap());
         let process = command.spawn().unwrap();
         target.0.store(process.id().cast_signed(), Ordering::SeqCst);

@@ -29,7 +29,6 @@ struct Scene {
     scratch: TempDir,
     freight: Freight,
     target: Target,
-    client: PathBuf,
     /// Whether a part may lie beside a file that is whole already: a command that fetches all anew was broken off and not repeated.
     dangling: bool,
 }
@@ -61,8 +60,7 @@ pub fn run(run: &Run, account: &mut Account) {
     drop(house.server().login(USER)); // makes the user's directory
     let freight = Freight::new(here.path(), &house.server().at(USER));
     let line = Line::to(house.server().address());
-    let client = super::common::binary().with_file_name("dfos-client");
-    let mut scene = Scene { house, line, here, scratch, freight, target: Target::default(), client, dangling: false };
+    let mut scene = Scene { house, line, here, scratch, freight, target: Target::default(), dangling: false };
     let mut chance = run.chance(0);
     let mut round = 0;
     // A fault comes to pass in nearly every run; a part whose faults never do must not go on for ever.
@@ -198,7 +196,7 @@ impl Scene {
     fn start(&self, errand: &Errand, options: &[&str]) -> Carrier {
         let words: Vec<String> =
             options.iter().map(|word| (*word).to_owned()).chain(errand.words.iter().cloned()).collect();
-        Carrier::start(&self.client, self.line.address(), self.here.path(), self.scratch.path(), &words, &self.target)
+        Carrier::start(self.line.address(), self.here.path(), self.scratch.path(), &words, &self.target)
     }
 
     /// What lies there after a run, and whether what the client said was so.
