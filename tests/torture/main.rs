@@ -40,9 +40,9 @@ struct Part {
 /// All of them, in the order in which they are run.
 const PARTS: &[Part] = &[
     Part { name: "kills", what: "processes killed at any moment under load", times: [100, 2000], run: kills::run },
-    Part { name: "client", what: "the client killed or cut off in put and get", times: [20, 2000], run: client::run },
+    Part { name: "client", what: "the client killed or cut off in put and get", times: [40, 2000], run: client::run },
     Part { name: "calls", what: "every call fails once", times: [300, 1_000_000], run: calls::run },
-    Part { name: "power", what: "power cuts under load, on a disk that forgets", times: [40, 300], run: power::run },
+    Part { name: "power", what: "power cuts under load, on a disk that forgets", times: [20, 300], run: power::run },
     Part { name: "power-proof", what: "losses found on a disk that pretends", times: [1, 5], run: power::prove },
     Part { name: "network", what: "weather, cuts, black holes, moves", times: [8, 240], run: network::run },
     Part { name: "flips", what: "bits flipped on the way", times: [100, 5000], run: flips::run },

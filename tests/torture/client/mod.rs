@@ -17,7 +17,6 @@ use freight::{Freight, TREE, Versions};
 use fuse::{Blow, Line};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::path::PathBuf;
 use std::time::Duration;
 use tempfile::TempDir;
 
