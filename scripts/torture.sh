@@ -37,4 +37,5 @@ trap 'exit 143' TERM HUP
 
 setsid cargo test --locked --quiet --test torture -- "$@" &
 RUN=$!
-wait "$RUN"
+wait "$RUN" || { status=$?; RUN=''; exit "$status"; }
+RUN=''

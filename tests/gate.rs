@@ -656,7 +656,7 @@ impl Drop for Over<'_> {
 
 /// Holds `count` connections from `sources` open, silent or trickling; who is thrown out comes back. Meanwhile a user of this machine
 /// logs in and uploads each time (how fast, is told: on a machine of its own within two seconds; asserted is how often it was turned away,
-/// which no slow machine adds to), and afterwards nothing is left of it.
+/// which a slow machine adds little to), and afterwards nothing is left of it.
 fn flood(options: &[&str], count: usize, sources: &[String], span: Duration) {
     if !has_room_for(count) {
         return eprintln!("skipped: only {} open files are allowed", getrlimit(Resource::RLIMIT_NOFILE).unwrap().1);

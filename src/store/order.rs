@@ -13,7 +13,8 @@ use nix::unistd::fsync;
 use std::os::fd::BorrowedFd;
 
 /// Whether a flush of anything makes all earlier changes of names durable: known of ext4 and ext3 with their journal, and of XFS. What
-/// has none, ext2 or an ext4 made without, has the same magic number and is taken for one that has: docs/RELIABILITY.md. Of what lies in memory nothing is durable in any order.
+/// has none, ext2 or an ext4 made without, has the same magic number and is taken for one that has: docs/RELIABILITY.md. Of what lies in
+/// memory nothing is durable in any order.
 fn keeps_order(fd: BorrowedFd) -> bool {
     fstatfs(fd).is_ok_and(|fs| [EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, TMPFS_MAGIC].contains(&fs.filesystem_type()))
 }
