@@ -6,11 +6,12 @@ use crate::auth::table::Found;
 use crate::auth::{OwnPassword, UserName};
 use crate::proto::limits;
 use crate::store::beneath;
+use crate::store::order::fsync_dir;
 use crate::sys::dirent::DirStream;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, renameat};
 use nix::sys::stat::{Mode, mkdirat};
-use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -67,7 +68,7 @@ fn place(storage: BorrowedFd) -> io::Result<OwnedFd> {
     let above = beneath::open_dir(storage, limits::RESERVED.as_bytes())?;
     match mkdirat(&above, PLACE, Mode::S_IRWXU) {
         // Where another helper was faster, its flush may not be done yet.
-        Ok(()) | Err(Errno::EEXIST) => fsync(&above)?,
+        Ok(()) | Err(Errno::EEXIST) => fsync_dir(&above)?,
         Err(error) => return Err(error.into()),
     }
     Ok(beneath::open_dir(&above, PLACE.as_bytes())?)
@@ -81,7 +82,7 @@ fn write(dir: &OwnedFd, name: &str, text: &str) -> io::Result<Kept> {
     if named.is_err() {
         let _ = unlinkat(dir, draft.as_str(), UnlinkatFlags::NoRemoveDir);
     }
-    named.map(|()| if fsync(dir).is_ok() { Kept::Durably } else { Kept::Perhaps })
+    named.map(|()| if fsync_dir(dir).is_ok() { Kept::Durably } else { Kept::Perhaps })
 }
 
 /// A new file, locked for as long as it is written, and its name.

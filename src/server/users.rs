@@ -11,13 +11,14 @@ use crate::auth::limits_file::{self, LimitsFile};
 use crate::auth::{Limits, ParsedUsers, UserName, limits as records, table, trust, users_file};
 use crate::proto::limits;
 use crate::store::beneath;
+use crate::store::order::fsync_dir;
 use crate::sys::fork::{Fork, exit_child, fork};
 use crate::sys::sealed;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, renameat};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{Pid, UnlinkatFlags, fsync, linkat, unlinkat};
+use nix::unistd::{Pid, UnlinkatFlags, linkat, unlinkat};
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Write};
@@ -385,7 +386,7 @@ fn secret(storage: BorrowedFd) -> io::Result<Zeroizing<[u8; 32]>> {
     read_secret(dir.as_fd(), &mut secret)?;
     // Also where both were found: who made them may have been killed before the flush. The users' own passwords lie there too.
     for changed in [dir.as_fd(), storage] {
-        match fsync(changed) {
+        match fsync_dir(changed) {
             Ok(()) | Err(Errno::EROFS) => {} // nothing changes there
             Err(error) => return Err(error.into()),
         }

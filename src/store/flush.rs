@@ -1,6 +1,7 @@
 //! A flush that runs beside the session: files and directories on their way to the disk while more is received.
 
 use super::Pulse;
+use super::order::fsync_dir;
 use super::pulse::BEAT;
 use nix::sys::statfs::{BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, fstatfs};
 use nix::unistd::{fsync, syncfs};
@@ -39,7 +40,7 @@ impl Load {
         let flushed =
             at_once && self.files.first().is_some_and(|file| honours_syncfs(file.as_fd()) && syncfs(file).is_ok());
         let files = self.files.iter().map(|file| if flushed { Ok(()) } else { fsync(file) }).collect();
-        Flushed { files, dirs: self.dirs.iter().map(fsync).collect() }
+        Flushed { files, dirs: self.dirs.iter().map(fsync_dir).collect() }
     }
 }
 

@@ -11,7 +11,7 @@ pub mod leftover;
 pub mod list;
 pub mod meta;
 pub mod names;
-mod order;
+pub mod order;
 pub mod pipeline;
 pub mod publish;
 pub mod pulse;

@@ -1,7 +1,7 @@
 //! Changes to names: make, delete, rename. Each is durable before it returns; new directories may share a flush.
 
 use super::meta::meta_at;
-use super::order::flush_way;
+use super::order::{flush_way, fsync_dir};
 use super::publish::rename_new;
 use super::pulse::patiently;
 use super::{Pulse, Result, Tree, Trouble, Weight, beneath};
@@ -9,7 +9,7 @@ use crate::proto::{Code, RemotePath, limits};
 use nix::errno::Errno;
 use nix::fcntl::renameat;
 use nix::sys::stat::{Mode, mkdirat};
-use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 /// Flushes directories after a change in them. The change is made: a failure leaves it uncertain.
 pub(super) fn flush(dirs: &[BorrowedFd], pulse: &mut dyn Pulse) -> Result<()> {
-    patiently(pulse, || dirs.iter().try_for_each(fsync)).map_err(|_| Trouble::uncertain())
+    patiently(pulse, || dirs.iter().try_for_each(fsync_dir)).map_err(|_| Trouble::uncertain())
 }
 
 impl Tree {

@@ -3,14 +3,13 @@
 //! It must lie on the target's own mount, because rename(2) works only there.
 
 use super::beneath;
-use super::order::flush_found;
+use super::order::{flush_found, fsync_dir};
 use super::{Result, Tree, Trouble};
 use crate::proto::{Code, RemotePath, limits};
 use crate::sys::statx::mount_of;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, mkdirat};
-use nix::unistd::fsync;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
@@ -47,7 +46,7 @@ pub(super) fn own_dir(above: BorrowedFd, name: &str, make: bool) -> Result<Optio
         Err(Errno::ENOENT) if make => {
             match mkdirat(above, name, Mode::S_IRWXU) {
                 // Where another session was faster, its flush may not be done yet.
-                Ok(()) | Err(Errno::EEXIST) => fsync(above)?,
+                Ok(()) | Err(Errno::EEXIST) => fsync_dir(above)?,
                 Err(error) => return Err(error.into()),
             }
             open()

@@ -83,6 +83,8 @@ fn text_of(errno: Errno) -> String {
         EBUSY | ETXTBSY => "it is in use on the server".into(),
         EROFS => "the server's file system is read-only; tell the operator".into(),
         EIO => "the server's disk reported an input/output error; tell the operator".into(),
+        // So ext4, XFS and Btrfs name a structure that cannot be right: EFSCORRUPTED and EFSBADCRC.
+        EUCLEAN | EBADMSG => "the server's file system is damaged; tell the operator".into(),
         _ => match code_of(errno) {
             Code::IoError => format!("the server's file system failed: {}; tell the operator", errno.desc()),
             code => code.meaning().into(),
@@ -124,7 +126,7 @@ mod tests {
     #[test]
     fn what_a_user_can_do_about_a_disk_is_told() {
         use Errno::*;
-        for errno in [ENOSPC, EDQUOT, EROFS, EIO, ENODEV] {
+        for errno in [ENOSPC, EDQUOT, EROFS, EIO, EUCLEAN, EBADMSG, ENODEV] {
             assert!(text_of(errno).contains("tell the operator"), "{errno}");
         }
         assert!(Trouble::uncertain().to_string().contains("look"));

@@ -13,7 +13,16 @@ pub fn get(fd: BorrowedFd, name: &CStr, buffer: &mut [u8]) -> io::Result<usize> 
 
 /// Sets the attribute `name` of `fd` to `value`.
 pub fn set(fd: BorrowedFd, name: &CStr, value: &[u8]) -> io::Result<()> {
+    change(fd, name, value, 0)
+}
+
+/// Gives the attribute `name` of `fd` another value; without one it is an error (ENODATA).
+pub fn replace(fd: BorrowedFd, name: &CStr, value: &[u8]) -> io::Result<()> {
+    change(fd, name, value, libc::XATTR_REPLACE)
+}
+
+fn change(fd: BorrowedFd, name: &CStr, value: &[u8], flags: libc::c_int) -> io::Result<()> {
     // SAFETY: `name` is NUL-terminated, and the kernel reads `value.len()` bytes of `value`.
-    let result = unsafe { libc::fsetxattr(fd.as_raw_fd(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
+    let result = unsafe { libc::fsetxattr(fd.as_raw_fd(), name.as_ptr(), value.as_ptr().cast(), value.len(), flags) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -5,12 +5,13 @@
 
 use super::now;
 use crate::proto::{Code, RemotePath, TrashId, limits};
+use crate::store::order::fsync_dir;
 use crate::store::pulse::patiently;
 use crate::store::{Pulse, Result, Trouble, beneath};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
-use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
@@ -54,7 +55,7 @@ pub(super) fn write(notes: &OwnedFd, note: &Note, pulse: &mut dyn Pulse) -> Resu
     };
     let text = format!("{VERSION} {} {}\n", note.path, note.top);
     let written = file.write_all(text.as_bytes());
-    let flushed = written.and_then(|()| patiently(pulse, || file.sync_all().and(fsync(notes).map_err(Into::into))));
+    let flushed = written.and_then(|()| patiently(pulse, || file.sync_all().and(fsync_dir(notes).map_err(Into::into))));
     flushed.inspect_err(|_| remove(notes, &id))?; // nothing has been moved yet
     Ok(id)
 }

@@ -67,6 +67,7 @@ const CALLS: &[(&str, &[Errno], bool)] = &[
     ("fchown file", CHANGES, false),
     ("futimens file", CHANGES, false),
     ("fsetxattr file", &[ENOSPC, EDQUOT, EIO, ENOMEM, EOPNOTSUPP, ESTALE], false),
+    ("fsetxattr dir", &[EIO, EROFS], false), // asked of what has just been flushed
     ("fgetxattr file", &[EIO, ENOMEM, EOPNOTSUPP, ESTALE], false),
     ("fstat file", LOOKS, false),
     ("fstat dir", LOOKS, false),
@@ -127,7 +128,7 @@ pub fn may_hold_back(call: &str) -> bool {
 
 /// Whether somebody must hear of a fault: of a flush that failed nothing is seen until the power is cut.
 pub fn must_be_told(failing: &Failing) -> bool {
-    ["fsync file", "fsync dir"].contains(&&*failing.call) && failing.fault != Fault::Errno(EINTR)
+    ["fsync file", "fsync dir", "fsetxattr dir"].contains(&&*failing.call) && failing.fault != Fault::Errno(EINTR)
 }
 
 /// Faults that are alike.
@@ -167,8 +168,9 @@ pub fn fits(call: &str, fault: Fault, code: &str) -> bool {
         EDQUOT => &["over-quota"],
         EMFILE | ENFILE | ENOMEM => &["busy"],
         ESTALE => &["changed"],
+        EROFS => &["read-only"],
         EAGAIN => &["busy", "io-error"],
         _ => &["io-error"],
     };
-    codes.contains(&code) || code == "uncertain" && ["fsync dir", "openat2 name"].contains(&call)
+    codes.contains(&code) || code == "uncertain" && ["fsync dir", "fsetxattr dir", "openat2 name"].contains(&call)
 }
