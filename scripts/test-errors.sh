@@ -172,6 +172,21 @@ on_ext4() {
     expect "OK deleted" DELETE disk/file
 }
 
+# An ext4 whose journal has stopped says that all is flushed which it has lost, and refuses the next change.
+stopped_journal() {
+    login
+    upload disk/old 'as it was' "OK *"
+    expect "OK *" MKDIR disk/made
+    with_fault fsetxattr:error=EROFS -P "$STORAGE/alice/disk"
+    upload disk/old 'all of it' "ERR uncertain *"
+    expect "ERR uncertain *" MKDIR disk/made-now
+    expect "ERR uncertain *" RENAME disk/made disk/moved
+    expect "ERR uncertain *" RMDIR disk/moved
+    expect "ERR uncertain *" DELETE disk/old
+    heal
+    expect "OK removed=1" RMDIR disk/made-now
+}
+
 # A server that is not root, and files that root keeps to itself.
 not_mine() {
     local storage=$WORK/theirs USERS=$WORK/their-users
@@ -489,6 +504,7 @@ check "a mount in a user's tree: staged at its top, cross-device from outside, n
 check "a tree that is deleted for long, and a file that is hashed for long, are not silent either" long_work trace
 check "a file system without extended attributes serves as well" without_attributes ramfs
 check "a disk of its own in a user's tree (ext4)" on_ext4 ext4
+check "an ext4 that has stopped is not believed when it says flushed" stopped_journal ext4 trace
 check "files that are not the server's are denied" not_mine setpriv
 awk -v storage="$STORAGE/" 'index($2, storage) == 1 { print $2 }' /proc/mounts | while read -r point; do
     umount "$point"
