@@ -43,7 +43,10 @@ impl Trouble {
     fn words(self) -> &'static [(&'static str, [&'static str; 2])] {
         match self {
             Trouble::Full | Trouble::Hoarded => &[("no-space", ["disk is full", "delete"])],
-            Trouble::ReadOnly => &[("read-only", ["read-only", "operator"])],
+            Trouble::ReadOnly => &[
+                ("read-only", ["read-only", "operator"]),
+                ("uncertain", ["flush failed", "look"]), // it became so between a flush and the question whether that is to be believed
+            ],
             Trouble::Quota => &[("over-quota", ["quota", "delete something"])],
             Trouble::Failing => &[
                 ("io-error", ["the server's", "operator"]),
@@ -79,8 +82,8 @@ pub fn run(run: &Run, account: &mut Account) {
     let limits = "[default]\nquota = \"2500kB\"\nfiles = 60\n\n[user4]\nquota = \"1MB\"\n\n[user5]\nquota = \"20MB\"\n";
     rounds("tmpfs", &[Trouble::Full, Trouble::Quota], limits, run, account);
     rounds("ext4", &[Trouble::Full, Trouble::Quota], limits, run, account);
-    rounds("failing", &[Trouble::Failing], "", run, account);
-    rounds("dying", &[Trouble::Failing], "", run, account);
+    failing("failing", run, account);
+    failing("dying", run, account);
     account.count(
         "skipped: an error target of the device mapper (a disk on ground that runs out of room stands in for it)",
         1,
@@ -96,28 +99,43 @@ fn volume(kind: &str, at: &Path) -> Result<Volume, String> {
     }
 }
 
-/// Rounds on one disk, with one server that is never started anew.
-fn rounds(kind: &str, troubles: &[Trouble], limits: &str, run: &Run, account: &mut Account) {
+/// Rounds on a disk that fails; when its file system has given up, on the next.
+fn failing(kind: &str, run: &Run, account: &mut Account) {
+    let mut done = 0;
+    while done < run.times {
+        let run = Run { times: run.times - done, seed: run.seed ^ (done << 32), ..*run };
+        done += rounds(kind, &[Trouble::Failing], "", &run, account);
+    }
+}
+
+/// Rounds on one disk, with one server that is never started anew. How many there were, or were to be where none can be.
+fn rounds(kind: &str, troubles: &[Trouble], limits: &str, run: &Run, account: &mut Account) -> u64 {
     let home = home();
     if !limits.is_empty() {
         fs::write(home.path().join("user_limits.toml"), limits).unwrap();
     }
     let volume = match volume(kind, &home.path().join("storage")) {
         Ok(volume) => volume,
-        Err(why) if troubles == [Trouble::Failing] => return account.count(&format!("skipped: {kind} ({why})"), 1),
+        Err(why) if troubles == [Trouble::Failing] => {
+            account.count(&format!("skipped: {kind} ({why})"), 1);
+            return run.times;
+        }
         Err(why) => panic!("no {kind}: {why}"),
     };
     let server = Server::start_in(home, &[]);
     let salt = kind.len() as u64 + 100 * limits.len() as u64;
     let mut scene = Scene::new(volume, server, troubles, !limits.is_empty(), run, salt);
-    for round in 0..run.times {
-        scene.round(&format!("{kind} {troubles:?}, round {round}"), account);
+    let mut done = 0;
+    while done < run.times {
+        scene.round(&format!("{kind} {troubles:?}, round {done}"), account);
+        done += 1;
         if scene.volume.gave_up() {
             account.count("file systems that stopped by themselves", 1);
             break;
         }
     }
     scene.end(account);
+    done
 }
 
 /// A disk, a server on it, and who uses it.
