@@ -24,9 +24,10 @@ clean_up() {
         kill -TERM -- "-$RUN" 2>/dev/null || true # it ends what it has started
         wait "$RUN" 2>/dev/null || true
     fi
-    # Disks of broken-off runs, the inner ones first.
-    awk -v out="$OUT/" 'index($2, out) == 1 { print $2 }' /proc/self/mounts | tac | while read -r mounted; do
+    # Disks of broken-off runs, the inner ones first. A loop device that was told to take small requests gets its usual ones again.
+    awk -v out="$OUT/" 'index($2, out) == 1 { print $1, $2 }' /proc/self/mounts | tac | while read -r device mounted; do
         umount -l "$mounted" || true
+        [[ $device != /dev/loop* ]] || echo 0 >"/sys/block/${device#/dev/}/queue/max_sectors_kb" || true
     done
     rm -rf --one-file-system "$OUT"
     exit "$status"
