@@ -85,6 +85,7 @@ read_only() {
     upload fixed/new 1 "ERR read-only *read-only*"
     upload fixed/old 1 "ERR read-only *"
     expect "ERR read-only *" MKDIR fixed/dir
+    expect "OK *" MKDIR fixed/there parents
     expect "ERR read-only *" DELETE fixed/old
     expect "ERR read-only *" RENAME fixed/old fixed/other
     content fixed/old 'read me'
@@ -166,6 +167,12 @@ without_attributes() {
 
 on_ext4() {
     login
+    mkdir "$STORAGE/alice/disk/there"
+    mount -o remount,ro "$STORAGE/alice/disk"
+    expect "ERR read-only *" MKDIR disk/there/new parents
+    expect "OK *" MKDIR disk/there parents
+    mount -o remount,rw "$STORAGE/alice/disk"
+    rmdir "$STORAGE/alice/disk/there"
     upload disk/file 'a disk of its own' "OK size=17 *"
     content disk/file 'a disk of its own'
     expect "ERR cross-device *" RENAME disk/file file
@@ -478,6 +485,7 @@ if can_mount >/dev/null; then
     mount -t tmpfs -o size=1m dfos-small "$STORAGE/alice/small"
     mount -t tmpfs -o size=1m,nr_inodes=12 dfos-inodes "$STORAGE/alice/inodes"
     mount -t tmpfs -o size=1m dfos-fixed "$STORAGE/alice/fixed"
+    mkdir "$STORAGE/alice/fixed/there"
     printf 'read me' >"$STORAGE/alice/fixed/old"
     give "$STORAGE/alice"
     mount -o remount,ro "$STORAGE/alice/fixed"

@@ -1,7 +1,7 @@
 //! Changes to names: make, delete, rename. Each is durable before it returns; new directories may share a flush.
 
 use super::meta::meta_at;
-use super::order::{flush_way, fsync_dir};
+use super::order::{flush_way, fsync_dir, is_read_only};
 use super::publish::rename_new;
 use super::pulse::patiently;
 use super::{Pulse, Result, Tree, Trouble, Weight, beneath};
@@ -43,8 +43,10 @@ impl Tree {
                 changed.clear();
             }
             let parent = self.directory(&here)?;
-            self.make_one(parent.as_fd(), name, pulse)?;
-            changed.push(parent); // one that exists may be of an attempt that was cut off before its flush
+            // One that exists may be of an attempt that was cut off before its flush.
+            if self.make_one(parent.as_fd(), name, pulse)? || !is_read_only(parent.as_fd()) {
+                changed.push(parent);
+            }
             here = here.join(name).map_err(|why| Trouble::new(why.into(), why.to_string()))?;
         }
         beneath::open_dir(self.root(), path.as_bytes())?; // what exists may be a file or a link

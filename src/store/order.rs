@@ -11,6 +11,7 @@ use crate::proto::RemotePath;
 use crate::sys::xattr;
 use nix::errno::Errno;
 use nix::sys::statfs::{EXT4_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC, fstatfs};
+use nix::sys::statvfs::FsFlags;
 use nix::unistd::fsync;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -29,6 +30,11 @@ pub fn fsync_dir(dir: impl AsFd) -> nix::Result<()> {
     }
     let refused = xattr::replace(dir, NONE, b"").err().and_then(|why| why.raw_os_error()).map(Errno::from_raw);
     refused.filter(|errno| matches!(errno, Errno::EROFS | Errno::EIO)).map_or(Ok(()), Err)
+}
+
+/// Whether nothing changes there, so that there is nothing to be flushed.
+pub(super) fn is_read_only(dir: BorrowedFd) -> bool {
+    fstatfs(dir).is_ok_and(|fs| fs.flags().contains(FsFlags::ST_RDONLY))
 }
 
 /// Whether a flush of anything makes all earlier changes of names durable: known of ext4 and ext3 with their journal, and of XFS. What
