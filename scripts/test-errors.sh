@@ -246,6 +246,24 @@ space_on_write() { fault write:error=ENOSPC:when=1 "ERR no-space *disk is full*"
 disk_on_write() { fault write:error=EIO:when=1 "ERR io-error *input/output error*"; }
 size_on_write() { fault write:error=EFBIG:when=1 "ERR too-large *"; }
 disk_on_flush() { fault fsync:error=EIO:when=1 "ERR io-error *input/output error*"; }
+# What arrived is hashed as it is read back: what a failing disk has lost is not the client's fault.
+disk_on_hash() {
+    local other
+    other=$(printf other | sha256sum | cut -d' ' -f1)
+    login
+    upload old 'as it was' "OK *"
+    expect "READY *" UPLOAD old
+    printf 'DATA 2\nhiEND sha256=%s\n' "$other" >&"$RAW"
+    hear
+    matches "a digest that does not fit" "ERR checksum-mismatch *" "$LINE"
+    with_fault fsync:error=EIO:when=1
+    expect "READY *" UPLOAD old
+    printf 'DATA 2\nhiEND sha256=%s\n' "$other" >&"$RAW"
+    hear
+    matches "the same on a disk that fails" "ERR io-error *" "$LINE"
+    heal
+    unharmed
+}
 space_on_flush() { fault fsync:error=ENOSPC:when=1 "ERR no-space *"; }
 quota_on_rename() { fault renameat:error=EDQUOT "ERR over-quota *"; }
 disk_on_rename() { fault renameat:error=EIO "ERR io-error *"; }
@@ -525,6 +543,7 @@ check "EIO while writing is io-error" disk_on_write trace
 check "EFBIG while writing is too-large" size_on_write trace
 check "EINTR while writing is nothing" interrupted_write trace
 check "EIO in the flush is io-error; what was staged is gone" disk_on_flush trace
+check "what a disk has lost before it was hashed is io-error, not checksum-mismatch" disk_on_hash trace
 check "ENOSPC in the flush is no-space" space_on_flush trace
 check "EDQUOT in the rename is over-quota" quota_on_rename trace
 check "EIO in the rename is io-error" disk_on_rename trace

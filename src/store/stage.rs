@@ -2,6 +2,7 @@
 
 use super::meta::{Meta, meta_at};
 use super::publish::may_take;
+use super::pulse::patiently;
 use super::reserved::Reserved;
 use super::spool::{Spool, key};
 use super::{Pulse, Result, Tree, Trouble, Weight, digest, leftover};
@@ -11,6 +12,7 @@ use crate::sys::writeback::write_back;
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, fchmod, fstat, futimens};
 use nix::sys::time::TimeSpec;
+use nix::unistd::fsync;
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
@@ -319,6 +321,19 @@ impl Staged {
             return Err(Trouble::new(Code::ChecksumMismatch, format!("received were bytes with sha256={digest}")));
         }
         Ok(())
+    }
+
+    /// Why it is not whole, given what it seems to be. What is hashed is read back, and a disk that could not take it may have lost it by then:
+    /// not what the client has sent is wrong then, and the flush tells.
+    pub fn why(&self, seeming: Trouble, pulse: &mut dyn Pulse) -> Trouble {
+        if seeming.code() != Code::ChecksumMismatch {
+            return seeming;
+        }
+        let file = &*self.spool.file;
+        match patiently(pulse, || fsync(file)) {
+            Ok(()) => seeming,
+            Err(errno) => errno.into(),
+        }
     }
 
     fn dress(&self, mode: Mode, digest: Digest) -> Result<()> {

@@ -141,6 +141,7 @@ fn receive(member: &mut Member, mut staged: Staged, action: &mut Action, began: 
         Body::Ended(claim) => match staged.finish(&member.tree, claim.digest) {
             Ok(complete) => return member.enlist(action.clone(), complete, began).map_err(Stop::Told),
             Err((trouble, staged)) => {
+                let trouble = staged.why(trouble, &mut member.talk);
                 member.tree.discard(*staged, &mut member.talk);
                 trouble
             }
