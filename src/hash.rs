@@ -201,7 +201,6 @@ struct Behind {
 
 impl Behind {
     fn catch_up(&mut self, to: u64, mut go_on: impl FnMut() -> io::Result<()>) -> io::Result<()> {
-        self.buffer.resize(BLOCK, 0);
         absorb_by(&mut self.buffer, &mut self.hasher, &self.file, self.at, to, &mut go_on)?;
         self.at = to;
         Ok(())
@@ -221,7 +220,7 @@ struct Follower {
 
 impl Follower {
     fn start(file: &File, at: u64, hasher: Sha256) -> io::Result<Follower> {
-        let mut behind = Behind { file: file.try_clone()?, at, hasher, buffer: Vec::new() };
+        let mut behind = Behind { file: file.try_clone()?, at, hasher, buffer: vec![0; BLOCK] };
         let (tell, steps) = sync_channel::<u64>(AHEAD);
         let given_up = Arc::new(AtomicBool::new(false));
         let asked = given_up.clone();

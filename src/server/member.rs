@@ -18,7 +18,7 @@ use crate::proto::{Access, Answer, Code, Fields, Verb, limits};
 use crate::store::pipeline::{Change, Pipeline};
 use crate::store::stage::{Complete, Staged};
 use crate::store::{Pulse, Tree, Trouble};
-use crate::sys::heap;
+use crate::sys::{heap, stack};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -205,6 +205,7 @@ impl Member {
         self.talk.wire.rest();
         self.buffer = Vec::new();
         heap::trim();
+        stack::wipe();
         self.talk.wire.wait_readable(until)
     }
 

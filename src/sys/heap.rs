@@ -12,15 +12,24 @@ pub fn one_for_all_threads() {
     };
 }
 
-/// Does `work` in a thread, for whose memory the C library makes another heap as long as [`one_for_all_threads`] has not been called.
-/// What is made and thrown away there leaves no holes in the first heap, from which forked children take what they need: each page with
-/// a hole would be one more that a child copies. Where no thread can be had it is done here: the heap is then what it would be without.
-pub fn elsewhere<T: Send>(work: impl Fn() -> T + Send + Sync) -> T {
-    let done = std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().spawn_scoped(scope, &work).ok()?;
+/// Does `work` in a thread, for whose memory the C library makes another heap as long as [`one_for_all_threads`] has not been called, and
+/// copies what came of it. What is made and thrown away there leaves no holes in the first heap, from which forked children take what they
+/// need: each page with a hole would be one more that a child copies. The other heap is as good as empty afterwards: a thread of such
+/// a child is given it, and finds no holes either. Where no thread can be had it is done here: the heap is then what it would be without.
+pub fn elsewhere<T: Clone + Send, E: Send>(work: impl Fn() -> Result<T, E> + Send + Sync) -> Result<T, E> {
+    let there = in_a_thread(&work).unwrap_or_else(work)?;
+    let here = there.clone();
+    in_a_thread(|| drop(there)); // by a thread that is given that heap: this one would keep pieces of it for itself
+    trim(); // joins the other pieces into one, which otherwise the first to allocate there would do, in each child
+    Ok(here)
+}
+
+/// Does it in a thread, where one can be had.
+fn in_a_thread<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().spawn_scoped(scope, work).ok()?;
         Some(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-    });
-    done.unwrap_or_else(work)
+    })
 }
 
 /// Gives back what is free, as whole pages. Takes some microseconds for each free piece.

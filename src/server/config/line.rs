@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 const ASKING: [&str; 4] = ["status", "kick", "drain", "upgrade"];
 
 /// What is to be done, and how.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Gathered {
     /// The command and its options.
     pub options: Options,

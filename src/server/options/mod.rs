@@ -39,7 +39,7 @@ On standard output it prints one line for each listener, 'listening URL', when i
 /// A multi-user file server: each user logs in and keeps files in a directory of their own.
 ///
 /// Run it, then connect with dfos-client (or openssl s_client -alpn dfos/1). Ctrl+C ends it: uploads in hand are finished or kept to be resumed.
-#[derive(Debug, Parser)]
+#[derive(Debug, Clone, Parser)]
 #[command(name = "dfos-forkd", version, args_conflicts_with_subcommands = true, after_help = AFTER_HELP)]
 pub struct Options {
     #[command(flatten)]
@@ -51,7 +51,7 @@ pub struct Options {
 }
 
 /// What `dfos-forkd` can do.
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub enum Command {
     /// Serve files (what happens without a subcommand, too)
     Serve(ServeOptions),

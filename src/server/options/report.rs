@@ -5,7 +5,7 @@ use clap::Args;
 use std::path::PathBuf;
 
 /// Of what to report, and how.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct ReportOptions {
     /// What --audit wrote, in any order; rotated files that gzip has compressed as they are; - is standard input
     #[arg(required = true, value_name = "AUDIT")]

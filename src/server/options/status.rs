@@ -28,7 +28,7 @@ pub struct WhichServer {
 }
 
 /// Another program in the place of a running server.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct UpgradeOptions {
     #[command(flatten)]
     /// Which server.
@@ -36,7 +36,7 @@ pub struct UpgradeOptions {
 }
 
 /// How a running server is to be told of.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct StatusOptions {
     #[command(flatten)]
     /// Which server.
@@ -53,7 +53,7 @@ pub struct StatusOptions {
 }
 
 /// Which sessions are to end.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(override_usage = "dfos-forkd kick [OPTIONS] SESSION\n       dfos-forkd kick [OPTIONS] --user NAME")]
 pub struct KickOptions {
     #[command(flatten)]
@@ -68,7 +68,7 @@ pub struct KickOptions {
 }
 
 /// How long a server may take to run empty.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct DrainOptions {
     #[command(flatten)]
     /// Which server.

@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};
 
 /// What to do with the users file.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct UserOptions {
     #[command(subcommand)]
     /// What to do.
@@ -25,7 +25,7 @@ pub struct UserOptions {
 }
 
 /// One change of the users file.
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub enum UserAction {
     /// Add a user
     Add {
