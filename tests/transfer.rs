@@ -2,12 +2,12 @@
 
 use dfos::auth::Password;
 use dfos::client::failure::Exit;
+use dfos::client::jobs::Jobs;
 use dfos::client::remote::{Parents, Recursion, Remote, Replace};
 use dfos::client::report::{Event, Report, Silent};
 use dfos::client::stop::Stop;
 use dfos::client::target::Target;
 use dfos::client::transfer::get::{GetPlan, get};
-use dfos::client::transfer::jobs::Jobs;
 use dfos::client::transfer::put::{PutPlan, put};
 use dfos::client::transfer::rules::Rules;
 use dfos::net::Address;

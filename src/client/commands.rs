@@ -9,6 +9,7 @@ use super::display::json::Object;
 use super::display::listing::{self, Listing};
 use super::display::output::Output;
 use super::display::progress::Totals;
+use super::each::each;
 use super::failure::{Exit, Failure};
 use super::keys;
 use super::moving;
@@ -98,32 +99,6 @@ pub fn help(mut all: clap::Command, command: Option<&str>) -> Result<String, Fai
     }
 }
 
-/// Does `work` for each of several things. One that fails does not keep the others from being done, unless the connection or
-/// the user has had enough.
-pub(super) fn each<T>(
-    console: &mut Console,
-    things: Vec<T>,
-    mut work: impl FnMut(&mut Console, T) -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    let count = things.len();
-    let mut exits: Vec<Exit> = Vec::new();
-    for thing in things {
-        match work(console, thing) {
-            Ok(()) => {}
-            Err(failure) if count == 1 || failure.retry || failure.exit == Exit::Interrupted => return Err(failure),
-            Err(failure) if failure.text.is_empty() => return Err(failure), // nobody reads on
-            Err(failure) => {
-                console.output.error(&failure);
-                exits.push(failure.exit);
-            }
-        }
-    }
-    let Some(&first) = exits.first() else { return Ok(()) };
-    let common = exits.len() == count && exits.iter().all(|exit| *exit == first);
-    let exit = if common { first } else { Exit::Partial };
-    Err(Failure::new(exit, format!("{} of {count} failed", exits.len())))
-}
-
 fn view(console: &mut Console, options: &View) -> Result<(), Failure> {
     let named = console.all_named(&options.remote)?;
     let several = named.len() > 1;
@@ -139,7 +114,7 @@ fn view(console: &mut Console, options: &View) -> Result<(), Failure> {
             return output.data(&bytes);
         }
         if several {
-            output.line(&format!("==> {} <==", escape(name.shown.as_bytes())))?;
+            output.line(&format!("==> {} <==", name.escaped()))?;
         }
         output.data(hexdump::preview(&bytes, options.offset).as_bytes())
     })
@@ -239,7 +214,7 @@ fn mv(console: &mut Console, options: &Mv) -> Result<(), Failure> {
     let (from, to) = (console.named(&options.from)?, console.named(&options.to)?);
     let replace = if options.force { Replace::Replace } else { Replace::Keep };
     let mut target = to.path.clone();
-    if names::means_directory(&to.shown) || is_directory(console, &to)? {
+    if names::means_directory(&to.shown) || console.is_directory(&to)? {
         let name = from.path.name().unwrap_or_default();
         target = target.join(name).map_err(|why| names::bad_name(to.shown.as_bytes(), &why))?;
     }
@@ -257,22 +232,9 @@ fn mv(console: &mut Console, options: &Mv) -> Result<(), Failure> {
     done(&console.output, "renamed", &from)
 }
 
-pub(super) fn is_directory(console: &mut Console, name: &Named) -> Result<bool, Failure> {
-    match console.ask(|remote| remote.stat(&name.path)) {
-        Ok(stat) => Ok(stat.kind == EntryKind::Dir),
-        Err(failure) if failure.code.is_some() && !failure.retry => Ok(false), // the rename will say what is wrong
-        Err(failure) => Err(failure),
-    }
-}
-
-/// A name as a sentence may hold it.
-pub(super) fn escape_name(name: &Named) -> String {
-    escape(name.shown.as_bytes())
-}
-
 /// A change that has no figures: only a program or a curious user is told.
 fn done(output: &Output, event: &'static str, name: &Named) -> Result<(), Failure> {
-    output.detail(&format!("{event} {}", escape(name.shown.as_bytes())));
+    output.detail(&format!("{event} {}", name.escaped()));
     output.object(&Object::new(event).path(name.shown.as_bytes()))
 }
 

@@ -7,7 +7,7 @@ use super::console::{Console, Place};
 use super::display::output::{Output, Volume};
 use super::failure::{Exit, Failure};
 use super::stop::Stop;
-use super::{glob, limits, password, run};
+use super::{glob, limits, password, whom};
 use crate::completion::slot::{self, Due, Slot};
 use crate::completion::{Answer, line};
 use std::ffi::{OsStr, OsString};
@@ -113,7 +113,7 @@ fn written(lead: &[u8], directory: &[u8], name: &[u8], is_dir: bool) -> Vec<u8> 
 }
 
 fn names_in(options: &Options, directory: &[u8]) -> Option<Vec<glob::Name>> {
-    let mut target = run::target(options, |options, _| {
+    let mut target = whom::target(options, |options, _| {
         password::without_asking(options)?
             .ok_or_else(|| Failure::new(Exit::Login, "a password would have to be asked for"))
     })

@@ -1,12 +1,14 @@
 //! Where a user sits: an output, a connection that comes and goes, and a place on the server where names begin.
 
 use super::config::Settings;
+use super::display::escape::escape;
 use super::display::output::Output;
 use super::display::progress::{Progress, Totals};
 use super::display::summary::Summary;
 use super::failure::{Exit, Failure};
 use super::glob::{self, Name};
 use super::limits;
+use super::local;
 use super::names;
 use super::remote::{Recursion, Remote};
 use super::retry::Context;
@@ -42,6 +44,13 @@ pub struct Named {
     pub shown: OsString,
     /// What it means.
     pub path: RemotePath,
+}
+
+impl Named {
+    /// As the user would write it, and as a sentence may hold it.
+    pub fn escaped(&self) -> String {
+        escape(self.shown.as_bytes())
+    }
 }
 
 /// One user at one server.
@@ -217,6 +226,15 @@ impl Console {
         Ok(all)
     }
 
+    /// Whether it is a directory. What cannot be found is none: the request that follows will say what is wrong.
+    pub fn is_directory(&mut self, name: &Named) -> Result<bool, Failure> {
+        match self.ask(|remote| remote.stat(&name.path)) {
+            Ok(stat) => Ok(stat.kind == EntryKind::Dir),
+            Err(failure) if failure.code.is_some() && !failure.retry => Ok(false),
+            Err(failure) => Err(failure),
+        }
+    }
+
     /// The names in a directory of the server, written as the user writes it (`""` for where one stands); remembered until
     /// the next command.
     pub fn names_in(&mut self, directory: &[u8]) -> Result<Rc<Vec<Name>>, Failure> {
@@ -273,7 +291,7 @@ impl Console {
                 all.push(self.local(word));
                 continue;
             }
-            let found = glob::expand(word.as_bytes(), super::shell::local::names_in)?;
+            let found = glob::expand(word.as_bytes(), local::names_in)?;
             if found.is_empty() {
                 return Err(nothing_matches(word, Exit::Local));
             }
@@ -284,5 +302,5 @@ impl Console {
 }
 
 fn nothing_matches(pattern: &OsStr, exit: Exit) -> Failure {
-    Failure::new(exit, format!("{}: nothing matches", super::display::escape::escape(pattern.as_bytes())))
+    Failure::new(exit, format!("{}: nothing matches", escape(pattern.as_bytes())))
 }

@@ -14,16 +14,20 @@ pub mod commands;
 pub mod completions;
 pub mod config;
 pub mod connection;
+pub mod consent;
 pub mod console;
 pub mod display;
 pub mod doctor;
+pub mod each;
 pub mod failure;
 pub mod filter;
 pub mod glob;
+pub mod jobs;
 pub mod keys;
 pub mod known_servers;
 pub mod limits;
 pub mod list;
+pub mod local;
 pub mod login;
 pub mod moving;
 pub mod names;
@@ -41,6 +45,7 @@ pub mod throttle;
 pub mod transfer;
 pub mod trash;
 pub mod trust;
+pub mod whom;
 
 #[cfg(test)]
 mod fake;

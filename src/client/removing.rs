@@ -1,11 +1,12 @@
 //! The command `rm`: files, and directories with all that is in them.
 
 use super::cli::Rm;
-use super::commands::{each, escape_name};
+use super::consent::{agree, may_ask};
 use super::console::{Console, Named};
 use super::display::json::Object;
 use super::display::output::Volume;
 use super::display::steps::{self, Steps};
+use super::each::each;
 use super::failure::{Exit, Failure};
 use super::filter::Filter;
 use super::limits;
@@ -18,7 +19,6 @@ use crate::proto::answer::Entry;
 use crate::proto::{Code, EntryKind, Mtime, RemotePath};
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::io::IsTerminal;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
@@ -53,49 +53,12 @@ pub fn directory(console: &mut Console, name: &Named, yes: bool) -> Result<(), F
     whole_tree(console, name)
 }
 
-/// What is removed where nobody can be asked must have been agreed to before.
-fn may_ask(console: &Console, yes: bool, command: &str) -> Result<(), Failure> {
-    if yes || !nobody_to_ask(console) {
-        return Ok(());
-    }
-    let text =
-        format!("{command} deletes directories with all that is in them, and nobody is here to be asked: say --yes");
-    Err(Failure::new(Exit::Usage, text))
-}
-
-/// Whether there is nobody to answer a question.
-pub fn nobody_to_ask(console: &Console) -> bool {
-    console.unattended || !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal()
-}
-
-/// Asks whether a directory shall go.
-fn agree(name: &Named, yes: bool) -> Result<(), Failure> {
-    let shown = escape_name(name);
-    if yes || agreed(&format!("delete the directory {shown} with all that is in it? [y/N] "))? {
-        return Ok(());
-    }
-    Err(Failure::new(Exit::Other, format!("{shown} stays")))
-}
-
-/// Whether the user agrees.
-pub fn agreed(question: &str) -> Result<bool, Failure> {
-    // The line editor also hears Ctrl+C at the question, and finds the terminal where standard output goes elsewhere.
-    let config = rustyline::Config::builder().behavior(rustyline::Behavior::PreferTerm).build();
-    let editor = rustyline::DefaultEditor::with_config(config);
-    let answer = editor.and_then(|mut editor| editor.readline(question));
-    match answer {
-        Ok(answer) => Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")),
-        Err(rustyline::error::ReadlineError::Interrupted) => Err(Failure::new(Exit::Interrupted, "interrupted")),
-        Err(_) => Ok(false),
-    }
-}
-
 /// Deletes a directory in one request: the server does all of it.
 fn whole_tree(console: &mut Console, name: &Named) -> Result<(), Failure> {
     let mut removed = 0;
     console.ask_to_remove(|remote| remote.rmdir(&name.path, Recursion::Recursive).map(|count| removed = count))?;
     console.summary.deleted += removed;
-    console.output.detail(&format!("{}: {removed} removed", escape_name(name)));
+    console.output.detail(&format!("{}: {removed} removed", name.escaped()));
     let mut object = Object::new("removed").path(name.shown.as_bytes());
     object.files = Some(removed);
     console.output.object(&object)
@@ -173,7 +136,7 @@ impl Removal<'_> {
         let own: Vec<&[u8]> = name.path.name().into_iter().collect();
         if !self.filter.takes(&own, is_directory) {
             if is_directory && self.options.recursive {
-                console.output.note(&format!("{}: passed over: {LEFT_OUT}", escape_name(name)));
+                console.output.note(&format!("{}: passed over: {LEFT_OUT}", name.escaped()));
             }
             return Ok(());
         }
@@ -248,10 +211,10 @@ impl Removal<'_> {
         match (failures, listed.skipped) {
             (0, 0) => Ok(()),
             (0, skipped) => {
-                let text = format!("{}: {skipped} directories in it could not be read by the server", escape_name(top));
+                let text = format!("{}: {skipped} directories in it could not be read by the server", top.escaped());
                 Err(Failure::new(Exit::Partial, text))
             }
-            (count, _) => Err(Failure::new(Exit::Partial, format!("{}: {count} things in it stay", escape_name(top)))),
+            (count, _) => Err(Failure::new(Exit::Partial, format!("{}: {count} things in it stay", top.escaped()))),
         }
     }
 
@@ -314,6 +277,6 @@ fn below(top: &Named, tail: &RemotePath) -> Result<Named, Failure> {
 }
 
 fn needs_recursion(name: &Named, failure: Failure) -> Failure {
-    let text = format!("{} is a directory: delete it with rm -r", escape_name(name));
+    let text = format!("{} is a directory: delete it with rm -r", name.escaped());
     Failure { text, ..failure }
 }

@@ -1,12 +1,12 @@
 //! Bringing a lost connection back: a few attempts, each after a longer wait, counted anew whenever something was achieved.
 
 use super::failure::{Exit, Failure};
+use super::jobs::Jobs;
 use super::limits;
 use super::remote::Remote;
 use super::report::{Event, Report};
 use super::stop::Stop;
 use super::target::Target;
-use super::transfer::jobs::Jobs;
 use crate::proto::Code;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

@@ -4,16 +4,16 @@ pub mod options;
 mod remote;
 
 use self::options::{Restore, TrashCommand};
-use super::commands::{each, is_directory};
+use super::consent::{agreed, nobody_to_ask};
 use super::console::{Console, Named};
 use super::display::escape::escape;
 use super::display::json::Object;
 use super::display::listing::utc;
 use super::display::output::Output;
+use super::each::each;
 use super::failure::{Exit, Failure};
 use super::names;
 use super::remote::{Remote, Replace};
-use super::removing::{agreed, nobody_to_ask};
 use crate::proto::{Code, RemotePath, TrashId, Trashed};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -191,7 +191,7 @@ fn restore(console: &mut Console, options: &Restore) -> Result<(), Failure> {
         None => None,
         Some(word) => {
             let to = console.named(word)?;
-            let is_dir = names::means_directory(&to.shown) || is_directory(console, &to)?;
+            let is_dir = names::means_directory(&to.shown) || console.is_directory(&to)?;
             if !is_dir && options.things.len() > 1 {
                 let text = "several things need a directory: --to REMOTE/";
                 return Err(Failure::new(Exit::Usage, text));

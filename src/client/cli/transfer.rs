@@ -1,8 +1,8 @@
 //! The options of `put` and `get`.
 
 use super::which::{Filters, List, RULES};
+use crate::client::jobs::Jobs;
 use crate::client::throttle::Rate;
-use crate::client::transfer::jobs::Jobs;
 use crate::client::transfer::rules::Clobber;
 use clap::Args;
 use std::ffi::OsString;

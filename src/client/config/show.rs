@@ -6,6 +6,7 @@ use crate::client::cli_config::ConfigAction;
 use crate::client::display::escape::escape;
 use crate::client::display::output::Output;
 use crate::client::failure::{Exit, Failure};
+use crate::client::whom;
 use serde::Serialize;
 
 /// One value, as a program reads it.
@@ -54,7 +55,7 @@ fn path(output: &Output, settings: &Settings) -> Result<(), Failure> {
 
 fn show(output: &Output, options: &Options, settings: &Settings) -> Result<(), Failure> {
     let server = options.address()?.to_string();
-    let user = crate::client::run::user(options).ok().map(|user| user.to_string());
+    let user = whom::user(options).ok().map(|user| user.to_string());
     let known = options.known_servers().map(|known| known.path().display().to_string());
     let mut rows: Vec<(String, Option<String>, String)> = vec![row(settings, "server", Some(server))];
     for key in keys::of(&cli::command()) {

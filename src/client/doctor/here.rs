@@ -5,8 +5,8 @@ use crate::client::cli::Options;
 use crate::client::config::Settings;
 use crate::client::failure::{Exit, Failure};
 use crate::client::password::{self, Secret};
-use crate::client::run;
 use crate::client::target::Target;
+use crate::client::whom;
 use crate::net::Address;
 use nix::unistd::geteuid;
 use std::io::{self, IsTerminal};
@@ -27,7 +27,7 @@ pub fn configuration(
             return Ok(options.address().is_ok() && options.server.is_some());
         }
     };
-    let (address, user) = match options.address().and_then(|address| Ok((address, run::user(options)?))) {
+    let (address, user) = match options.address().and_then(|address| Ok((address, whom::user(options)?))) {
         Ok(both) => both,
         Err(failure) => {
             chart.failed(
@@ -69,7 +69,7 @@ pub fn terminal(chart: &mut Chart) -> Result<(), Failure> {
 /// The password, if there is one.
 pub fn password(chart: &mut Chart, options: &Options) -> Result<Option<Secret>, Failure> {
     let source = password::source(options);
-    match password::find(options, &run::user(options).map_or("the user".into(), |user| user.to_string())) {
+    match password::find(options, &whom::user(options).map_or("the user".into(), |user| user.to_string())) {
         Ok(secret) if secret.is_empty() => {
             let failure = Failure::new(Exit::Login, format!("what comes from {source} is empty"));
             chart.failed(Step::Password, &failure, "look what its first line is")?;

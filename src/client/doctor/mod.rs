@@ -15,9 +15,9 @@ use super::display::output::Output;
 use super::failure::{Exit, Failure};
 use super::login;
 use super::remote::Remote;
-use super::run;
 use super::stop::Stop;
 use super::target::Target;
+use super::whom;
 use super::{commands, limits};
 use crate::net::{Address, Side, Wire};
 use finding::{Chart, Step};
@@ -45,7 +45,7 @@ fn examine(chart: &mut Chart, options: &Options, settings: Result<Settings, Fail
     here::terminal(chart)?;
     let secret = here::password(chart, options)?;
     let has_password = secret.is_some();
-    let target = match run::target(options, |_, _| Ok(secret.unwrap_or_else(|| b"none".to_vec().into()))) {
+    let target = match whom::target(options, |_, _| Ok(secret.unwrap_or_else(|| b"none".to_vec().into()))) {
         Ok(target) => patient(target),
         Err(failure) => return chart.failed(Step::Configuration, &failure, "correct it and try again"),
     };

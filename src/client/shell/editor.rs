@@ -1,10 +1,11 @@
 //! The shell at a terminal: a prompt, a line editor, history, completion.
 
 use super::complete;
-use super::{Then, below_root, execute, local};
+use super::{Then, below_root, execute};
 use crate::client::console::Console;
 use crate::client::display::escape::escape;
 use crate::client::failure::{Exit, Failure};
+use crate::client::local;
 use crate::net::Address;
 use nix::sys::signal::Signal;
 use rustyline::completion::{Completer, Pair};

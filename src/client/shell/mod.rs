@@ -3,7 +3,6 @@
 
 pub mod complete;
 mod editor;
-pub mod local;
 pub mod words;
 
 use super::cli::{self, Command, LineCommand};
@@ -13,6 +12,7 @@ use super::console::{Console, Place};
 use super::display::escape::{escape, escape_text};
 use super::failure::{Exit, Failure};
 use super::list::List;
+use super::local;
 use crate::paper::wrap;
 use crate::proto::{EntryKind, RemotePath};
 use clap::error::ErrorKind;

@@ -5,7 +5,6 @@
 
 use super::download::{Download, Place, here, tell};
 use super::folder::Folder;
-use super::jobs::Jobs;
 use super::lost::resumable;
 use super::part::{Version, is_directory};
 use super::queue::{Left, Queue};
@@ -14,6 +13,7 @@ use super::rules::{Clobber, LEFT_OUT, Rules};
 use super::source::local;
 use super::tally::{Outcome, Tally};
 use crate::client::failure::{Exit, Failure};
+use crate::client::jobs::Jobs;
 use crate::client::limits;
 use crate::client::names::{bad_name, below_here, means_directory, remote_from_user};
 use crate::client::remote::{Listed, Recursion, Remote, Replace, Stat};

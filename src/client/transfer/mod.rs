@@ -4,7 +4,6 @@
 pub mod download;
 pub mod folder;
 pub mod get;
-pub mod jobs;
 pub mod lost;
 pub mod part;
 pub mod put;

@@ -1,6 +1,5 @@
 //! The command `put`: which local files go where, and then all of them on their way.
 
-use super::jobs::Jobs;
 use super::lost::{resumable, unrepeatable};
 use super::queue::{Left, Queue};
 use super::rules::{Clobber, LEFT_OUT, Rules};
@@ -8,6 +7,7 @@ use super::sender::{Job, Sender, What, name};
 use super::source::{Beneath, Links, local, mtime, shown};
 use super::tally::{Outcome, Tally};
 use crate::client::failure::{Exit, Failure};
+use crate::client::jobs::Jobs;
 use crate::client::names::{self, bad_name, means_directory, remote_from_user};
 use crate::client::remote::{Parents, Remote, Stat};
 use crate::client::report::{Event, Report};

@@ -1,10 +1,10 @@
-//! The local side of the shell: `lcd`, `lls`, `lpwd`, and local names for completion and patterns.
+//! The user's own machine as the shell shows it: `lcd`, `lls`, `lpwd`, and local names for completion and patterns.
 
-use crate::client::display::escape::escape;
-use crate::client::display::listing::{self, Listing};
-use crate::client::display::output::Output;
-use crate::client::failure::{Exit, Failure};
-use crate::client::glob::Name;
+use super::display::escape::escape;
+use super::display::listing::{self, Listing};
+use super::display::output::Output;
+use super::failure::{Exit, Failure};
+use super::glob::Name;
 use crate::proto::answer::Entry;
 use crate::proto::{EntryKind, Mtime, RemotePath};
 use std::ffi::OsStr;

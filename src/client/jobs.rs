@@ -1,6 +1,6 @@
 //! Over how many connections a transfer goes.
 
-use crate::client::limits::{self, JOB_BYTES, JOB_FILES, JOBS_UNASKED};
+use super::limits::{self, JOB_BYTES, JOB_FILES, JOBS_UNASKED};
 use std::str::FromStr;
 use std::thread::available_parallelism;
 
