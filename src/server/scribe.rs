@@ -1,10 +1,12 @@
 //! The scribe: the one process that owns the log and the audit. It names each line's sender by what the kernel says of it, and leads the
 //! process group that all sessions join. It ends when everybody who could send has gone.
 
+mod books;
 pub mod hooks;
 mod journal;
 mod known;
 pub mod output;
+mod waiting;
 mod ways;
 
 pub use known::House;
@@ -18,23 +20,18 @@ use super::inlet::Inlet;
 use super::options::LogTarget;
 use super::record::{LARGEST, Level, Parting, Record};
 use crate::proto::limits;
-use crate::proto::unseen::is_unsafe;
 use crate::sys::notice::Notice;
+use books::Books;
 use hooks::{Event, Hooks, Job, Orders, Report};
-use journal::Journal;
 use known::Known;
 use nix::errno::Errno;
 use nix::poll::{PollTimeout, poll};
 use nix::sys::signal::{SigHandler, Signal};
 use nix::unistd::Pid;
-use output::{Output, RETRY, Topic};
-use std::collections::VecDeque;
-use std::fmt::Write as _;
+use output::Topic;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-
-/// How long a record may wait for the listener's word of who its sender is: the child may be faster than its parent.
-const HOLD: Duration = Duration::from_secs(1);
+use waiting::{Held, Waiting};
 
 /// How often it is looked whether that time is over.
 const LOOK: Duration = Duration::from_millis(50);
@@ -62,30 +59,17 @@ pub struct Setup {
     pub occasion: &'static str,
 }
 
-/// A record that waits for its sender's name.
-struct Held {
-    since: Instant,
-    /// Where it stands in the sessions' queue, about: never behind that.
-    place: u64,
-    sender: Pid,
-    record: Record,
-}
-
 /// The scribe.
 pub struct Scribe {
     from_listener: Inlet,
     from_sessions: Inlet,
     listener: Pid,
-    log: Output,
-    audit: Option<Journal>,
+    books: Books,
     hooks: Hooks,
     /// The server has ended, and that is told when the last program has.
     owes_stop: bool,
     known: Known,
-    early: VecDeque<Held>,
-    /// Bytes of those.
-    held: usize,
-    level: Level,
+    waiting: Waiting,
     /// Another takes its place: it ends once every line that it has taken is written.
     leaving: bool,
 }
@@ -93,23 +77,17 @@ pub struct Scribe {
 impl Scribe {
     /// A scribe that reads from `ends` and believes `listener`.
     pub fn new(ends: Ends, listener: Pid, setup: Setup) -> Self {
-        let mut audit = setup.audit.map(|path| Journal::new(path, setup.notice));
-        if let Some(audit) = &mut audit {
-            audit.push(Line::of("start").text("text", setup.occasion));
-        }
-        let keeps = audit.as_ref().is_some_and(Journal::is_required);
+        let books = Books::new(setup.target, setup.level, setup.audit, setup.notice, setup.occasion);
+        let keeps = books.keep_back();
         Scribe {
             from_listener: Inlet::new(ends.listener),
             from_sessions: if keeps { Inlet::keeping(ends.sessions) } else { Inlet::new(ends.sessions) },
             listener,
-            log: Output::to(setup.target),
-            audit,
+            books,
             hooks: Hooks::new(setup.hooks),
             owes_stop: false,
             known: Known::new(setup.houses, setup.started),
-            early: VecDeque::new(),
-            held: 0,
-            level: setup.level,
+            waiting: Waiting::default(),
             leaving: false,
         }
     }
@@ -144,7 +122,7 @@ impl Scribe {
             match poll(&mut fds, wait) {
                 Err(Errno::EINTR) => continue,
                 // While records are held back those behind them are still in the queue, and poll tells nothing.
-                Ok(0) if self.early.is_empty() => {}
+                Ok(0) if self.waiting.is_empty() => {}
                 other => {
                     other?;
                     let _ = poll(&mut [], REST);
@@ -160,7 +138,7 @@ impl Scribe {
 
     /// Whether it reads no more, since another scribe will.
     fn is_deaf(&self) -> bool {
-        self.leaving && self.early.is_empty()
+        self.leaving && self.waiting.is_empty()
     }
 
     /// Whether all that it has taken is written, and it makes room for another scribe. The operator's programs have a moment to end.
@@ -193,8 +171,7 @@ impl Scribe {
 
     /// When it should look up though nothing comes.
     fn due(&self) -> Option<Duration> {
-        let is_behind = self.log.is_behind() || self.audit.as_ref().is_some_and(Journal::is_behind);
-        let dues = [(!self.early.is_empty()).then_some(LOOK), is_behind.then_some(RETRY), self.hooks.due()];
+        let dues = [(!self.waiting.is_empty()).then_some(LOOK), self.books.due(), self.hooks.due()];
         dues.into_iter().flatten().min()
     }
 
@@ -222,12 +199,10 @@ impl Scribe {
             Record::OfUser(..) | Record::Action(_) => true,
             _ => return, // only the listener says who is who
         };
-        let held = self.held + record.weight();
-        if self.known.has(*sender, of_user) || held > limits::LOG_HELD {
+        if self.known.has(*sender, of_user) || !self.waiting.has_room_for(record) {
             self.write_for(taken.sender, taken.record);
         } else {
-            self.held = held;
-            self.early.push_back(taken);
+            self.waiting.add(taken);
         }
     }
 
@@ -273,11 +248,8 @@ impl Scribe {
                     self.write(self.listener, Topic::Logins, level, &format!("{peer} turned away: "), &text);
                 }
             }
-            Record::Reopen => {
-                self.log.reopen();
-                self.audit.iter_mut().for_each(Journal::reopen);
-            }
-            Record::Level(level) => self.level = level,
+            Record::Reopen => self.books.reopen(),
+            Record::Level(level) => self.books.set_level(level),
             Record::Leave => {
                 self.leaving = true;
                 self.hooks.end_by(Instant::now() + limits::HOOK_MERCY / 2);
@@ -299,9 +271,8 @@ impl Scribe {
 
     /// Writes what was held back, once its sender's name is known or has been waited for long enough.
     fn release(&mut self, now: impl Fn(Pid) -> bool) {
-        self.held = 0;
-        for held in std::mem::take(&mut self.early) {
-            if now(held.sender) || held.since.elapsed() > HOLD {
+        for held in self.waiting.take() {
+            if now(held.sender) || held.is_old() {
                 self.write_for(held.sender, held.record);
             } else {
                 self.take(held);
@@ -377,8 +348,7 @@ impl Scribe {
 
     /// Lets programs run, and tells of those that have ended. What they follow is in the audit already, where it must be.
     fn tend_hooks(&mut self) {
-        let is_written = self.audit.as_ref().is_none_or(|audit| !audit.is_required() || !audit.is_behind());
-        let reports = self.hooks.turn(is_written);
+        let reports = self.hooks.turn(self.books.hold_what_they_must());
         if reports.is_empty() {
             return;
         }
@@ -444,38 +414,31 @@ impl Scribe {
 
     /// Adds a line to the audit, if there is one.
     fn note(&mut self, line: impl FnOnce(&Known) -> Line) {
-        if let Some(audit) = &mut self.audit {
-            audit.push(&mut line(&self.known));
-        }
+        self.books.note(|| line(&self.known));
     }
 
     /// Sees to it that what was written goes out: with one call for all that came in a turn.
     fn flush(&mut self) {
-        if let Some((level, text)) = self.audit.as_mut().and_then(Journal::flush) {
-            self.write(Pid::this(), Topic::House, level, "", &text);
-        }
+        self.books.flush_audit();
         // For what was said just before sessions saw that there is no more room, room was kept: it is taken, and written, at once. What
         // waits for a name is written nowhere yet, and stays in the queue with all that is behind it.
-        if self.audit.as_ref().is_none_or(Journal::is_complete) {
-            self.from_sessions.done(self.early.iter().map(|held| held.place).min().unwrap_or(u64::MAX));
+        if self.books.are_complete() {
+            self.from_sessions.done(self.waiting.first_place().unwrap_or(u64::MAX));
         }
-        self.log.flush();
+        self.books.flush_log();
     }
 
     /// The same for the last time: lines of files that have been put away wait for nobody's word any more.
     fn flush_to_the_last(&mut self) {
         self.flush();
-        if self.log.is_behind() || self.audit.as_ref().is_some_and(Journal::is_behind) {
-            self.log.reopen();
-            self.audit.iter_mut().for_each(Journal::reopen);
+        if self.books.are_behind() {
+            self.books.reopen();
             self.flush();
         }
     }
 
     fn write(&mut self, sender: Pid, topic: Topic, level: Level, who: &str, text: &str) {
-        if level <= self.level {
-            self.log.write(sender, topic, level, &format!("{who}{}", printable(text)));
-        }
+        self.books.write(sender, topic, level, who, text);
     }
 }
 
@@ -489,257 +452,5 @@ fn parted(mut line: Line, parting: &Parting) -> Line {
     line
 }
 
-/// Replaces what could move an operator's terminal or begin a line of its own.
-fn printable(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if is_unsafe(c) {
-            let _ = write!(out, "\\u{{{:x}}}", c as u32);
-        } else {
-            out.push(c);
-        }
-    }
-    out
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::server::record::Caller;
-
-    #[test]
-    fn a_line_cannot_forge_another() {
-        assert_eq!(printable("a\nb\x1b[2J\u{9b}\u{202e}c"), "a\\u{a}b\\u{1b}[2J\\u{9b}\\u{202e}c");
-        assert_eq!(printable("grün"), "grün");
-    }
-
-    /// A scribe that keeps its lines, and the ways to it. This process is listener and session: the ways tell them apart.
-    fn scribe() -> (Scribe, Ways) {
-        let (ways, ends) = ways(Level::Info).unwrap();
-        let mut scribe = Scribe::new(ends, Pid::this(), setup(None));
-        scribe.log = Output::Kept(Vec::new());
-        (scribe, ways)
-    }
-
-    fn lines(scribe: &mut Scribe) -> Vec<String> {
-        scribe.turn(&mut vec![0; LARGEST]).unwrap();
-        match &mut scribe.log {
-            Output::Kept(lines) => std::mem::take(lines),
-            _ => unreachable!(),
-        }
-    }
-
-    fn setup(audit: Option<PathBuf>) -> Setup {
-        let houses = vec![House { address: "tls://here".into(), speaks_tls: true }];
-        let (target, level) = (LogTarget::Stderr, Level::Info);
-        let hooks = Orders::default();
-        Setup { level, target, audit, notice: None, hooks, houses, started: 0x1234, occasion: "a test" }
-    }
-
-    fn caller(peer: &str) -> Caller {
-        Caller { pid: Pid::this(), serial: 5, at: 0, peer: peer.into() }
-    }
-
-    fn opened(peer: &str) -> Record {
-        Record::Opened(caller(peer), format!("{peer} came"))
-    }
-
-    fn user(name: &str) -> Record {
-        Record::User(Pid::this(), name.into())
-    }
-
-    fn closed() -> Record {
-        Record::Closed(Pid::this(), Level::Info, Parting::default(), "went".into())
-    }
-
-    #[test]
-    fn each_line_has_the_name_that_its_session_had_when_it_said_it() {
-        for at_once in [false, true] {
-            let (mut scribe, Ways { listener, sessions }) = scribe();
-            let mut heard = Vec::new();
-            let steps: [&dyn Fn(); 6] = [
-                &|| sessions.line(Level::Info, "a"), // a child may be faster than its parent
-                &|| assert!(listener.send(&opened("here"))),
-                &|| assert!(listener.send(&user("alice"))),
-                &|| sessions.has_user(),
-                &|| sessions.line(Level::Info, "b"),
-                &|| assert!(listener.send(&closed())),
-            ];
-            for step in steps {
-                step();
-                if !at_once {
-                    heard.extend(lines(&mut scribe));
-                }
-            }
-            heard.extend(lines(&mut scribe));
-            assert_eq!(heard, ["here came", "here a", "here login of alice", "alice@here b", "went"], "{at_once}");
-        }
-    }
-
-    #[test]
-    fn a_users_line_waits_for_the_name_but_not_for_ever() {
-        let (mut scribe, Ways { listener, sessions }) = scribe();
-        listener.send(&opened("here"));
-        sessions.has_user();
-        sessions.line(Level::Info, "a");
-        assert_eq!(lines(&mut scribe), ["here came"]);
-        listener.send(&user("alice"));
-        assert_eq!(lines(&mut scribe), ["here login of alice", "alice@here a"]);
-        listener.send(&Record::Forget);
-        lines(&mut scribe);
-        sessions.line(Level::Info, "b");
-        assert_eq!(lines(&mut scribe), [""; 0]);
-        scribe.early[0].since -= 2 * HOLD;
-        scribe.release(|_| false);
-        assert_eq!(lines(&mut scribe), ["b"], "without a name, rather than with a wrong one");
-    }
-
-    #[test]
-    fn a_scribe_that_makes_room_ends_once_all_is_written_and_leaves_the_rest_to_the_next() {
-        let (scribe, Ways { listener, sessions }) = scribe();
-        sessions.line(Level::Info, "a"); // of whom nobody has spoken yet: it waits for that
-        listener.send(&Record::Leave);
-        let began = Instant::now();
-        scribe.run().unwrap();
-        assert!(began.elapsed() > HOLD, "what was held back is written first");
-        drop((listener, sessions));
-    }
-
-    #[test]
-    fn who_a_session_is_the_listener_says_alone() {
-        let (mut scribe, Ways { listener, sessions }) = scribe();
-        listener.send(&Record::Known(caller("here"), None));
-        let away = Record::TurnedAway(0, "there".into(), Some(Level::Info), "full".into(), "x".into());
-        let level = Record::Level(Level::Error);
-        let orders = [Record::Reopen, Record::Forget, level, Record::End(Duration::ZERO), Record::Leave];
-        for claim in [opened("there"), user("mallory"), closed(), away].into_iter().chain(orders) {
-            sessions.send(&claim);
-            sessions.send(&Record::Line(Level::Info, "a".into()));
-            assert_eq!(lines(&mut scribe), ["here a"], "{claim:?}");
-            assert!(!scribe.leaving);
-        }
-        sessions.send(&Record::Known(caller("there"), Some("mallory".into())));
-        listener.send(&Record::Known(caller("here"), Some("alice".into())));
-        sessions.line(Level::Info, "b");
-        assert_eq!(lines(&mut scribe), ["here b"]);
-        sessions.line(Level::Info, "c");
-        assert_eq!(lines(&mut scribe), ["alice@here c"]);
-    }
-
-    #[test]
-    fn of_senders_without_a_name_no_more_is_held_than_fits() {
-        let text = "x".repeat(1000);
-        for record in [Record::Line(Level::Info, text.clone()), Record::OfUser(Level::Info, text)] {
-            let (mut scribe, _ways) = scribe();
-            for _ in 0..1000 {
-                let (since, sender, record) = (Instant::now(), Pid::from_raw(7), record.clone());
-                scribe.take(Held { since, place: 0, sender, record });
-            }
-            let held = scribe.early.len();
-            assert!((100..=limits::LOG_HELD / 1512).contains(&held), "{held}");
-            assert_eq!(lines(&mut scribe).len(), 1000 - held);
-            scribe.release(|_| true);
-            assert_eq!((scribe.held, lines(&mut scribe).len()), (0, held));
-        }
-    }
-
-    #[test]
-    fn sessions_that_fill_their_way_leave_the_listeners_free() {
-        let (mut scribe, Ways { listener, sessions }) = scribe();
-        while sessions.send(&Record::Line(Level::Info, "flood".into())) {}
-        assert!(listener.send(&opened("here")) && listener.send(&user("alice")));
-        assert!(lines(&mut scribe).ends_with(&["here login of alice".into()]));
-    }
-
-    #[test]
-    fn what_a_session_did_stands_under_the_name_that_the_listener_gives_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("audit");
-        let (ways, ends) = ways(Level::Debug).unwrap();
-        let mut scribe = Scribe::new(ends, Pid::this(), setup(Some(path.clone())));
-        scribe.log = Output::Kept(Vec::new());
-        let action = Action { path: Some("a%0Ab".into()), ..Action::unknown() };
-        ways.sessions.send(&Record::Action(Box::new(action))); // a child may be faster than its parent
-        ways.sessions.send(&Record::Refused(1, Some("bob".into()), "wrong password".into()));
-        for word in [opened("there"), user("alice"), closed(), Record::End(Duration::ZERO)] {
-            ways.listener.send(&word);
-        }
-        lines(&mut scribe);
-        scribe.flush();
-        let text = std::fs::read_to_string(&path).unwrap();
-        let told: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        let events: Vec<_> = told.iter().map(|line| line["event"].as_str().unwrap()).collect();
-        assert_eq!(events, ["start", "connect", "login", "login", "request", "disconnect", "stop"], "{text}");
-        let (refused, request) = (&told[2], &told[4]);
-        assert_eq!((&refused["account"], &refused["tls"]), (&"bob".into(), &"1.3".into()));
-        assert_eq!((&request["user"], &request["path"]), (&"alice".into(), &"a\nb".into()));
-        for line in &told[1..6] {
-            let is = |key: &str, value: &str| line[key] == value;
-            assert!(is("session", "1234-5") && is("peer", "there") && is("listener", "tls://here"), "{line}");
-        }
-    }
-
-    /// The paths of the requests that an audit tells of.
-    fn requests(path: &std::path::Path) -> Vec<String> {
-        let text = std::fs::read_to_string(path).unwrap_or_default();
-        let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-        lines.filter(|line| line["event"] == "request").map(|line| line["path"].as_str().unwrap().into()).collect()
-    }
-
-    fn request(path: &str) -> Record {
-        Record::Action(Box::new(Action { path: Some(path.into()), ..Action::unknown() }))
-    }
-
-    #[test]
-    fn what_waits_for_a_name_is_there_for_the_next_scribe_if_this_one_is_killed() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("audit");
-        let (ways, ends) = ways(Level::Info).unwrap();
-        let required = || {
-            let notice = Some(crate::sys::notice::notice().unwrap().0);
-            let mut scribe =
-                Scribe::new(ends.try_clone().unwrap(), Pid::this(), Setup { notice, ..setup(Some(path.clone())) });
-            scribe.log = Output::Kept(Vec::new());
-            scribe
-        };
-        ways.listener.send(&opened("here"));
-        ways.sessions.send(&request("a"));
-        let mut killed = required();
-        lines(&mut killed);
-        killed.flush();
-        assert_eq!(requests(&path), [""; 0], "the user's name has not come");
-        drop(killed);
-        let mut next = required();
-        ways.listener.send(&Record::Known(caller("here"), Some("alice".into())));
-        lines(&mut next);
-        ways.sessions.send(&request("b"));
-        lines(&mut next);
-        next.flush();
-        assert_eq!(requests(&path), ["a", "b"]);
-        let mut last = required();
-        lines(&mut last);
-        last.flush();
-        assert_eq!(requests(&path), ["a", "b"], "what is written has left");
-    }
-
-    #[test]
-    fn lines_that_wait_since_their_file_was_put_away_are_written_before_the_scribe_ends() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("audit");
-        for last in [None, Some(Record::Leave)] {
-            let (ways, ends) = ways(Level::Info).unwrap();
-            let mut scribe = Scribe::new(ends, Pid::this(), setup(Some(path.clone())));
-            scribe.log = Output::Kept(Vec::new());
-            ways.listener.send(&Record::Known(caller("here"), Some("alice".into())));
-            lines(&mut scribe);
-            scribe.flush();
-            std::fs::rename(&path, dir.path().join("audit.1")).unwrap();
-            ways.sessions.send(&request("a"));
-            let held = last.map(|last| (ways.listener.send(&last), ways));
-            scribe.run().unwrap();
-            assert_eq!(requests(&path), ["a"]);
-            drop(held);
-            std::fs::remove_file(&path).unwrap();
-        }
-    }
-}
+mod tests;
