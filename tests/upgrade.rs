@@ -294,6 +294,30 @@ fn requests_to_end_and_to_load_again_that_come_in_the_midst_of_it_are_heard() {
 }
 
 #[test]
+fn the_end_is_told_though_it_is_asked_for_while_the_scribe_makes_room() {
+    let installed = Installed::start(&["--audit", "audit"]);
+    let (home, listener) = (installed.program.parent().unwrap().to_owned(), installed.server.pid());
+    assert!(Command::new("cp").arg(&installed.program).arg(home.join("real")).status().unwrap().success());
+    installed.install(format!("#!/bin/sh\n: > {0}/heard\nexec {0}/real \"$@\"\n", home.display()).as_bytes());
+    let server = &installed.server;
+    let scribe = server.scribe().unwrap();
+    kill(scribe, Signal::SIGSTOP).unwrap(); // so that it takes long
+    server.signal(Signal::SIGUSR2);
+    eventually("the rehearsal", || home.join("heard").exists());
+    eventually("the end of the rehearsal", || {
+        let rehearses = |p: &common::Process| p.parent == listener && p.group == listener;
+        !common::all_processes().iter().any(rehearses)
+    });
+    let mut server = installed.server;
+    server.signal(Signal::SIGINT);
+    assert_eq!(server.wait(), 0);
+    server.logged(" ended: ");
+    let audit = fs::read_to_string(home.join("audit")).unwrap();
+    assert!(audit.lines().last().unwrap().contains("the server has ended"), "{audit}");
+    server.stop();
+}
+
+#[test]
 fn a_scribe_whose_output_nobody_takes_does_not_hold_it_up() {
     let installed = Installed::start(&[]);
     let server = &installed.server;

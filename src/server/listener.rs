@@ -295,7 +295,10 @@ impl Listener {
             self.serve_desk();
             self.end_if_drained();
             self.kill_the_disobedient();
-            if let Some(orderly) = self.ended() {
+            // A scribe that makes room for another program's reads no more: the next one is told how it ended.
+            if let Some(orderly) = self.ended()
+                && !self.upgrade.is_leaving()
+            {
                 return self.finish(orderly);
             }
             for at in ready {

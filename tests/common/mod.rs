@@ -404,7 +404,7 @@ fn whereabouts(pid: Pid) -> String {
 }
 
 /// Every process of the machine that can be read.
-fn all_processes() -> Vec<Process> {
+pub fn all_processes() -> Vec<Process> {
     let pids = std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     pids.filter_map(process).collect()
 }
