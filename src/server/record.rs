@@ -92,8 +92,8 @@ pub enum Record {
     Level(Level),
     /// Of the listener: nothing more will come, and the operator's programs have so long.
     End(Duration),
-    /// Of the listener: another scribe takes over and reads what comes from now on.
-    Leave,
+    /// Of the listener, to this scribe: another one takes over and reads what comes from now on.
+    Leave(Pid),
     /// Of anybody: so many records are missing here, and why.
     Lost(u64, String),
     /// Of anybody: a line for the log.
@@ -126,7 +126,7 @@ impl Record {
             Record::Reopen => "N".into(),
             Record::Level(level) => format!("V{}", *level as u8),
             Record::End(patience) => format!("E{}", patience.as_millis()),
-            Record::Leave => "Y".into(),
+            Record::Leave(pid) => format!("Y{pid}"),
             Record::Lost(count, why) => format!("X{count} {why}"),
             Record::Line(level, text) => format!("{}{text}", *level as u8),
             Record::OfUser(level, text) => format!("L{}{text}", *level as u8),
@@ -166,7 +166,7 @@ impl Record {
             b'N' => Some(Record::Reopen),
             b'V' => levelled(rest).map(|(level, _)| Record::Level(level)),
             b'E' => rest.parse::<u32>().ok().map(|millis| Record::End(Duration::from_millis(millis.into()))),
-            b'Y' => Some(Record::Leave),
+            b'Y' => pid(rest).map(Record::Leave),
             b'X' => {
                 let [count, why] = words(rest)?;
                 let count = count.parse().ok().filter(|count| *count <= MOST_LOST)?;
@@ -272,7 +272,7 @@ mod tests {
             Record::Reopen,
             Record::Level(Level::Debug),
             Record::End(Duration::from_millis(1500)),
-            Record::Leave,
+            Record::Leave(Pid::from_raw(7)),
             Record::Lost(7, "the log was too slow".into()),
             Record::Line(Level::Debug, "text with spaces".into()),
             Record::OfUser(Level::Debug, "text with spaces".into()),

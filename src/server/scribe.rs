@@ -250,7 +250,9 @@ impl Scribe {
             }
             Record::Reopen => self.books.reopen(),
             Record::Level(level) => self.books.set_level(level),
-            Record::Leave => {
+            // One that did not hear of it before it was killed leaves it to the next, which is not meant.
+            Record::Leave(pid) if pid != Pid::this() => {}
+            Record::Leave(_) => {
                 self.leaving = true;
                 self.hooks.end_by(Instant::now() + limits::HOOK_MERCY / 2);
             }

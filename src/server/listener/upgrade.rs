@@ -179,7 +179,7 @@ impl Listener {
             }
             Step::Approved if !matches!(self.phase, Phase::Serving) => self.upgrade.step = Step::Idle,
             // Users that are being loaded, and passwords that are being changed, are waited for: the new program could not hear of them.
-            Step::Approved if !self.has_helpers() && self.log.send(&Record::Leave) => {
+            Step::Approved if !self.has_helpers() && self.has_told_to_leave() => {
                 let for_hooks = self.options.hooks.programs().next().map_or(Duration::ZERO, |_| 2 * limits::HOOK_MERCY);
                 self.upgrade.step = Step::Leaving(now + LAST_WORDS + for_hooks);
             }
@@ -189,6 +189,11 @@ impl Listener {
             }
             _ => {}
         }
+    }
+
+    /// Whether the scribe has been told; where there is none at the moment it is told at the next turn.
+    fn has_told_to_leave(&self) -> bool {
+        self.scribe.is_some_and(|pid| self.log.send(&Record::Leave(pid)))
     }
 
     fn has_helpers(&self) -> bool {

@@ -86,7 +86,7 @@ fn a_users_line_waits_for_the_name_but_not_for_ever() {
 fn a_scribe_that_makes_room_ends_once_all_is_written_and_leaves_the_rest_to_the_next() {
     let (scribe, Ways { listener, sessions }) = scribe();
     sessions.line(Level::Info, "a"); // of whom nobody has spoken yet: it waits for that
-    listener.send(&Record::Leave);
+    listener.send(&Record::Leave(Pid::this()));
     let began = Instant::now();
     scribe.run().unwrap();
     assert!(began.elapsed() > HOLD, "what was held back is written first");
@@ -99,7 +99,7 @@ fn who_a_session_is_the_listener_says_alone() {
     listener.send(&Record::Known(caller("here"), None));
     let away = Record::TurnedAway(0, "there".into(), Some(Level::Info), "full".into(), "x".into());
     let level = Record::Level(Level::Error);
-    let orders = [Record::Reopen, Record::Forget, level, Record::End(Duration::ZERO), Record::Leave];
+    let orders = [Record::Reopen, Record::Forget, level, Record::End(Duration::ZERO), Record::Leave(Pid::this())];
     for claim in [opened("there"), user("mallory"), closed(), away].into_iter().chain(orders) {
         sessions.send(&claim);
         sessions.send(&Record::Line(Level::Info, "a".into()));
@@ -214,7 +214,7 @@ fn what_waits_for_a_name_is_there_for_the_next_scribe_if_this_one_is_killed() {
 fn lines_that_wait_since_their_file_was_put_away_are_written_before_the_scribe_ends() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit");
-    for last in [None, Some(Record::Leave)] {
+    for last in [None, Some(Record::Leave(Pid::this()))] {
         let (ways, ends) = ways(Level::Info).unwrap();
         let mut scribe = Scribe::new(ends, Pid::this(), setup(Some(path.clone())));
         scribe.books.keep_the_log();
