@@ -1,7 +1,7 @@
 //! What a session did: one record for each request that was answered or broke off. The scribe makes both the line of the log and the
 //! line of the audit of it.
 
-use super::record::Level;
+use super::level::Level;
 use crate::net::Cut;
 use crate::proto::{Answer, Code, Digest, Fields, RemotePath, Request, Verb, limits, verb};
 use std::borrow::Cow;

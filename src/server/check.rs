@@ -7,7 +7,6 @@ use super::config::{Configuration, Setting, show};
 use super::confine::service_user::{self, ServiceUser};
 use super::confine::{self, Layer, ruleset};
 use super::options::{CheckOptions, ServeOptions};
-use super::program::EXPOSED;
 use super::scribe::hooks;
 use super::scribe::output::opening;
 use super::users::Sources;
@@ -25,6 +24,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::ExitCode;
+
+/// What is wrong with a listener that speaks plain text to other machines.
+pub const EXPOSED: &str = "would be reachable from other machines in plain text: use tls://, or say --allow-plaintext";
 
 /// How grave a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

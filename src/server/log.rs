@@ -1,7 +1,8 @@
 //! The sending end of the ways to the scribe: what a process has to say, and how long it waits for a scribe that is behind.
 
 use super::action::Action;
-use super::record::{Level, Record};
+use super::level::Level;
+use super::record::Record;
 use crate::proto::limits;
 use crate::store::Pulse;
 use crate::sys::notice::Sight;

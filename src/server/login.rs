@@ -1,8 +1,9 @@
 //! Before login: a stranger can ask for help, log in, and nothing else. There is no tree here to touch.
 
 use super::ending::{Ending, KICKED};
+use super::level::Level;
 use super::own_passwords;
-use super::record::{Level, Log, Record};
+use super::record::{Log, Record};
 use super::scoreboard::{Figure, Tally};
 use super::talk::Talk;
 use crate::auth::limits::{self as records, Barred};

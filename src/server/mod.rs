@@ -19,6 +19,7 @@ pub mod ending;
 pub mod gate;
 pub mod handover;
 pub mod inlet;
+pub mod level;
 pub mod listener;
 pub mod log;
 pub mod login;

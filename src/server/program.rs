@@ -6,10 +6,10 @@ use super::confine::service_user::{self, ServiceUser};
 use super::confine::{self, Layer, Layers, chroot, process};
 use super::desk::{Desk, place};
 use super::handover::{self, State, Taken};
+use super::level::Level;
 use super::listener::{self, Listener, Prepared, Role};
 use super::manager::Manager;
 use super::options::{Command, Options, ServeOptions};
-use super::record::Level;
 use super::scribe::hooks;
 use super::scribe::output::file;
 use super::starter::Starter;
@@ -39,9 +39,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
-
-/// What is wrong with a listener that speaks plain text to other machines.
-pub const EXPOSED: &str = "would be reachable from other machines in plain text: use tls://, or say --allow-plaintext";
 
 /// The program, as its command line begins.
 const PROGRAM: &str = "dfos-forkd";
@@ -168,7 +165,7 @@ fn start(
         .collect::<Result<Vec<_>, _>>()?;
     let mask = narrow_umask();
     if let Some(exposed) = options.addresses().iter().find(|at| at.is_exposed() && !options.channel.allow_plaintext) {
-        return Err(format!("{exposed} {EXPOSED}"));
+        return Err(format!("{exposed} {}", check::EXPOSED));
     }
     drop(users::open(&options.users)?); // before anything is made
     let (storage, owner) = open_storage(&options.dir)?;
@@ -313,7 +310,7 @@ fn warm_up(with_tls: bool) -> Result<(), String> {
 
 fn refuse_exposed(sockets: &[Socket], options: &ServeOptions) -> Result<(), String> {
     match sockets.iter().find(|socket| socket.address.is_exposed() && !options.channel.allow_plaintext) {
-        Some(exposed) => Err(format!("{} {EXPOSED}", exposed.address)),
+        Some(exposed) => Err(format!("{} {}", exposed.address, check::EXPOSED)),
         None => Ok(()),
     }
 }

@@ -2,49 +2,12 @@
 //! another; who is who only the listener says, over a socket of its own, which no session can fill.
 
 use super::action::{Action, ENCODED};
+use super::level::Level;
 pub use super::log::{Audit, LARGEST, Log, Way};
 use crate::auth::UserName;
-use crate::proto::{Code, limits};
+use crate::proto::limits;
 use nix::unistd::Pid;
 use std::time::Duration;
-
-/// How much a line matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// Something failed that the operator must know of.
-    Error,
-    /// Something that the operator may want to change.
-    Warning,
-    /// What happened.
-    Info,
-    /// What else happened (`-v`).
-    Debug,
-}
-
-impl Level {
-    /// As it stands in a line.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Level::Error => "error",
-            Level::Warning => "warning",
-            Level::Info => "info",
-            Level::Debug => "debug",
-        }
-    }
-
-    /// How much it matters that a request failed with `code`.
-    pub fn of(code: Code) -> Level {
-        match code {
-            Code::IoError | Code::Uncertain | Code::Internal => Level::Error,
-            Code::NoSpace | Code::ReadOnly | Code::Busy => Level::Warning,
-            _ => Level::Info,
-        }
-    }
-
-    fn from_byte(byte: u8) -> Option<Level> {
-        [Level::Error, Level::Warning, Level::Info, Level::Debug].into_iter().find(|level| *level as u8 + b'0' == byte)
-    }
-}
 
 /// A session, as the listener knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! TLS at the beginning of a session. The key is read for this one handshake and wiped; what stays is this connection's own secrets.
 
 use super::ending::Ending;
-use super::record::{Level, Log};
+use super::level::Level;
+use super::record::Log;
 use crate::net::tls::{Tls, identity};
 use crate::net::wait::Errand;
 use crate::net::{Cut, Until, Wire};

@@ -5,8 +5,8 @@
 use super::certificate;
 use super::config::Configuration;
 use super::confine::service_user::ServiceUser;
+use super::level::Level;
 use super::options::{ServeOptions, usual_limits_file};
-use super::record::Level;
 use crate::auth::limits_file::{self, LimitsFile};
 use crate::auth::{Limits, ParsedUsers, UserName, limits as records, table, trust, users_file};
 use crate::proto::limits;

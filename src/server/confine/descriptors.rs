@@ -4,7 +4,8 @@
 //! descriptor from another but by number. It allows shutdown(2) of descriptor 0 alone; and since no call is allowed that gives a
 //! descriptor a number of the caller's choice below 3, the log can never become number 0.
 
-use crate::server::record::{Level, Log};
+use crate::server::level::Level;
+use crate::server::record::Log;
 use crate::sys::descriptors::as_standard_input;
 pub use crate::sys::descriptors::close_inherited;
 use nix::unistd::{dup2_stderr, dup2_stdout};

@@ -6,7 +6,7 @@ use super::end::Phase;
 use crate::server::children::Child;
 use crate::server::desk::answer::{self, VERSION};
 use crate::server::desk::request::{Request, Whom};
-use crate::server::record::Level;
+use crate::server::level::Level;
 use crate::server::scoreboard::{Figure, Look, Work};
 use crate::sys::signals::KICKED;
 use crate::sys::title;

@@ -4,8 +4,8 @@
 use super::Listener;
 use crate::auth::UserName;
 use crate::proto::limits;
+use crate::server::level::Level;
 use crate::server::new_password::{self, Begun, NewPassword, Outcome};
-use crate::server::record::Level;
 use crate::sys::signals::{PASSWORD_FAILED, PASSWORD_REFUSED, PASSWORD_TAKEN, PASSWORD_UNCERTAIN};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::WaitStatus;

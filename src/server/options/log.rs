@@ -1,6 +1,6 @@
 //! Where the server tells what happens: the log, and the audit.
 
-use crate::server::record::Level;
+use crate::server::level::Level;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 

@@ -3,7 +3,7 @@
 
 use super::output::file::LineFile;
 use crate::server::audit::Line;
-use crate::server::record::Level;
+use crate::server::level::Level;
 use crate::sys::notice::Notice;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -5,8 +5,8 @@ pub mod opening;
 pub mod stderr;
 pub mod syslog;
 
+use crate::server::level::Level;
 use crate::server::options::LogTarget;
-use crate::server::record::Level;
 use file::LineFile;
 use nix::unistd::Pid;
 use std::time::Duration;

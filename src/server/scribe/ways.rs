@@ -1,7 +1,8 @@
 //! The two ways to the scribe: one of the listener's own, one that all sessions share.
 
 use crate::proto::limits;
-use crate::server::record::{Level, Log};
+use crate::server::level::Level;
+use crate::server::record::Log;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, setsockopt, socketpair, sockopt};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -3,7 +3,7 @@
 
 use super::syslog::severity;
 use crate::server::audit::STAMP;
-use crate::server::record::Level;
+use crate::server::level::Level;
 use nix::unistd::Pid;
 use std::io::{self, Write};
 use time::OffsetDateTime;

@@ -3,7 +3,7 @@
 
 use super::Topic;
 use crate::proto::limits;
-use crate::server::record::Level;
+use crate::server::level::Level;
 use nix::unistd::Pid;
 use std::collections::VecDeque;
 use std::io::Write;
