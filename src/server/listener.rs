@@ -4,36 +4,37 @@
 mod desk;
 mod door;
 mod end;
+mod fork;
 mod names;
 mod passwords;
+mod reap;
 mod renew;
 mod telling;
 mod upgrade;
 
-use super::children::{Child, Children, Reaper};
+use super::children::{Children, Reaper};
 use super::config::Configuration;
 use super::confine::Walls;
 use super::desk::Desk;
-use super::ending::{Ending, Fate};
+use super::ending::Ending;
+use super::gate::Gate;
 use super::gate::refusal::Throttle;
-use super::gate::{Gate, Refusal};
 use super::handover::Taken;
 use super::level::Level;
 use super::manager::{Manager, Served};
 use super::new_password::NewPassword;
 use super::options::ServeOptions;
-use super::record::{Log, Record};
+use super::record::Log;
 use super::scoreboard::{Scoreboard, Totals};
 use super::scribe::{self, Scribe, Ways};
-use super::session::{Brief, Times};
+use super::session::Brief;
 use super::users::{self, Begun, Load, Loading, Sources, Users};
 use super::words::{self, Ears, Mouth};
-use crate::net::Peer;
 use crate::net::listen::Listener as Socket;
 use crate::proto::limits;
 use crate::store::tree::Policy;
 use crate::sys::exec::Program;
-use crate::sys::fork::{Fork, exit_child, fork};
+use crate::sys::fork::{Fork, fork};
 use crate::sys::notice::Notice;
 use crate::sys::signals::{self, SignalPipe, UPGRADE};
 use desk::Books;
@@ -42,8 +43,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::time::TimeSpec;
-use nix::sys::wait::WaitStatus;
-use nix::unistd::{Pid, getppid, setpgid};
+use nix::unistd::{Pid, setpgid};
 use std::collections::{HashSet, VecDeque};
 use std::fs::File;
 use std::io;
@@ -68,17 +68,6 @@ pub enum Role {
     Loader(Box<Load>),
     /// A helper that changes a user's password.
     Passwords(Box<NewPassword>),
-}
-
-/// Somebody who has come, in the child that was forked for it.
-struct Arrival {
-    /// Which listening socket.
-    at: usize,
-    socket: OwnedFd,
-    peer: Peer,
-    slot: usize,
-    group: Pid,
-    login_by: Instant,
 }
 
 /// The parent process.
@@ -361,132 +350,6 @@ impl Listener {
         Ok(ready)
     }
 
-    /// Accepts a connection from a socket, and forks a session for it or turns it away. Returns in the child only.
-    fn accept(&mut self, at: usize) -> io::Result<Option<(Arrival, SigSet)>> {
-        // A request to end that was heard after the wait has closed them: whoever knocked just then has come too late.
-        let Some(listening) = self.sockets.get(at) else { return Ok(None) };
-        let (socket, peer) = match listening.accept() {
-            Ok(Some(accepted)) => accepted,
-            Ok(None) => return Ok(None),
-            Err(error) => {
-                self.rest(&format!("cannot accept: {error}"));
-                return Ok(None);
-            }
-        };
-        self.connections += 1;
-        if !self.may_enter(at, &socket, &peer) {
-            return Ok(None);
-        }
-        self.fork_session(at, socket, peer)
-    }
-
-    fn fork_session(&mut self, at: usize, socket: OwnedFd, peer: Peer) -> io::Result<Option<(Arrival, SigSet)>> {
-        let Some(slot) = self.scoreboard.take() else {
-            self.turn_away(at, &socket, &peer, Refusal::Full);
-            return Ok(None);
-        };
-        let group = self.scribe.unwrap_or(self.pid);
-        let login_by = Instant::now() + self.options.login_timeout;
-        let mask = signals::block()?;
-        match fork() {
-            Ok(Fork::Child) => Ok(Some((Arrival { at, socket, peer, slot, group, login_by }, mask))),
-            Ok(Fork::Parent(pid)) => {
-                let _ = setpgid(pid, group); // the child does it too: whichever is first, it has happened
-                let (since, generation, serial) = (Instant::now(), self.generation, self.connections);
-                let (at, user, said) = (at as u32, None, 0);
-                let child = Child { peer, slot, group, since, generation, serial, at, user, said };
-                self.children.add(pid, child);
-                self.gate.room.enter(pid, &peer, since);
-                let text = format!("{peer} connected, session {pid}, {} active", self.children.count());
-                self.tell(&Record::Opened(telling::caller(pid, &child), text));
-                signals::restore(&mask)?;
-                Ok(None)
-            }
-            Err(error) => {
-                signals::restore(&mask)?;
-                self.scoreboard.give_back(slot, &mut self.totals);
-                self.turn_away(at, &socket, &peer, Refusal::Short);
-                self.rest(&format!("cannot fork: {error}"));
-                Ok(None)
-            }
-        }
-    }
-
-    /// In the child: takes what the session needs, and closes all else.
-    fn become_session(self, arrival: Arrival) -> Brief {
-        let Arrival { at, socket, peer, slot, group, login_by } = arrival;
-        let with_tls = self.sockets.get(at).is_some_and(Socket::speaks_tls);
-        let Listener {
-            pid, options, configuration, storage, sources, users, identity, children, scoreboard, gate, ..
-        } = self;
-        let (manager, upgrade) = (self.manager, self.upgrade);
-        let log = self.session_log; // the listener's own is closed here
-        let tally = join(group, pid).and_then(|()| scoreboard.keep_only(slot)).unwrap_or_else(|error| {
-            log.line(Level::Error, format!("cannot start a session: {error}"));
-            exit_child(Ending::Failed as u8)
-        });
-        let times = Times { login_by, idle: options.idle_timeout, grace: options.grace };
-        drop(children);
-        gate.leave_behind();
-        upgrade.leave_behind();
-        // Memory alone, without a descriptor in it: to free it would be to write to it, and so to have a copy of it.
-        std::mem::forget((options, configuration, sources, manager));
-        Brief {
-            socket,
-            peer,
-            storage,
-            users: users.table,
-            identity: identity.filter(|_| with_tls),
-            limits: users.limits,
-            log,
-            mouth: self.mouth,
-            tally,
-            times,
-            policy: self.policy,
-            walls: self.walls,
-            listener: pid,
-        }
-    }
-
-    /// Stops accepting for a moment: what is short now may be there again then.
-    fn rest(&mut self, why: &str) {
-        self.log.line(Level::Error, format!("{why}; accepting again in {} ms", REST.as_millis()));
-        self.rest_until = Some(Instant::now() + REST);
-    }
-
-    /// Reaps children that have ended. What is to be told of them waits for a scribe.
-    fn reap(&mut self) -> Vec<(Pid, WaitStatus)> {
-        let came = self.signals.came(Signal::SIGCHLD);
-        let ended = self.reaper.reap(came, Instant::now());
-        if ended.iter().any(|(pid, _)| Some(*pid) == self.scribe) {
-            self.scribe = None;
-        }
-        ended
-    }
-
-    /// Strikes children that have been reaped off every list, and tells how they ended.
-    fn bury(&mut self, ended: Vec<(Pid, WaitStatus)>) {
-        let (mut loaded, mut rehearsed) = (None, None);
-        for (pid, status) in ended {
-            if self.upgrade.is_rehearsed_by(pid) {
-                rehearsed = Some(status);
-            } else if self.loading.as_ref().is_some_and(|loading| loading.pid == pid) {
-                loaded = Some(status);
-            } else if let Some(asked) = self.take_change(pid) {
-                self.tell_change(&asked, status);
-            } else if let (Some(child), Some(fate)) = (self.children.remove(pid), Fate::of(status)) {
-                let figures = self.scoreboard.give_back(child.slot, &mut self.totals);
-                self.part_with(pid, &child.peer, fate);
-                self.tell_parted(pid, &child, fate, &figures);
-            }
-        }
-        // Who is sent away now is alive or not yet reaped: the number is still its own.
-        if let Some(status) = loaded {
-            self.reloaded(status);
-        }
-        rehearsed.into_iter().for_each(|status| self.rehearsed(status));
-    }
-
     /// SIGHUP: has the configuration, the users and all else loaded again; running sessions go on. Returns in the helper only.
     fn reload(&mut self) -> Option<Box<Load>> {
         if self.loading.is_some() {
@@ -523,14 +386,6 @@ impl Listener {
             }
         }
     }
-}
-
-/// In the child: one of the sessions, to be ended with the listener.
-fn join(group: Pid, listener: Pid) -> io::Result<()> {
-    let _ = setpgid(Pid::from_raw(0), group);
-    nix::sys::prctl::set_pdeathsig(Signal::SIGINT)?;
-    // It may have gone before that could have been noticed.
-    if getppid() == listener { Ok(()) } else { Err(io::Error::other("the listener has gone")) }
 }
 
 /// How a process of the server that is no listener ends.
