@@ -484,9 +484,9 @@ fn two_sessions_that_send_stay_within_one_rate_small_files_and_refused_ones_too(
         scope.spawn(|| (&two_pen).write_all(&small));
         // What counts is what the server has taken in.
         while began.elapsed() < span {
-            let so_far = began.elapsed();
             stored = recount(&server, "alice").1;
-            assert!(stored <= bound(so_far + Duration::from_millis(300)), "{stored} after {so_far:?}");
+            let so_far = began.elapsed(); // counted not later than this
+            assert!(stored <= bound(so_far), "{stored} after {so_far:?}");
             std::thread::sleep(Duration::from_millis(100)); // a sample now and then
         }
         // Signals are heard between two grants.

@@ -61,7 +61,9 @@ fn a_parent_that_flips_between_directory_and_link_leads_nowhere() {
                 scope.spawn(|| {
                     let mut raw = server.login("alice");
                     let began = Instant::now();
-                    while began.elapsed() < SPAN {
+                    // Longer where the machine is so slow that too little has happened.
+                    let met_few = || through.load(Relaxed).min(stopped.load(Relaxed)) <= 50;
+                    while began.elapsed() < SPAN || (met_few() && began.elapsed() < common::PATIENCE) {
                         for request in *requests {
                             let answer = exchange(&mut raw, request);
                             assert!(!answer.contains("outside") || answer.starts_with("ERR"), "{request}: {answer}");
@@ -122,7 +124,7 @@ fn a_recursive_removal_that_meets_a_flipping_link_removes_nothing_outside() {
             }
         });
         let (began, mut removed) = (Instant::now(), 0);
-        while began.elapsed() < SPAN {
+        while began.elapsed() < SPAN || (removed <= 5 && began.elapsed() < common::PATIENCE) {
             let answer = raw.ask("RMDIR top recursive");
             removed += u64::from(answer.starts_with("OK"));
         }
