@@ -220,6 +220,7 @@ struct Follower {
 
 impl Follower {
     fn start(file: &File, at: u64, hasher: Sha256) -> io::Result<Follower> {
+        // Its buffer is made here, not by the thread: what lies on top of a thread's own heap is never given back.
         let mut behind = Behind { file: file.try_clone()?, at, hasher, buffer: vec![0; BLOCK] };
         let (tell, steps) = sync_channel::<u64>(AHEAD);
         let given_up = Arc::new(AtomicBool::new(false));
