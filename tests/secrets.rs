@@ -177,8 +177,9 @@ fn a_session_has_no_list_of_those_who_are_connected() {
     let line = server.logged(&format!("{} connected, session ", clients[99].local()));
     let last = line.split_once(", session ").unwrap().1.split(',').next().unwrap();
     let known = known(last.parse().unwrap(), &ports);
-    // Its own; and what was said of those who came just before it may lie about in memory that was freed.
-    assert!((1..=20).contains(&known), "{known} of 100");
+    // Its own. What was said of those who came just before it may lie about in memory that was freed, of more of them where the machine
+    // is busy; with a table it would be all.
+    assert!((1..=50).contains(&known), "{known} of 100");
     drop(clients);
     server.stop();
 }
