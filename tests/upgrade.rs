@@ -68,6 +68,8 @@ impl Installed {
             let rehearses = |p: &common::Process| p.parent == listener && p.group == listener;
             !common::all_processes().iter().any(rehearses)
         });
+        // It tells the scribe in the turn in which it reaps, and sleeps only between two turns.
+        eventually("the listener's next rest", || common::process(listener.as_raw()).is_some_and(|p| p.state == 'S'));
     }
 
     /// Puts this in the program's place, as a package manager does: under another name first.
