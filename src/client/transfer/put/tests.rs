@@ -7,17 +7,21 @@ use crate::client::limits;
 use crate::client::transfer::rules::Clobber;
 use std::fs;
 
-fn send(fake: &Fake, sources: Vec<PathBuf>) -> (Result<Outcome, Failure>, Vec<String>) {
-    let report = Recorder::default();
-    let plan = PutPlan {
+/// Directories and all, by one connection, each source under its own name.
+fn plan(sources: Vec<PathBuf>) -> PutPlan {
+    PutPlan {
         sources,
         to: None,
         here: RemotePath::root(),
         recursive: true,
         jobs: Jobs::Just(1),
         rules: Rules::default(),
-    };
-    let result = put(&fake.target, &plan, &mut None, &Stop::deaf(), &report);
+    }
+}
+
+fn send(fake: &Fake, sources: Vec<PathBuf>) -> (Result<Outcome, Failure>, Vec<String>) {
+    let report = Recorder::default();
+    let result = put(&fake.target, &plan(sources), &mut None, &Stop::deaf(), &report);
     (result, report.told())
 }
 
@@ -89,14 +93,8 @@ fn a_name_that_is_taken_meanwhile_is_left_alone_where_that_was_asked_for() {
         });
         let fake = Fake::start(0, vec![script]);
         let report = Recorder::default();
-        let plan = PutPlan {
-            sources: ["small", "large"].map(|name| dir.path().join(name)).into(),
-            to: None,
-            here: RemotePath::root(),
-            recursive: false,
-            jobs: Jobs::Just(1),
-            rules: Rules { clobber, ..Rules::default() },
-        };
+        let sources = ["small", "large"].map(|name| dir.path().join(name)).into();
+        let plan = PutPlan { rules: Rules { clobber, ..Rules::default() }, ..plan(sources) };
         let outcome = put(&fake.target, &plan, &mut None, &Stop::deaf(), &report).unwrap();
         let expected = if clobber == Clobber::Never { (Exit::Ok, 2, 0) } else { (Exit::Conflict, 0, 2) };
         assert_eq!((outcome.exit, outcome.kept, outcome.failed), expected, "{:?}", report.told());
@@ -207,14 +205,7 @@ fn a_connection_that_is_lost_for_good_is_one_event_whatever_was_on_its_way() {
         let gone = || Box::new(|peer: &mut Peer| drop(peer.line())) as Script;
         let fake = Fake::start(0, vec![gone(), gone()]);
         let report = Recorder::default();
-        let plan = PutPlan {
-            sources,
-            to: None,
-            here: RemotePath::root(),
-            recursive: true,
-            jobs: Jobs::Just(jobs),
-            rules: Rules::default(),
-        };
+        let plan = PutPlan { jobs: Jobs::Just(jobs), ..plan(sources) };
         let failure = put(&fake.target, &plan, &mut None, &Stop::deaf(), &report).unwrap_err();
         assert_eq!((failure.exit, report.told()), (Exit::Interrupted, vec![]), "{failure}");
         assert!(failure.text.contains("left; run the same command again to go on"), "{failure}");
@@ -238,15 +229,7 @@ fn while_attempts_remain_nobody_is_told_to_run_the_command_again() {
     let cut: Script = Box::new(|peer| drop(peer.line()));
     let fake = Fake::start(1, vec![cut, resuming(big()[..900_000].to_vec(), 900_000)]);
     let texts = Texts(std::sync::Mutex::default());
-    let plan = PutPlan {
-        sources: vec![path],
-        to: None,
-        here: RemotePath::root(),
-        recursive: false,
-        jobs: Jobs::Just(1),
-        rules: Rules::default(),
-    };
-    put(&fake.target, &plan, &mut None, &Stop::deaf(), &texts).unwrap();
+    put(&fake.target, &plan(vec![path]), &mut None, &Stop::deaf(), &texts).unwrap();
     let told = texts.0.into_inner().unwrap();
     assert!(told.len() == 1 && !told[0].contains("again"), "{told:?}");
     fake.end();
